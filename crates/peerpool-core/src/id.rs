@@ -1,0 +1,182 @@
+//! Names of things: peers, leases, states, connection types, and the reasons why a peer is gone
+//! or an address burned.
+
+use std::fmt;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id! {
+    /// One attempt to reach one address, and the connection that came of it. Never reused.
+    PeerId
+}
+id! {
+    /// One lease, from the request on. Never reused.
+    LeaseId
+}
+
+/// What a peer may be used for; the three public states of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PeerState {
+    /// The dial was sent; no answer yet.
+    Connecting,
+    /// TCP is up; the version handshake is not done.
+    Connected,
+    /// The handshake is done; the peer may be used.
+    Ready,
+}
+
+/// Why the pool holds a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConnectionType {
+    /// Chosen by the pool; counts toward the target.
+    OutboundFullRelay,
+    /// Named by the user; counts toward the target, backs off instead of burning.
+    Manual,
+    /// Opened by a starved pool to ask for addresses, closed after the answer. An extra.
+    AddrFetch,
+}
+
+impl ConnectionType {
+    /// Whether a ready peer of this type counts toward `target_connect_count`.
+    pub const fn counts(self) -> bool {
+        matches!(self, Self::OutboundFullRelay | Self::Manual)
+    }
+}
+
+/// Why an address is burned: the verdict of its dial or handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BurnReason {
+    /// The host refused the connection.
+    Refused,
+    /// Nothing answered the dial in time.
+    TimedOut,
+    /// The peer closed before it sent its `version`.
+    ClosedBeforeVersion,
+    /// The peer closed between its `version` and its `verack`.
+    ClosedInHandshake,
+    /// The peer speaks for another chain, or another protocol.
+    BadMagic,
+    /// The handshake did not finish before its deadline.
+    HandshakeTimedOut,
+    /// The handshake broke the protocol's rules, or the peer's version is too old.
+    Protocol,
+    /// The peer lacks a required service.
+    Services,
+    /// The peer is this very program.
+    Itself,
+    /// The peer left within `quick_drop` of becoming ready.
+    QuickDrop,
+}
+
+impl BurnReason {
+    /// The word for this reason in logs and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::TimedOut => "timed_out",
+            Self::ClosedBeforeVersion => "closed_before_version",
+            Self::ClosedInHandshake => "closed_in_handshake",
+            Self::BadMagic => "bad_magic",
+            Self::HandshakeTimedOut => "handshake_timed_out",
+            Self::Protocol => "protocol",
+            Self::Services => "services",
+            Self::Itself => "self",
+            Self::QuickDrop => "quick_drop",
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DisconnectReason {
+    /// The peer closed the connection.
+    ClosedByPeer,
+    /// The connection broke (reset, or a socket error).
+    Broken,
+    /// The link found a fault in the peer's bytes.
+    Fault(LinkFault),
+    /// The version handshake failed; the address's verdict.
+    Handshake(BurnReason),
+    /// No answer to our ping within `pong_deadline`.
+    PongTimedOut,
+    /// No byte from the peer for `inactivity`.
+    Inactive,
+    /// The peer did not read what we sent for `write_stall`.
+    NotReading,
+    /// More was queued to the peer than `send_queue` allows.
+    SendQueueFull,
+    /// The pool was already full (or the peer's netgroup was); the address is good.
+    Surplus,
+    /// The addr-fetch connection has done its work or used up its time.
+    AddrFetchDone,
+    /// A manual peer took this slot.
+    Replaced,
+    /// The pool is closing.
+    PoolClosed,
+}
+
+impl DisconnectReason {
+    /// The word for this reason in logs and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClosedByPeer => "closed_by_peer",
+            Self::Broken => "broken",
+            Self::Fault(fault) => fault.as_str(),
+            Self::Handshake(reason) => reason.as_str(),
+            Self::PongTimedOut => "pong_timed_out",
+            Self::Inactive => "inactive",
+            Self::NotReading => "not_reading",
+            Self::SendQueueFull => "send_queue_full",
+            Self::Surplus => "surplus",
+            Self::AddrFetchDone => "addr_fetch_done",
+            Self::Replaced => "replaced",
+            Self::PoolClosed => "pool_closed",
+        }
+    }
+}
+
+/// A fault in a peer's bytes for which the link closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LinkFault {
+    /// A frame of another chain, or no frame at all.
+    BadMagic,
+    /// A frame longer than `max_message_size`.
+    Oversized,
+    /// More frames with a wrong checksum or malformed command than `max_bad_frames`.
+    BadFrames,
+    /// More undecodable control messages than `max_undecodable`, or one that no honest peer sends.
+    Undecodable,
+    /// A list longer than the protocol allows.
+    TooMany,
+    /// More messages or bytes in a minute than the flood budgets allow.
+    Flood,
+    /// A frame was left unfinished for `message_deadline`.
+    StalledMessage,
+}
+
+impl LinkFault {
+    /// The word for this fault in logs and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadMagic => "bad_magic",
+            Self::Oversized => "oversized",
+            Self::BadFrames => "bad_frames",
+            Self::Undecodable => "undecodable",
+            Self::TooMany => "too_many",
+            Self::Flood => "flood",
+            Self::StalledMessage => "stalled_message",
+        }
+    }
+}

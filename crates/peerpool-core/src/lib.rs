@@ -1,0 +1,19 @@
+//! The engine of peerpool, without input or output of its own.
+//!
+//! Two machines decide everything. The `Engine` is the control plane: whom to
+//! dial, when to ping, whom to drop, who gets a lease. A `Link` is the data plane of
+//! one connection: bytes in; messages, faults and progress out. Neither reads a clock, opens a
+//! socket or draws a random number that its caller's seed does not fix.
+//!
+//! The contract: one `handle`, then drain `poll` to `None`, then sleep until `wake_at`.
+
+pub mod address;
+pub mod chain;
+pub mod event;
+pub mod id;
+pub mod io;
+pub mod netgroup;
+pub mod policy;
+pub mod rng;
+pub mod time;
+pub mod wire;
