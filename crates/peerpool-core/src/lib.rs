@@ -9,9 +9,11 @@
 
 pub mod address;
 pub mod chain;
+pub mod engine;
 pub mod event;
 pub mod id;
 pub mod io;
+pub mod link;
 pub mod netgroup;
 pub mod policy;
 pub mod rng;

