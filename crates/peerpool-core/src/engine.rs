@@ -1,11 +1,33 @@
-//! The control plane: one machine that makes every decision. Routing only, no policy.
+//! The control plane: one machine that makes every decision about peers.
+//!
+//! This file takes inputs apart and passes them on; `dial.rs` starts and gives up attempts,
+//! `outcome.rs` says what an ending means, `session.rs` serves ready peers. Numbers and choices
+//! are elsewhere: [`crate::dialer`], [`crate::book`], [`crate::lease`].
 
-use crate::address::Address;
-use crate::event::Status;
-use crate::io::{Input, Output};
+mod dial;
+mod outcome;
+mod session;
+
+use std::collections::VecDeque;
+
+use bitcoin::p2p::ServiceFlags;
+
+use crate::address::{Address, Net};
+use crate::book::Book;
+use crate::dialer::Dialer;
+use crate::discovery::Seeds;
+use crate::event::{Event, Status};
+use crate::id::{DisconnectReason, LeaseId, PeerId, PeerState};
+use crate::io::{Input, Output, Refusal};
+use crate::lease::Leases;
+use crate::peer::Peers;
 use crate::policy::{Policy, PolicyError};
 use crate::rng::Rng;
 use crate::time::{Monotonic, Now};
+use crate::timers::Timers;
+
+/// Networks that plain TCP reaches.
+const NETS: [Net; 2] = [Net::Ipv4, Net::Ipv6];
 
 /// What an engine is made from.
 #[derive(Clone, Debug)]
@@ -26,39 +48,251 @@ pub struct Config {
     pub height: i32,
 }
 
-/// The machine.
-#[derive(Debug)]
-pub struct Engine {}
+/// What a timer is for. Setting one replaces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// The pool's own: something may have to be dialled or asked.
+    Pool(PoolTimer),
+    /// A peer's.
+    Peer(PeerId, PeerTimer),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum PoolTimer {
+    /// Failures and no evidence for half of `offline_after`: ask ready peers for a sign of life.
+    Doubt,
+    /// Failures and no evidence for all of it: judge whether we are offline.
+    Judge,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum PeerTimer {
+    /// The dial or the handshake must be done, or the addr-fetch connection be over.
+    Deadline,
+    /// The dial or handshake is no longer counted on.
+    Hedge,
+    /// A ping may be due, or a pong overdue.
+    Liveness,
+    /// The peer has stayed for `quick_drop`.
+    Proof,
+}
+
+/// The machine. Give it each input with [`Engine::handle`], then drain [`Engine::poll`], then
+/// sleep until [`Engine::wake_at`].
+#[derive(Clone, Debug)]
+pub struct Engine {
+    config: Config,
+    rng: Rng,
+    book: Book,
+    peers: Peers,
+    dialer: Dialer,
+    seeds: Seeds,
+    leases: Leases,
+    timers: Timers<Timer>,
+    outputs: VecDeque<Output>,
+    phase: Phase,
+    /// When the pool last came to be short of peers.
+    short_since: Option<Monotonic>,
+    starved: bool,
+    /// The time of the last input.
+    last_seen: Monotonic,
+    dials: u64,
+    surplus: u64,
+}
+
+/// Whether an input can change whom to dial. Most inputs of a full pool cannot, and `try_connect`
+/// counts all peers.
+fn stirs(input: &Input) -> bool {
+    use crate::wire::Control::{Ping, Pong};
+    !matches!(input, Input::Progress { .. } | Input::Control { message: Ping(_) | Pong(_), .. })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    New,
+    Running,
+    Closed,
+}
 
 impl Engine {
-    /// A pool that has not started: the first [`Input::Wake`] starts it.
+    /// A pool that has not started: the first input starts it.
     ///
     /// # Errors
     /// A number of the policy is out of its bounds.
     pub fn new(config: Config, rng: Rng) -> Result<Self, PolicyError> {
         config.policy.check()?;
-        let _ = rng;
-        Ok(Self {})
+        let seeds = if config.connect_only { 0 } else { config.seeds.len() };
+        Ok(Self {
+            book: Book::new(&config.policy, config.default_port, &NETS),
+            peers: Peers::default(),
+            dialer: Dialer::new(&config.policy, &NETS, config.connect_only),
+            seeds: Seeds::new(seeds, &config.policy),
+            leases: Leases::default(),
+            timers: Timers::default(),
+            outputs: VecDeque::new(),
+            phase: Phase::New,
+            short_since: None,
+            starved: false,
+            last_seen: Monotonic::default(),
+            dials: 0,
+            surplus: 0,
+            config,
+            rng,
+        })
     }
 
     /// Takes one input. Drain [`Engine::poll`] after it.
     pub fn handle(&mut self, now: Now, input: Input) {
-        let _ = (now, input);
+        if self.phase == Phase::New {
+            self.start(now);
+        }
+        let mut stirred = stirs(&input);
+        while let Some(timer) = self.timers.pop(now.mono) {
+            self.on_timer(now, timer);
+            stirred = true;
+        }
+        self.route(now, input);
+        if stirred {
+            self.try_connect(now);
+        }
     }
 
     /// The next thing to do, until there is none.
     pub fn poll(&mut self) -> Option<Output> {
-        None
+        self.outputs.pop_front()
     }
 
     /// When to call [`Engine::handle`] with [`Input::Wake`], unless an input comes first.
     pub fn wake_at(&self) -> Option<Monotonic> {
-        None
+        match self.phase {
+            Phase::New => Some(Monotonic::default()),
+            Phase::Running => [self.timers.next(), self.connect_wake()].into_iter().flatten().min(),
+            Phase::Closed => None,
+        }
     }
 
     /// A snapshot of the pool.
     pub fn status(&self, now: Now) -> Status {
-        let _ = now;
-        Status::default()
+        let rate = |net| self.dialer.success_rate(net).map(|rate| (net, rate));
+        Status {
+            target: self.policy().target_connect_count,
+            available: self.book.available(),
+            connecting: self.peers.view(now.mono, PeerState::Connecting),
+            connected: self.peers.view(now.mono, PeerState::Connected),
+            ready: self.peers.view(now.mono, PeerState::Ready),
+            burned: self.book.burned().clone(),
+            dials: self.dials,
+            surplus: self.surplus,
+            starved: self.starved,
+            offline: self.dialer.evidence.is_offline(),
+            known: self.book.known(),
+            success_rate: Net::ALL.into_iter().filter_map(rate).collect(),
+            waiters: self.leases.waiting(),
+            leases: self.leases.held(),
+        }
+    }
+
+    /// The addr book, for checks and views.
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.config.policy
+    }
+
+    fn start(&mut self, now: Now) {
+        self.phase = Phase::Running;
+        self.short_since = Some(now.mono);
+        for address in self.config.manual.clone() {
+            self.book.add_manual(now, address);
+        }
+        self.ask_seeds(now);
+    }
+
+    fn route(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Wake => {}
+            Input::SeedAnswer { seed, result } => self.on_seed_answer(now, seed, result),
+            Input::AddManual(address) => self.book.add_manual(now, address),
+            Input::Connected { peer, local } => self.on_connected(now, peer, local),
+            Input::DialFailed { peer, error } => self.on_dial_failed(now, peer, error),
+            Input::Control { peer, message } => self.on_control(now, peer, message),
+            Input::Progress { peer } => self.on_progress(now, peer),
+            Input::Closed { peer, reason } => self.on_closed(now, peer, reason),
+            Input::Lease { lease, services, wait } => self.on_lease(lease, services, wait),
+            Input::Release { lease } => self.on_release(lease),
+            Input::Close => self.on_close(),
+        }
+    }
+
+    fn on_timer(&mut self, now: Now, timer: Timer) {
+        match timer {
+            Timer::Pool(PoolTimer::Doubt) => self.hasten_pings(now),
+            Timer::Pool(PoolTimer::Judge) => self.judge_network(now),
+            Timer::Peer(peer, PeerTimer::Deadline) => self.on_deadline(now, peer),
+            Timer::Peer(peer, PeerTimer::Hedge) => self.on_hedge(peer),
+            Timer::Peer(peer, PeerTimer::Liveness) => self.tend(now, peer),
+            Timer::Peer(peer, PeerTimer::Proof) => {
+                if let Some(peer) = self.peers.get(peer) {
+                    self.book.on_proven(now, peer.address);
+                }
+            }
+        }
+    }
+
+    fn on_lease(&mut self, lease: LeaseId, services: ServiceFlags, wait: bool) {
+        let Self { leases, peers, config, rng, .. } = self;
+        let result = match self.phase {
+            Phase::Closed => Err(Refusal::Closed),
+            _ => leases.request(lease, services, wait, peers, &config.policy, rng),
+        };
+        match result {
+            Ok(Some(peer)) => self.on_granted(lease, peer),
+            Ok(None) => {}
+            Err(refusal) => self.outputs.push_back(Output::Refuse { lease, refusal }),
+        }
+    }
+
+    fn on_granted(&mut self, lease: LeaseId, peer: PeerId) {
+        self.outputs.push_back(Output::Grant { lease, peer });
+        self.tell(Event::Leased { lease, peer });
+    }
+
+    fn on_release(&mut self, lease: LeaseId) {
+        let Some(peer) = self.leases.release(lease, &mut self.peers) else { return };
+        self.tell(Event::Released { lease, peer });
+        self.offer(peer);
+    }
+
+    /// Offers a peer's free slots to those who wait.
+    fn offer(&mut self, peer: PeerId) {
+        while let Some(lease) = self.leases.offer(peer, &mut self.peers, &self.config.policy) {
+            self.on_granted(lease, peer);
+        }
+    }
+
+    fn on_close(&mut self) {
+        self.phase = Phase::Closed;
+        for lease in self.leases.close() {
+            self.outputs.push_back(Output::Refuse { lease, refusal: Refusal::Closed });
+        }
+        let peers: Vec<PeerId> = self.peers.iter().map(|(id, _)| id).collect();
+        for peer in peers {
+            self.disconnect(peer, DisconnectReason::PoolClosed);
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn set_timer(&mut self, peer: PeerId, timer: PeerTimer, at: Monotonic) {
+        self.timers.set(Timer::Peer(peer, timer), at);
+    }
+
+    fn unset_timers(&mut self, peer: PeerId) {
+        let range = Timer::Peer(peer, PeerTimer::Deadline)..=Timer::Peer(peer, PeerTimer::Proof);
+        self.timers.unset_range(range);
     }
 }

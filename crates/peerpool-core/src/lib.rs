@@ -8,14 +8,22 @@
 //! The contract: one `handle`, then drain `poll` to `None`, then sleep until `wake_at`.
 
 pub mod address;
+pub mod book;
 pub mod chain;
+pub mod dialer;
+pub mod discovery;
 pub mod engine;
 pub mod event;
+pub mod handshake;
 pub mod id;
 pub mod io;
+pub mod lease;
 pub mod link;
+pub mod liveness;
 pub mod netgroup;
+pub mod peer;
 pub mod policy;
 pub mod rng;
 pub mod time;
+mod timers;
 pub mod wire;

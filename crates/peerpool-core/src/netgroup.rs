@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::address::Host;
+use crate::address::{Host, Net};
 
 /// A /16 of IPv4, a /32 of IPv6 (a /36 of Hurricane Electric's tunnels), 4 bits of an onion or I2P
 /// name, 12 bits of CJDNS; as Core's `NetGroupManager::GetGroup` without an AS map. An IPv6
@@ -38,6 +38,17 @@ impl NetGroup {
             Host::Onion(key) => Self::Onion(key[0] >> 4),
             Host::I2p(hash) => Self::I2p(hash[0] >> 4),
             Host::Cjdns(ip) => Self::Cjdns(ip.octets()[1] >> 4),
+        }
+    }
+
+    /// The network the group is on; IPv4 for what embeds an IPv4 address.
+    pub const fn net(&self) -> Net {
+        match self {
+            Self::Ipv4(_) => Net::Ipv4,
+            Self::Ipv6(..) => Net::Ipv6,
+            Self::Onion(_) => Net::Onion,
+            Self::I2p(_) => Net::I2p,
+            Self::Cjdns(_) => Net::Cjdns,
         }
     }
 

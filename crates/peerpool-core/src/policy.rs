@@ -254,6 +254,8 @@ policy! {
     max_addresses: usize = 65_536, 16 => 10_000_000;
     /// Burned addresses remembered.
     max_burned: usize = 65_536, 16 => 10_000_000;
+    /// Ports other than the default that gossip may name of one host, burned ones included.
+    max_ports_per_host: usize = 4, 1 => 65_535;
     /// Entries of one `addr` or `addrv2`; more is a fault. The protocol's limit.
     max_addr_entries: usize = 1000, 1 => 1000;
     /// Gossiped addresses a peer may bring per 100 s, beyond what a getaddr earns it. Core: 10.

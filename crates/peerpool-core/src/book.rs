@@ -1,0 +1,266 @@
+//! The addr book: every address we know, what we know of it, and which may be dialled now.
+//!
+//! Each address stands on exactly one shelf, kept on change and on expiry, so that selection
+//! samples and never scans. The book decides what an address *is*; whom to dial, and whether a
+//! failure is a verdict, is the dialer's business.
+
+mod bag;
+mod burned;
+mod candidates;
+mod check;
+mod hear;
+mod outcome;
+mod record;
+mod select;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bitcoin::p2p::ServiceFlags;
+
+use crate::address::{Address, Host, Net};
+use crate::event::Known;
+use crate::id::BurnReason;
+use crate::netgroup::NetGroup;
+use crate::policy::Policy;
+use crate::time::{Monotonic, Now, UnixTime};
+
+use bag::Bag;
+use burned::{Burned, ports};
+use candidates::Candidates;
+pub use record::Source;
+use record::{Record, Shelf};
+
+/// What became of an address the book was told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It is a new candidate.
+    New,
+    /// It was known; its timestamp and services are brought up to date.
+    Known,
+    /// It is burned, and stays so.
+    Burned,
+    /// It is not kept: unroutable, too old, port 0 or a port of another service, lacking
+    /// services, ourselves, on a network we cannot dial, or one port too many of its host.
+    Refused,
+}
+
+/// The addr book.
+#[derive(Clone, Debug)]
+pub struct Book {
+    policy: Policy,
+    default_port: u16,
+    nets: Vec<Net>,
+    records: BTreeMap<Address, Record>,
+    all: Bag<Address>,
+    manual: BTreeSet<Address>,
+    in_use: BTreeSet<Address>,
+    closed: BTreeSet<NetGroup>,
+    hearsay: Candidates,
+    experienced: Candidates,
+    waiting: Bag<Address>,
+    backing_off: Bag<Address>,
+    manual_due: Bag<Address>,
+    /// Records per shelf.
+    counts: [usize; Shelf::ALL.len()],
+    burned: Burned,
+    own: BTreeSet<Host>,
+    expiries: BTreeSet<(UnixTime, Address)>,
+    retries: BTreeSet<(Monotonic, Address)>,
+}
+
+impl Book {
+    /// An empty book. Only addresses on one of `nets` are kept.
+    pub fn new(policy: &Policy, default_port: u16, nets: &[Net]) -> Self {
+        Self {
+            policy: policy.clone(),
+            default_port,
+            nets: nets.to_vec(),
+            records: BTreeMap::new(),
+            all: Bag::default(),
+            manual: BTreeSet::new(),
+            in_use: BTreeSet::new(),
+            closed: BTreeSet::new(),
+            hearsay: Candidates::default(),
+            experienced: Candidates::default(),
+            waiting: Bag::default(),
+            backing_off: Bag::default(),
+            manual_due: Bag::default(),
+            counts: [0; Shelf::ALL.len()],
+            burned: Burned::new(policy.burn_memory, policy.max_burned),
+            own: BTreeSet::new(),
+            expiries: BTreeSet::new(),
+            retries: BTreeSet::new(),
+        }
+    }
+
+    fn insert(&mut self, now: Now, address: Address, record: Record) {
+        debug_assert_eq!(record.shelf, Shelf::Idle, "a new record stands on the idle shelf");
+        self.counts[Shelf::Idle as usize] += 1;
+        self.records.insert(address, record);
+        self.all.insert(address);
+        self.shelve(now, address);
+    }
+
+    fn remove(&mut self, address: &Address) {
+        let Some(record) = self.records.remove(address) else { return };
+        self.take_off(record.shelf, address);
+        self.all.remove(address);
+        if let Some(at) = record.retry_at {
+            self.retries.remove(&(at, *address));
+        }
+        if let Some(at) = record.expires {
+            self.expiries.remove(&(at, *address));
+        }
+    }
+
+    /// Changes a record and puts it where it then belongs. Unknown addresses are left unknown.
+    fn update(&mut self, now: Now, address: Address, change: impl FnOnce(&mut Record)) {
+        let Some(record) = self.records.get_mut(&address) else { return };
+        let old = record.retry_at;
+        change(record);
+        let new = record.retry_at;
+        if let Some(at) = old {
+            self.retries.remove(&(at, address));
+        }
+        if let Some(at) = new {
+            self.retries.insert((at, address));
+        }
+        self.shelve(now, address);
+    }
+
+    /// Puts a record on the shelf it belongs to, and its expiry in the queue.
+    fn shelve(&mut self, now: Now, address: Address) {
+        let Some(record) = self.records.get(&address) else { return };
+        let (shelf, expires) = self.standing(now, &address, record);
+        let (old_shelf, old_expires) = (record.shelf, record.expires);
+        if shelf != old_shelf {
+            self.take_off(old_shelf, &address);
+            self.put_on(shelf, address);
+        }
+        if expires != old_expires {
+            if let Some(at) = old_expires {
+                self.expiries.remove(&(at, address));
+            }
+            if let Some(at) = expires {
+                self.expiries.insert((at, address));
+            }
+        }
+        let record = self.records.get_mut(&address).expect("the record was just read");
+        (record.shelf, record.expires) = (shelf, expires);
+    }
+
+    /// Where a record belongs, and when that changes by itself on the unix clock.
+    fn standing(&self, now: Now, address: &Address, record: &Record) -> (Shelf, Option<UnixTime>) {
+        let in_use = if record.manual {
+            self.in_use.contains(address)
+        } else {
+            self.in_use.range(ports(address.host)).next().is_some()
+        };
+        if in_use {
+            return (Shelf::InUse, None);
+        }
+        if record.verdict.is_some() {
+            return (Shelf::Waiting, None);
+        }
+        if record.retry_at.is_some_and(|at| at > now.mono) {
+            return (Shelf::BackingOff, None);
+        }
+        if record.manual {
+            return (Shelf::Manual, None);
+        }
+        if let Some(experience) = record.experience {
+            let until = end_of(experience.last_success, self.policy.experience_age);
+            if now.unix < until {
+                return (Shelf::Experienced, Some(until));
+            }
+        }
+        let until = end_of(record.last_seen, self.policy.max_address_age);
+        if now.unix < until && meets(record.services, self.policy.required_services) {
+            return (Shelf::Hearsay, Some(until));
+        }
+        (Shelf::Idle, None)
+    }
+
+    fn take_off(&mut self, shelf: Shelf, address: &Address) {
+        self.counts[shelf as usize] -= 1;
+        match shelf {
+            Shelf::Hearsay => self.hearsay.remove(address),
+            Shelf::Experienced => self.experienced.remove(address),
+            Shelf::Waiting => self.waiting.remove(address),
+            Shelf::BackingOff => self.backing_off.remove(address),
+            Shelf::Manual => self.manual_due.remove(address),
+            Shelf::InUse | Shelf::Idle => {}
+        }
+    }
+
+    fn put_on(&mut self, shelf: Shelf, address: Address) {
+        self.counts[shelf as usize] += 1;
+        match shelf {
+            Shelf::Hearsay => self.hearsay.insert(address, &self.closed),
+            Shelf::Experienced => self.experienced.insert(address, &self.closed),
+            Shelf::Waiting => self.waiting.insert(address),
+            Shelf::BackingOff => self.backing_off.insert(address),
+            Shelf::Manual => self.manual_due.insert(address),
+            Shelf::InUse | Shelf::Idle => {}
+        }
+    }
+
+    /// Whether the user named `address`.
+    pub fn is_manual(&self, address: &Address) -> bool {
+        self.manual.contains(address)
+    }
+
+    /// Where `address` was first heard of.
+    pub fn source(&self, address: &Address) -> Option<Source> {
+        self.records.get(address).map(|record| record.source)
+    }
+
+    /// How many addresses the user named.
+    pub fn manual_len(&self) -> usize {
+        self.manual.len()
+    }
+
+    /// Addresses that could be dialled now: manual ones that are due, and candidates that no
+    /// netgroup rule holds back.
+    pub fn available(&self) -> usize {
+        self.manual_due.len() + self.hearsay.open_len() + self.experienced.open_len()
+    }
+
+    /// Addresses that may not be dialled now, by the rule that holds each back.
+    pub fn known(&self) -> Known {
+        let candidates = self.hearsay.len() + self.experienced.len();
+        Known {
+            blocked: candidates - self.hearsay.open_len() - self.experienced.open_len(),
+            backing_off: self.backing_off.len(),
+            waiting: self.waiting.len(),
+            burned: self.burned.len(),
+            ineligible: self.counts[Shelf::Idle as usize],
+        }
+    }
+
+    /// Burned addresses by reason.
+    pub fn burned(&self) -> &BTreeMap<BurnReason, usize> {
+        self.burned.counts()
+    }
+
+    /// Whether `address` is burned.
+    pub fn is_burned(&self, address: &Address) -> bool {
+        self.burned.contains(address)
+    }
+}
+
+/// The first second at which something of age zero at `from` is `age` old. Ages below a second,
+/// which only tests use, count as one.
+fn end_of(from: UnixTime, age: Duration) -> UnixTime {
+    from + age.max(Duration::from_secs(1))
+}
+
+/// Whether `services` meet `required`; `NETWORK` is met by `NETWORK_LIMITED` too (BIP159).
+pub fn meets(services: ServiceFlags, required: ServiceFlags) -> bool {
+    let mut services = services;
+    if services.has(ServiceFlags::NETWORK_LIMITED) {
+        services |= ServiceFlags::NETWORK;
+    }
+    services.has(required)
+}

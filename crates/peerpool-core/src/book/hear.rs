@@ -1,0 +1,138 @@
+//! Hearing of addresses: what is taken in, and what is refused.
+
+use std::time::Duration;
+
+use bitcoin::p2p::ServiceFlags;
+
+use crate::address::{Address, Host, Net};
+use crate::rng::Rng;
+use crate::time::{Now, UnixTime};
+
+use super::burned::ports;
+use super::record::{Record, Shelf, Source};
+use super::{Book, Heard, meets};
+
+impl Book {
+    /// Takes in an address that others told us of. `seen` is when, as they say; Core's correction
+    /// of impossible times is applied here: before 1973 or over 10 min ahead reads as 5 days ago.
+    pub fn hear(
+        &mut self,
+        now: Now,
+        address: Address,
+        services: ServiceFlags,
+        seen: UnixTime,
+        source: Source,
+        rng: &mut Rng,
+    ) -> Heard {
+        const TOO_EARLY: UnixTime = UnixTime(100_000_000);
+        const TOLERANCE: Duration = Duration::from_secs(600);
+        const CORRECTION: Duration = Duration::from_secs(5 * 86_400);
+        let impossible = seen <= TOO_EARLY || seen > now.unix + TOLERANCE;
+        let seen = if impossible { now.unix - CORRECTION } else { seen };
+        if !self.acceptable(&address) {
+            return Heard::Refused;
+        }
+        if self.burned.holds(now.mono, &address) {
+            return Heard::Burned;
+        }
+        if let Some(record) = self.records.get_mut(&address) {
+            record.last_seen = record.last_seen.max(seen);
+            record.services |= services;
+            self.shelve(now, address);
+            return Heard::Known;
+        }
+        let fresh = now.unix.since(seen) < self.policy.max_address_age;
+        let serves = meets(services, self.policy.required_services);
+        if !fresh || !serves || self.has_ports_enough(&address) || !self.make_room(rng) {
+            return Heard::Refused;
+        }
+        self.insert(now, address, Record::new(source, services, seen));
+        Heard::New
+    }
+
+    /// Takes in an address the user named: never burned, never evicted, dialled whatever its
+    /// network's range.
+    pub fn add_manual(&mut self, now: Now, address: Address) {
+        self.manual.insert(address);
+        if !self.records.contains_key(&address) {
+            let record = Record::new(Source::User, ServiceFlags::NONE, UnixTime(0));
+            self.insert(now, address, record);
+        }
+        if let Some(record) = self.records.get_mut(&address) {
+            record.manual = true;
+        }
+        self.shelve(now, address);
+    }
+
+    /// Notes that `ip` is our own: gossip naming it is refused. Private ranges are not noted, since
+    /// other nodes may share them.
+    pub fn note_own(&mut self, host: Host) {
+        const BOUND: usize = 64;
+        if host.is_routable() && self.own.len() < BOUND {
+            self.own.insert(host);
+        }
+    }
+
+    fn acceptable(&self, address: &Address) -> bool {
+        let host = &address.host;
+        let port_ok = address.port != 0 && !is_bad_port(address.port)
+            || address.port == self.default_port
+            || host.net() == Net::I2p && address.port == 0;
+        let dialable = match host.ip() {
+            Some(ip) => !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast(host),
+            None => true,
+        };
+        port_ok
+            && dialable
+            && self.nets.contains(&host.net())
+            && !self.own.contains(host)
+            && (self.policy.allow_unroutable || host.is_routable())
+    }
+
+    /// Whether the host has as many non-default ports in the book, burned ones included, as may
+    /// be tried: gossip must not make a port scanner of us.
+    fn has_ports_enough(&self, address: &Address) -> bool {
+        let known = self.records.range(ports(address.host)).count();
+        address.port != self.default_port
+            && known + self.burned.ports_of(address.host) >= self.policy.max_ports_per_host
+    }
+
+    /// Makes room for one more record: among a few drawn at random the one heard of longest ago
+    /// goes, unless it is in use, the user's, or one we know from experience.
+    fn make_room(&mut self, rng: &mut Rng) -> bool {
+        const DRAWS: usize = 16;
+        if self.records.len() < self.policy.max_addresses {
+            return true;
+        }
+        let mut victim: Option<(UnixTime, Address)> = None;
+        for address in (0..DRAWS).filter_map(|_| self.all.select(rng)) {
+            let Some(record) = self.records.get(&address) else { continue };
+            let expendable =
+                matches!(record.shelf, Shelf::Hearsay | Shelf::Idle) && record.experience.is_none();
+            if expendable && victim.is_none_or(|(seen, _)| record.last_seen < seen) {
+                victim = Some((record.last_seen, address));
+            }
+        }
+        let Some((_, victim)) = victim else { return false };
+        self.remove(&victim);
+        true
+    }
+}
+
+fn is_broadcast(host: &Host) -> bool {
+    matches!(host, Host::Ipv4(ip) if ip.is_broadcast())
+}
+
+/// Ports of other services, which Core avoids (`IsBadPort`): gossip naming one of them wants us
+/// to knock at somebody's mail server.
+const BAD_PORTS: [u16; 80] = [
+    1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102,
+    103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465,
+    512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993,
+    995, 1719, 1720, 1723, 2049, 3659, 4045, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669,
+    6697, 10080,
+];
+
+fn is_bad_port(port: u16) -> bool {
+    BAD_PORTS.binary_search(&port).is_ok()
+}

@@ -1,0 +1,148 @@
+//! What became of a dial: success, loss, failure, verdicts that wait, and burns.
+
+use std::time::Duration;
+
+use bitcoin::p2p::ServiceFlags;
+
+use crate::address::Address;
+use crate::id::BurnReason;
+use crate::rng::Rng;
+use crate::time::{Monotonic, Now};
+
+use super::Book;
+use super::burned::ports;
+use super::record::Experience;
+
+impl Book {
+    /// Notes that a connection to `address` is being made or up.
+    pub fn set_in_use(&mut self, now: Now, address: Address, in_use: bool) {
+        if in_use {
+            self.in_use.insert(address);
+        } else {
+            self.in_use.remove(&address);
+        }
+        let sisters: Vec<Address> =
+            self.records.range(ports(address.host)).map(|(address, _)| *address).collect();
+        for sister in sisters {
+            self.shelve(now, sister);
+        }
+    }
+
+    /// The handshake is done: the address is good, and a candidate from experience.
+    pub fn on_ready(&mut self, now: Now, address: Address, services: ServiceFlags) {
+        self.update(now, address, |record| {
+            let proven = record.experience.is_some_and(|experience| experience.proven);
+            record.experience = Some(Experience { last_success: now.unix, proven });
+            record.services = services;
+            record.failures = 0;
+            record.retry_at = None;
+            record.verdict = None;
+        });
+    }
+
+    /// The peer stayed long enough, or was closed by us: a later failure backs off.
+    pub fn on_proven(&mut self, now: Now, address: Address) {
+        self.update(now, address, |record| {
+            record.experience = Some(Experience { last_success: now.unix, proven: true });
+        });
+    }
+
+    /// Burns an address: it is not a candidate until the burn fades and it is heard of anew.
+    pub fn burn(&mut self, now: Now, address: Address, reason: BurnReason) {
+        if reason == BurnReason::Itself {
+            self.manual.remove(&address);
+        }
+        if !self.manual.contains(&address) {
+            self.remove(&address);
+        }
+        self.burned.insert(now.mono, address, reason);
+    }
+
+    /// Keeps a verdict until evidence decides it.
+    pub fn hold_verdict(&mut self, now: Now, address: Address, reason: BurnReason) {
+        self.update(now, address, |record| record.verdict = Some((now.mono, reason)));
+    }
+
+    /// Whether a failure of this address backs it off instead of burning it.
+    pub fn backs_off(&self, now: Now, address: &Address) -> bool {
+        let age = self.policy.experience_age;
+        self.records.get(address).is_some_and(|record| record.backs_off(now.unix, age))
+    }
+
+    /// Puts off the next dial by `backoff_min`, doubled for each strike before this one, 5 to 25 %
+    /// longer at random, and counts a strike. With `failed`, a failure is counted too, and after
+    /// `max_failures` in a row an experienced address is hearsay again. Returns failures and wait.
+    pub fn back_off(
+        &mut self,
+        now: Now,
+        address: Address,
+        failed: bool,
+        rng: &mut Rng,
+    ) -> Option<(u32, Duration)> {
+        // The jitter only lengthens: doubling from 1 min to 1 h gives exactly 6 dials in the
+        // first hour, and the 5 % keep the day's dials at 28.
+        let (min, max) = (self.policy.backoff_min, self.policy.backoff_max);
+        let max_failures = self.policy.max_failures as u32;
+        let record = self.records.get_mut(&address)?;
+        let base = min.saturating_mul(1 << record.strikes.min(31)).min(max.max(min));
+        let wait = rng.between(base.mul_f64(1.05), base.mul_f64(1.25));
+        record.strikes = record.strikes.saturating_add(1);
+        record.failures = record.failures.saturating_add(u32::from(failed));
+        record.verdict = None;
+        if record.failures >= max_failures {
+            record.experience = None;
+            record.strikes = 0;
+        }
+        let failures = record.failures;
+        self.update(now, address, |record| record.retry_at = Some(now.mono + wait));
+        Some((failures, wait))
+    }
+
+    /// Forgets strikes after a long stay.
+    pub fn forgive(&mut self, now: Now, address: Address) {
+        self.update(now, address, |record| record.strikes = 0);
+    }
+
+    /// Ends the wait of verdicts without evidence: their addresses back off.
+    pub fn give_up_verdicts(&mut self, now: Now, rng: &mut Rng) {
+        for (address, ..) in self.verdicts() {
+            self.back_off(now, address, false, rng);
+        }
+    }
+
+    /// Evidence came: verdicts no older than `age` are carried out and returned, the others lapse.
+    pub fn settle_verdicts(&mut self, now: Now, age: Duration) -> Vec<(Address, BurnReason)> {
+        let mut burned = Vec::new();
+        for (address, at, reason) in self.verdicts() {
+            if now.mono.since(at) <= age {
+                self.burn(now, address, reason);
+                burned.push((address, reason));
+            } else {
+                self.update(now, address, |record| record.verdict = None);
+            }
+        }
+        burned
+    }
+
+    /// An outage is over: waiting verdicts lapse and back-offs start anew, spread over `jitter`.
+    pub fn recover(&mut self, now: Now, jitter: Duration, rng: &mut Rng) {
+        let held: Vec<Address> = self.waiting.iter().chain(self.backing_off.iter()).collect();
+        for address in held {
+            let retry_at = now.mono + rng.between(Duration::ZERO, jitter);
+            self.update(now, address, |record| {
+                record.verdict = None;
+                record.failures = 0;
+                record.strikes = 0;
+                record.retry_at = Some(retry_at);
+            });
+        }
+    }
+
+    fn verdicts(&self) -> Vec<(Address, Monotonic, BurnReason)> {
+        let verdict = |address: Address| {
+            let (at, reason) = self.records.get(&address)?.verdict?;
+            Some((address, at, reason))
+        };
+        self.waiting.iter().filter_map(verdict).collect()
+    }
+}

@@ -1,0 +1,77 @@
+//! Selection: samples from the shelves, never scans.
+
+use crate::address::{Address, Net};
+use crate::netgroup::NetGroup;
+use crate::rng::Rng;
+use crate::time::{Monotonic, Now};
+
+use super::Book;
+
+impl Book {
+    /// Brings shelves up to date with the clocks.
+    pub fn advance(&mut self, now: Now) {
+        while let Some((_, address)) = self.expiries.first().copied().filter(|e| e.0 <= now.unix) {
+            self.shelve(now, address);
+        }
+        while let Some((_, address)) = self.retries.first().copied().filter(|e| e.0 <= now.mono) {
+            self.update(now, address, |record| record.retry_at = None);
+        }
+    }
+
+    /// When the first back-off ends.
+    pub fn wake_at(&self) -> Option<Monotonic> {
+        self.retries.first().map(|(at, _)| *at)
+    }
+
+    /// Closes or opens a netgroup to selection.
+    pub fn set_closed(&mut self, group: NetGroup, closed: bool) {
+        let changed = if closed { self.closed.insert(group) } else { self.closed.remove(&group) };
+        if changed {
+            self.hearsay.set_closed(group, closed);
+            self.experienced.set_closed(group, closed);
+        }
+    }
+
+    /// A candidate in an open netgroup on one of `nets`: from experience or hearsay, half and
+    /// half where both have one.
+    pub fn select(&self, nets: &[Net], rng: &mut Rng) -> Option<Address> {
+        let first = match (self.experienced.has_open(nets), self.hearsay.has_open(nets)) {
+            (true, true) => rng.chance(0.5),
+            (experienced, _) => experienced,
+        };
+        if first { self.experienced.select(nets, rng) } else { self.hearsay.select(nets, rng) }
+    }
+
+    /// An address to find out with whether the network is up: a candidate if there is one, else
+    /// one that backs off or whose verdict waits.
+    pub fn select_probe(&self, nets: &[Net], rng: &mut Rng) -> Option<Address> {
+        self.select_manual(rng)
+            .or_else(|| self.select(nets, rng))
+            .or_else(|| self.backing_off.select(rng))
+            .or_else(|| self.waiting.select(rng))
+    }
+
+    /// A manual address that may be dialled now.
+    pub fn select_manual(&self, rng: &mut Rng) -> Option<Address> {
+        self.manual_due.select(rng)
+    }
+
+    /// An experienced address to ask for addresses: one that selection cannot reach because its
+    /// netgroup is closed, and that was not asked within `addr_fetch_interval`.
+    pub fn select_addr_fetch(&self, now: Now, rng: &mut Rng) -> Option<Address> {
+        const DRAWS: usize = 8;
+        let interval = self.policy.addr_fetch_interval;
+        (0..DRAWS).filter_map(|_| self.experienced.select_shut(rng)).find(|address| {
+            let record = self.records.get(address);
+            let asked = record.and_then(|record| record.asked_at);
+            asked.is_none_or(|at| now.mono.since(at) >= interval)
+        })
+    }
+
+    /// Notes that a getaddr was sent to `address`.
+    pub fn note_asked(&mut self, now: Now, address: Address) {
+        if let Some(record) = self.records.get_mut(&address) {
+            record.asked_at = Some(now.mono);
+        }
+    }
+}

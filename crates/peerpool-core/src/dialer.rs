@@ -1,0 +1,242 @@
+//! Whom to dial and how many at once: `try_connect`'s decisions.
+//!
+//! Parallel and hedged: enough dials are in flight for the missing peers at the success rate seen
+//! lately. A dial (or handshake) unanswered for `hedge_delay` is no longer counted on, but goes on
+//! until its deadline. Offline, one probe at a time takes the place of all that.
+
+mod evidence;
+mod rate;
+
+pub use evidence::Evidence;
+pub use rate::Rate;
+
+use crate::address::{Address, Net};
+use crate::book::Book;
+use crate::id::ConnectionType;
+use crate::netgroup::NetGroup;
+use crate::peer::{Peer, Peers, Stage};
+use crate::policy::Policy;
+use crate::rng::Rng;
+use crate::time::Monotonic;
+
+/// What the dialer decides by, counted over all peers.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Ready peers that count toward the target.
+    pub ready: usize,
+    /// Dials and handshakes in flight, those being given up included.
+    pub in_flight: usize,
+    /// Dials and handshakes in flight that may yet fill a slot.
+    pub attempts: usize,
+    /// Slots that the attempts still counted on will fill, as far as rates tell.
+    pub expected: f64,
+    /// Manual peers, ready or in flight.
+    pub manual: usize,
+    /// Addr-fetch connections, whatever their stage.
+    pub addr_fetch: usize,
+}
+
+/// Whether one more automatic dial is wanted. Pure: the whole of "how many at once".
+pub fn wants_dial(tally: &Tally, target: usize, max_dials: usize) -> bool {
+    let missing = target.saturating_sub(tally.ready);
+    // A slot that is nine tenths sure to be filled is not worth another dial.
+    const SURE: f64 = 0.1;
+    missing > 0 && tally.in_flight < max_dials && tally.expected + SURE < missing as f64
+}
+
+/// Rates, evidence and pauses.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    target: usize,
+    connect_only: bool,
+    nets: Vec<Net>,
+    dial: [Rate; Net::ALL.len()],
+    handshake: [Rate; Net::ALL.len()],
+    seen: [bool; Net::ALL.len()],
+    paused_until: [Option<Monotonic>; Net::ALL.len()],
+    /// Whether the network is up.
+    pub evidence: Evidence,
+    next_probe: Monotonic,
+}
+
+impl Dialer {
+    /// A dialer for addresses on `nets`.
+    pub fn new(policy: &Policy, nets: &[Net], connect_only: bool) -> Self {
+        Self {
+            target: policy.target_connect_count,
+            connect_only,
+            nets: nets.to_vec(),
+            dial: Default::default(),
+            handshake: Default::default(),
+            seen: Default::default(),
+            paused_until: Default::default(),
+            evidence: Evidence::default(),
+            next_probe: Monotonic::default(),
+        }
+    }
+
+    /// Peers to keep: the configured target, or all the addresses there are if only those of the
+    /// user may be dialled.
+    pub fn target(&self, book: &Book) -> usize {
+        if self.connect_only { self.target.min(book.manual_len()) } else { self.target }
+    }
+
+    /// Networks that may be dialled now.
+    pub fn open_nets(&self, now: Monotonic) -> Vec<Net> {
+        let open = |net: &Net| self.paused_until[net.index()].is_none_or(|until| until <= now);
+        self.nets.iter().copied().filter(open).collect()
+    }
+
+    /// No automatic dial on `nets` before `until`: there is no route, or no descriptor.
+    pub fn pause(&mut self, nets: &[Net], until: Monotonic) {
+        for net in nets {
+            self.paused_until[net.index()] = Some(until);
+        }
+    }
+
+    /// When the first pause ends.
+    pub fn resumes_at(&self, now: Monotonic) -> Option<Monotonic> {
+        self.paused_until.iter().flatten().copied().filter(|until| *until > now).min()
+    }
+
+    // ---- rates ----
+
+    /// A dial was answered; `late` if it was no longer counted on.
+    pub fn on_dial_answered(&mut self, net: Net, late: bool) {
+        self.paused_until[net.index()] = None;
+        let rate = &mut self.dial[net.index()];
+        if late { rate.correct() } else { rate.count(true) }
+    }
+
+    /// A dial failed, or is no longer counted on.
+    pub fn on_dial_failed(&mut self, net: Net) {
+        self.seen[net.index()] = true;
+        self.dial[net.index()].count(false);
+    }
+
+    /// A handshake ended; `late` if it was no longer counted on.
+    pub fn on_handshake(&mut self, net: Net, success: bool, late: bool) {
+        self.seen[net.index()] = true;
+        let rate = &mut self.handshake[net.index()];
+        match (success, late) {
+            (true, true) => rate.correct(),
+            (false, true) => {}
+            (success, false) => rate.count(success),
+        }
+    }
+
+    /// The share of attempts on `net` that end ready; `None` before the first.
+    pub fn success_rate(&self, net: Net) -> Option<f64> {
+        let rate = self.dial[net.index()].estimate() * self.handshake[net.index()].estimate();
+        self.seen[net.index()].then_some(rate)
+    }
+
+    fn chance(&self, peer: &Peer) -> f64 {
+        let net = peer.address.net().index();
+        match peer.stage {
+            Stage::Connecting { fresh: true } => {
+                self.dial[net].estimate() * self.handshake[net].estimate()
+            }
+            Stage::Connected { fresh: true, .. } => self.handshake[net].estimate(),
+            _ => 0.0,
+        }
+    }
+
+    // ---- decisions ----
+
+    /// Counts all peers.
+    pub fn tally(&self, peers: &Peers) -> Tally {
+        let mut tally = Tally::default();
+        for (_, peer) in peers.iter() {
+            let attempt = matches!(peer.stage, Stage::Connecting { .. } | Stage::Connected { .. });
+            if peer.connection_type == ConnectionType::AddrFetch {
+                tally.addr_fetch += 1;
+                continue;
+            }
+            tally.ready += usize::from(peer.fills_slot());
+            tally.in_flight += usize::from(peer.session().is_none());
+            tally.attempts += usize::from(attempt);
+            tally.manual += usize::from(peer.connection_type == ConnectionType::Manual);
+            tally.expected += self.chance(peer);
+        }
+        tally
+    }
+
+    /// The next address to dial, if one is wanted and there is one.
+    pub fn select_dial(
+        &mut self,
+        now: Monotonic,
+        peers: &Peers,
+        book: &Book,
+        policy: &Policy,
+        rng: &mut Rng,
+    ) -> Option<(Address, ConnectionType)> {
+        let tally = self.tally(peers);
+        let target = self.target(book);
+        let typed = |address: Address| {
+            let manual = book.is_manual(&address);
+            let outbound = ConnectionType::OutboundFullRelay;
+            (address, if manual { ConnectionType::Manual } else { outbound })
+        };
+        if self.evidence.is_offline() {
+            if now < self.next_probe {
+                return None;
+            }
+            self.next_probe = now + policy.probe_interval;
+            if tally.in_flight >= policy.max_dials {
+                return None;
+            }
+            return book.select_probe(&self.nets, rng).map(typed);
+        }
+        if tally.manual < target && tally.in_flight < policy.max_dials {
+            if let Some(address) = book.select_manual(rng) {
+                return Some((address, ConnectionType::Manual));
+            }
+        }
+        if self.connect_only || !wants_dial(&tally, target, policy.max_dials) {
+            return None;
+        }
+        book.select(&self.open_nets(now), rng).map(typed)
+    }
+
+    /// When an offline pool dials its next probe.
+    pub fn next_probe(&self) -> Option<Monotonic> {
+        self.evidence.is_offline().then_some(self.next_probe)
+    }
+}
+
+/// Whether a netgroup takes no further automatic dial. One peer that is still counted on fills a
+/// group's share, so that a second dial goes out only once the first is late.
+pub fn is_closed(peers: &Peers, group: NetGroup, policy: &Policy) -> bool {
+    let load = peers.load(group);
+    group.limited()
+        && (load.counted_on >= policy.max_peers_per_netgroup
+            || load.in_flight >= policy.max_dials_per_netgroup)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn never_more_than_max_dials_and_none_without_need(
+            ready in 0usize..20, in_flight in 0usize..200, expected in 0.0f64..20.0,
+            target in 1usize..20, max_dials in 1usize..200,
+        ) {
+            let tally = Tally { ready, in_flight, expected, ..Tally::default() };
+            if wants_dial(&tally, target, max_dials) {
+                prop_assert!(in_flight < max_dials && ready < target);
+                prop_assert!(expected < (target - ready) as f64);
+            } else {
+                prop_assert!(
+                    in_flight >= max_dials
+                        || ready >= target
+                        || expected + 0.1 >= (target - ready) as f64
+                );
+            }
+        }
+    }
+}

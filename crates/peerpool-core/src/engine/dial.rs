@@ -1,0 +1,226 @@
+//! Starting attempts and giving them up: `try_connect`, the seeds, addr-fetch.
+
+use std::net::IpAddr;
+
+use crate::address::Address;
+use crate::book::{Heard, Source};
+use crate::dialer::{Tally, is_closed};
+use crate::event::Event;
+use crate::id::{BurnReason, ConnectionType, DisconnectReason, PeerId, PeerState};
+use crate::io::Output;
+use crate::netgroup::NetGroup;
+use crate::peer::Stage;
+use crate::time::{Monotonic, Now};
+
+use super::{Engine, PeerTimer, Phase};
+
+impl Engine {
+    /// Decides whether to dial more; runs after every input.
+    pub(super) fn try_connect(&mut self, now: Now) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        self.last_seen = now.mono;
+        self.book.advance(now);
+        loop {
+            let Self { dialer, peers, book, config, rng, .. } = self;
+            let Some((address, connection_type)) =
+                dialer.select_dial(now.mono, peers, book, &config.policy, rng)
+            else {
+                break;
+            };
+            self.dial(now, address, connection_type);
+        }
+        let tally = self.dialer.tally(&self.peers);
+        let target = self.dialer.target(&self.book);
+        self.note_full(now, tally.ready >= target);
+        if tally.ready >= target {
+            self.give_up_surplus();
+        }
+        self.note_starved(now, &tally, target);
+    }
+
+    /// When [`Engine::try_connect`] may find something to do by itself.
+    pub(super) fn connect_wake(&self) -> Option<Monotonic> {
+        let starved = self.starved && !self.dialer.evidence.is_offline();
+        let seeds = self.seeds.next_round().filter(|_| starved);
+        let resumes = self.dialer.resumes_at(self.last_seen);
+        [self.book.wake_at(), seeds, self.dialer.next_probe(), resumes].into_iter().flatten().min()
+    }
+
+    fn dial(&mut self, now: Now, address: Address, connection_type: ConnectionType) {
+        let nonce = self.rng.u64();
+        let peer = self.peers.insert(now.mono, address, connection_type, nonce);
+        self.book.set_in_use(now, address, true);
+        self.refresh_group(address);
+        self.set_timer(peer, PeerTimer::Deadline, now.mono + self.policy().dial_timeout);
+        self.set_timer(peer, PeerTimer::Hedge, now.mono + self.policy().hedge_delay);
+        self.dials += 1;
+        self.outputs.push_back(Output::Dial { peer, address });
+        self.tell(Event::Connecting { peer, address, connection_type });
+    }
+
+    pub(super) fn refresh_group(&mut self, address: Address) {
+        let group = NetGroup::of(&address.host);
+        self.book.set_closed(group, is_closed(&self.peers, group, &self.config.policy));
+    }
+
+    /// The attempt is no longer counted on: another may be made in its place.
+    pub(super) fn on_hedge(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let address = peer.address;
+        match &mut peer.stage {
+            Stage::Connecting { fresh } => {
+                *fresh = false;
+                self.dialer.on_dial_failed(address.net());
+            }
+            Stage::Connected { fresh, .. } => {
+                *fresh = false;
+                self.dialer.on_handshake(address.net(), false, false);
+            }
+            Stage::Ready(_) | Stage::Closing { .. } => return,
+        }
+        self.refresh_group(address);
+    }
+
+    /// The dial, the handshake or the addr-fetch connection has used up its time.
+    pub(super) fn on_deadline(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let address = peer.address;
+        match peer.state() {
+            Some(PeerState::Connecting) => {
+                self.close_dial(now, id, BurnReason::TimedOut);
+            }
+            Some(PeerState::Connected) => {
+                self.fail_handshake(now, id, address, BurnReason::HandshakeTimedOut);
+            }
+            Some(PeerState::Ready) => self.disconnect(id, DisconnectReason::AddrFetchDone),
+            None => {}
+        }
+    }
+
+    /// Dials still unanswered when the pool is full are given up; handshakes under way may end,
+    /// for what they tell of their address.
+    fn give_up_surplus(&mut self) {
+        let unanswered: Vec<PeerId> = (self.peers.iter())
+            .filter(|(_, peer)| peer.state() == Some(PeerState::Connecting))
+            .filter(|(_, peer)| peer.connection_type == ConnectionType::OutboundFullRelay)
+            .map(|(id, _)| id)
+            .collect();
+        for peer in unanswered {
+            self.disconnect(peer, DisconnectReason::Surplus);
+        }
+    }
+
+    fn note_full(&mut self, now: Now, full: bool) {
+        if !full {
+            self.short_since.get_or_insert(now.mono);
+        } else if let Some(since) = self.short_since.take() {
+            self.seeds.reset(now.mono + self.policy().seed_retry_min, &self.config.policy);
+            self.tell(Event::Full { took: now.mono.since(since) });
+        }
+    }
+
+    /// Peers are missing, nothing is under way and nobody is left to dial: say so, and look for
+    /// addresses.
+    fn note_starved(&mut self, now: Now, tally: &Tally, target: usize) {
+        if self.dialer.evidence.is_offline() {
+            // Said already, and probes are the way out.
+            return;
+        }
+        let starved = tally.ready < target && tally.attempts == 0 && !self.seeds.is_asking();
+        if starved && !self.starved {
+            self.starved = true;
+            self.tell(Event::Starved { known: self.book.known() });
+        }
+        if self.starved && (tally.ready >= target || tally.attempts > 0) {
+            self.starved = false;
+            self.tell(Event::Fed);
+        }
+        if self.starved && !self.config.connect_only {
+            self.ask_seeds(now);
+            self.fetch_addresses(now, tally.addr_fetch);
+        }
+    }
+
+    // ---- seeds ----
+
+    pub(super) fn ask_seeds(&mut self, now: Now) {
+        for seed in self.seeds.begin_round(now.mono, &self.config.policy) {
+            self.outputs.push_back(Output::AskSeed { seed });
+            if let Some(name) = self.config.seeds.get(seed).cloned() {
+                self.tell(Event::SeedAsked { seed: name });
+            }
+        }
+    }
+
+    pub(super) fn on_seed_answer(
+        &mut self,
+        now: Now,
+        seed: usize,
+        result: Result<Vec<IpAddr>, String>,
+    ) {
+        let Some(name) = self.config.seeds.get(seed).cloned() else { return };
+        if self.phase != Phase::Running || !self.seeds.on_answer(seed) {
+            return;
+        }
+        let addresses = match result {
+            Ok(addresses) => addresses,
+            Err(error) => return self.tell(Event::SeedFailed { seed: name, error }),
+        };
+        // The answer says neither port nor age nor services: the chain's default port is assumed,
+        // the address counts as seen now, and the services are those that were asked for.
+        let received = addresses.len();
+        let services = self.policy().required_services;
+        let mut kept = 0;
+        for ip in addresses.into_iter().take(self.policy().max_seed_addresses) {
+            let address = Address { host: ip.into(), port: self.config.default_port };
+            let source = Source::Seed(seed);
+            let heard = self.book.hear(now, address, services, now.unix, source, &mut self.rng);
+            kept += usize::from(heard == Heard::New);
+        }
+        self.tell(Event::SeedAnswered { seed: name, received, kept });
+    }
+
+    // ---- addr-fetch ----
+
+    fn fetch_addresses(&mut self, now: Now, mut open: usize) {
+        while open < self.policy().max_addr_fetch {
+            let Some(address) = self.book.select_addr_fetch(now, &mut self.rng) else { return };
+            self.book.note_asked(now, address);
+            self.dial(now, address, ConnectionType::AddrFetch);
+            open += 1;
+        }
+    }
+
+    // ---- closing ----
+
+    /// Gives up a dial or closes a connection, without a verdict. The peer is gone when the link
+    /// reports it.
+    pub(super) fn disconnect(&mut self, id: PeerId, reason: DisconnectReason) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some(state) = peer.state() else { return };
+        let address = peer.address;
+        peer.stage = Stage::Closing { was: state };
+        self.surplus += u64::from(reason == DisconnectReason::Surplus);
+        self.unset_timers(id);
+        self.drop_leases(id);
+        self.refresh_group(address);
+        self.outputs.push_back(Output::Disconnect { peer: id });
+        self.tell(Event::Disconnected { peer: id, address, state, reason });
+    }
+
+    pub(super) fn drop_leases(&mut self, peer: PeerId) {
+        for lease in self.leases.on_gone(peer) {
+            self.tell(Event::Released { lease, peer });
+        }
+    }
+
+    /// Forgets a peer whose link is closed.
+    pub(super) fn forget(&mut self, now: Now, id: PeerId) {
+        self.unset_timers(id);
+        let Some(peer) = self.peers.remove(id) else { return };
+        self.book.set_in_use(now, peer.address, false);
+        self.refresh_group(peer.address);
+    }
+}

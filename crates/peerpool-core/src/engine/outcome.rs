@@ -1,0 +1,208 @@
+//! What an ending means: verdicts, back-offs, evidence.
+
+use crate::address::Address;
+use crate::event::{DialError, Event};
+use crate::id::{BurnReason, ConnectionType, DisconnectReason, LinkFault, PeerId, PeerState};
+use crate::io::Output;
+use crate::netgroup::NetGroup;
+use crate::peer::Stage;
+use crate::time::Now;
+
+use super::{Engine, NETS, PoolTimer, Timer};
+
+impl Engine {
+    // ---- dials ----
+
+    pub(super) fn on_dial_failed(&mut self, now: Now, id: PeerId, error: DialError) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let Stage::Connecting { fresh } = peer.stage else {
+            // We had given it up; its failure says nothing more.
+            return self.forget(now, id);
+        };
+        let address = peer.address;
+        self.forget(now, id);
+        self.tell(Event::DialFailed { peer: id, address, error });
+        if fresh && !error.is_local() {
+            self.dialer.on_dial_failed(address.net());
+        }
+        match error {
+            DialError::Refused => self.on_failed(now, address, BurnReason::Refused),
+            DialError::TimedOut => self.on_failed(now, address, BurnReason::TimedOut),
+            DialError::NoRoute => {
+                self.dialer.pause(&[address.net()], now.mono + self.policy().probe_interval);
+                self.on_local_failure(now, address);
+            }
+            DialError::NoDescriptors => {
+                self.dialer.pause(&NETS, now.mono + self.policy().probe_interval);
+                self.on_local_failure(now, address);
+            }
+            DialError::Unsupported => self.on_local_failure(now, address),
+        }
+    }
+
+    /// The dial's time is up: the verdict now, the rest when the link reports the end.
+    pub(super) fn close_dial(&mut self, now: Now, id: PeerId, reason: BurnReason) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let address = peer.address;
+        let stage =
+            std::mem::replace(&mut peer.stage, Stage::Closing { was: PeerState::Connecting });
+        if let Stage::Connecting { fresh: true } = stage {
+            self.dialer.on_dial_failed(address.net());
+        }
+        self.unset_timers(id);
+        self.refresh_group(address);
+        self.outputs.push_back(Output::Disconnect { peer: id });
+        self.tell(Event::DialFailed { peer: id, address, error: DialError::TimedOut });
+        self.on_failed(now, address, reason);
+    }
+
+    // ---- connections ----
+
+    /// The handshake failed: close, and the verdict.
+    pub(super) fn fail_handshake(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        address: Address,
+        reason: BurnReason,
+    ) {
+        self.count_handshake(id, false);
+        self.disconnect(id, DisconnectReason::Handshake(reason));
+        self.on_failed(now, address, reason);
+    }
+
+    pub(super) fn count_handshake(&mut self, id: PeerId, success: bool) {
+        let Some(peer) = self.peers.get(id) else { return };
+        if let Stage::Connected { fresh, .. } = peer.stage {
+            self.dialer.on_handshake(peer.address.net(), success, !fresh);
+        }
+    }
+
+    /// The link ended.
+    pub(super) fn on_closed(&mut self, now: Now, id: PeerId, reason: DisconnectReason) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let (address, connection_type) = (peer.address, peer.connection_type);
+        let uptime = self.peers.uptime(id, now.mono);
+        let verdict = match &peer.stage {
+            Stage::Closing { .. } => return self.forget(now, id),
+            Stage::Connecting { .. } => Some((PeerState::Connecting, BurnReason::Refused)),
+            Stage::Connected { handshake, .. } => {
+                let version_came = handshake.version().is_some();
+                Some((PeerState::Connected, handshake_verdict(reason, version_came)))
+            }
+            Stage::Ready(_) => None,
+        };
+        self.count_handshake(id, false);
+        self.drop_leases(id);
+        self.forget(now, id);
+        let (state, told) = match verdict {
+            Some((state, verdict)) => (state, DisconnectReason::Handshake(verdict)),
+            None => (PeerState::Ready, reason),
+        };
+        self.tell(Event::Disconnected { peer: id, address, state, reason: told });
+        match (verdict, uptime) {
+            (Some((_, verdict)), _) => self.on_failed(now, address, verdict),
+            (None, Some(_)) if connection_type == ConnectionType::AddrFetch => {}
+            (None, uptime) => self.on_lost(now, address, uptime.unwrap_or_default()),
+        }
+    }
+
+    /// A ready peer left, or had to be left. Soon after becoming ready that is a failure; later
+    /// it is a loss, after which the address rests as if it had failed once.
+    pub(super) fn on_lost(&mut self, now: Now, address: Address, uptime: std::time::Duration) {
+        if uptime < self.policy().quick_drop {
+            return self.on_failed(now, address, BurnReason::QuickDrop);
+        }
+        self.book.on_proven(now, address);
+        if uptime >= self.policy().backoff_max {
+            self.book.forgive(now, address);
+        }
+        if let Some((failures, retry_in)) = self.book.back_off(now, address, false, &mut self.rng) {
+            self.tell(Event::BackedOff { address, failures, retry_in });
+        }
+    }
+
+    // ---- verdicts ----
+
+    /// A dial or handshake failed: the address backs off, burns, or waits for evidence.
+    fn on_failed(&mut self, now: Now, address: Address, reason: BurnReason) {
+        self.note_failure(now, address);
+        if reason == BurnReason::Itself {
+            return self.burn(now, address, reason);
+        }
+        if self.book.backs_off(now, &address) {
+            if let Some((failures, retry_in)) =
+                self.book.back_off(now, address, true, &mut self.rng)
+            {
+                self.tell(Event::BackedOff { address, failures, retry_in });
+            }
+        } else if self.dialer.evidence.is_recent(now.mono, self.policy().offline_after) {
+            self.burn(now, address, reason);
+        } else {
+            self.book.hold_verdict(now, address, reason);
+            self.tell(Event::VerdictWaits { address, reason });
+        }
+    }
+
+    /// A local error says nothing of the address: it rests, and is not burned.
+    fn on_local_failure(&mut self, now: Now, address: Address) {
+        self.note_failure(now, address);
+        if let Some((failures, retry_in)) = self.book.back_off(now, address, false, &mut self.rng) {
+            self.tell(Event::BackedOff { address, failures, retry_in });
+        }
+    }
+
+    fn burn(&mut self, now: Now, address: Address, reason: BurnReason) {
+        self.book.burn(now, address, reason);
+        self.tell(Event::Burned { address, reason });
+    }
+
+    // ---- evidence ----
+
+    fn note_failure(&mut self, now: Now, address: Address) {
+        let window = self.policy().offline_after;
+        let evidence = &mut self.dialer.evidence;
+        evidence.on_failure(now.mono, NetGroup::of(&address.host));
+        if evidence.failing_since() == Some(now.mono) {
+            self.timers.set(Timer::Pool(PoolTimer::Doubt), now.mono + window / 2);
+            self.timers.set(Timer::Pool(PoolTimer::Judge), now.mono + window);
+        }
+    }
+
+    /// An established connection, or bytes read: the network is up.
+    pub(super) fn on_evidence(&mut self, now: Now) {
+        self.timers.unset(Timer::Pool(PoolTimer::Doubt));
+        self.timers.unset(Timer::Pool(PoolTimer::Judge));
+        if self.dialer.evidence.on_evidence(now.mono) {
+            let jitter = self.policy().recovery_jitter;
+            self.book.recover(now, jitter, &mut self.rng);
+            let next = now.mono + self.rng.between(std::time::Duration::ZERO, jitter);
+            self.seeds.reset(next, &self.config.policy);
+            self.tell(Event::Online);
+            return;
+        }
+        let window = self.policy().offline_after;
+        for (address, reason) in self.book.settle_verdicts(now, window) {
+            self.tell(Event::Burned { address, reason });
+        }
+    }
+
+    /// Failures for `offline_after` without evidence: in two netgroups they are an outage, else
+    /// their addresses rest without a verdict.
+    pub(super) fn judge_network(&mut self, now: Now) {
+        if self.dialer.evidence.judge() {
+            self.tell(Event::Offline);
+        } else {
+            self.book.give_up_verdicts(now, &mut self.rng);
+        }
+    }
+}
+
+fn handshake_verdict(reason: DisconnectReason, version_came: bool) -> BurnReason {
+    match reason {
+        DisconnectReason::Fault(LinkFault::BadMagic) => BurnReason::BadMagic,
+        DisconnectReason::Fault(_) => BurnReason::Protocol,
+        _ if version_came => BurnReason::ClosedInHandshake,
+        _ => BurnReason::ClosedBeforeVersion,
+    }
+}

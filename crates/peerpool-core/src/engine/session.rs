@@ -1,0 +1,252 @@
+//! Serving connected and ready peers: handshakes, pings, gossip.
+
+use std::net::IpAddr;
+
+use bitcoin::p2p::ServiceFlags;
+
+use crate::book::{Heard, Source};
+use crate::discovery::{AddrBudget, select_entries};
+use crate::event::{Event, UserAgent};
+use crate::handshake::{Handshake, Handshaken, Rules, Step};
+use crate::id::{ConnectionType, DisconnectReason, PeerId};
+use crate::io::Output;
+use crate::liveness::{Due, Liveness};
+use crate::netgroup::NetGroup;
+use crate::peer::{Session, Stage};
+use crate::time::Now;
+use crate::wire::{AddrEntry, Control, PROTOCOL_VERSION, Version};
+
+use super::{Engine, PeerTimer};
+
+impl Engine {
+    pub(super) fn on_connected(&mut self, now: Now, id: PeerId, local: Option<IpAddr>) {
+        self.on_evidence(now);
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Stage::Connecting { fresh } = peer.stage else { return };
+        let address = peer.address;
+        let version = Version {
+            protocol: PROTOCOL_VERSION,
+            services: ServiceFlags::NONE,
+            timestamp: i64::try_from(now.unix.0).unwrap_or(i64::MAX),
+            nonce: peer.nonce,
+            user_agent: UserAgent(self.config.user_agent.clone().into_bytes()),
+            height: self.config.height,
+            relay: self.config.policy.relay,
+        };
+        let (handshake, message) = Handshake::begin(version);
+        peer.stage = Stage::Connected { handshake, fresh: true };
+        self.dialer.on_dial_answered(address.net(), !fresh);
+        if let Some(ip) = local {
+            self.book.note_own(ip.into());
+        }
+        self.set_timer(id, PeerTimer::Deadline, now.mono + self.policy().handshake_deadline);
+        self.set_timer(id, PeerTimer::Hedge, now.mono + self.policy().hedge_delay);
+        self.refresh_group(address);
+        self.tell(Event::Connected { peer: id, address });
+        self.send(id, message);
+    }
+
+    pub(super) fn on_control(&mut self, now: Now, id: PeerId, message: Control) {
+        self.on_evidence(now);
+        let ours = |nonce| self.peers.nonces().contains(&nonce);
+        let itself = matches!(&message, Control::Version(version) if ours(version.nonce));
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let address = peer.address;
+        match &mut peer.stage {
+            Stage::Connected { handshake, .. } => {
+                let manual = peer.connection_type == ConnectionType::Manual;
+                let policy = &self.config.policy;
+                let rules = Rules {
+                    // The user's own choice is not second-guessed, as in Core.
+                    required: if manual { ServiceFlags::NONE } else { policy.required_services },
+                    itself,
+                    max_messages: policy.max_handshake_messages,
+                };
+                match handshake.handle(&message, &rules) {
+                    Step::Send(messages) => {
+                        for message in messages {
+                            self.send(id, message);
+                        }
+                    }
+                    Step::Done(handshaken) => self.on_handshaken(now, id, handshaken),
+                    Step::Failed(reason) => self.fail_handshake(now, id, address, reason),
+                }
+            }
+            Stage::Ready(session) => {
+                session.liveness.on_heard(now.mono);
+                self.on_ready_message(now, id, message);
+            }
+            Stage::Connecting { .. } | Stage::Closing { .. } => {}
+        }
+    }
+
+    fn on_handshaken(&mut self, now: Now, id: PeerId, handshaken: Handshaken) {
+        self.count_handshake(id, true);
+        let Some(peer) = self.peers.get(id) else { return };
+        let (address, connection_type) = (peer.address, peer.connection_type);
+        let services = handshaken.version().services;
+        self.book.on_ready(now, address, services);
+        if !self.has_room(now, id, connection_type) {
+            self.book.on_proven(now, address);
+            return self.disconnect(id, DisconnectReason::Surplus);
+        }
+        let version = handshaken.version().clone();
+        let mut budget = AddrBudget::new(now.mono);
+        if !self.config.connect_only {
+            budget.on_getaddr(&self.config.policy);
+        }
+        let session = Session {
+            handshaken,
+            since: now.mono,
+            liveness: Liveness::new(now.mono),
+            budget,
+            leases: 0,
+        };
+        self.unset_timers(id);
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.stage = Stage::Ready(Box::new(session));
+        }
+        self.refresh_group(address);
+        self.tell(Event::Ready { peer: id, address, version });
+        self.set_timer(id, PeerTimer::Proof, now.mono + self.policy().quick_drop);
+        if connection_type == ConnectionType::AddrFetch {
+            self.set_timer(id, PeerTimer::Deadline, now.mono + self.policy().addr_fetch_timeout);
+        }
+        if !self.config.connect_only {
+            self.book.note_asked(now, address);
+            self.send(id, Control::GetAddr);
+        }
+        self.tend(now, id);
+        if connection_type.counts() {
+            self.offer(id);
+        }
+    }
+
+    /// Whether a peer whose handshake is done finds a free slot, and a netgroup that is not full.
+    /// A manual peer takes the slot of the youngest automatic one that serves no lease.
+    fn has_room(&mut self, now: Now, id: PeerId, connection_type: ConnectionType) -> bool {
+        if !connection_type.counts() {
+            return true;
+        }
+        let full = self.peers.slots_filled() >= self.dialer.target(&self.book);
+        if connection_type == ConnectionType::OutboundFullRelay {
+            return !full && self.group_has_room(id);
+        }
+        if !full {
+            return true;
+        }
+        let youngest = self.peers.iter().rev().find(|(_, peer)| {
+            peer.connection_type == ConnectionType::OutboundFullRelay
+                && peer.session().is_some_and(|session| session.leases == 0)
+        });
+        let Some((youngest, address)) = youngest.map(|(id, peer)| (id, peer.address)) else {
+            return false;
+        };
+        self.book.on_proven(now, address);
+        self.disconnect(youngest, DisconnectReason::Replaced);
+        true
+    }
+
+    fn group_has_room(&self, id: PeerId) -> bool {
+        let Some(peer) = self.peers.get(id) else { return false };
+        let group = NetGroup::of(&peer.address.host);
+        !group.limited() || self.peers.load(group).ready < self.policy().max_peers_per_netgroup
+    }
+
+    fn on_ready_message(&mut self, now: Now, id: PeerId, message: Control) {
+        match message {
+            Control::Ping(nonce) => self.send(id, Control::Pong(nonce)),
+            Control::Pong(nonce) => {
+                let Self { peers, config, .. } = self;
+                if let Some(session) = peers.get_mut(id).and_then(|peer| peer.session_mut()) {
+                    session.liveness.on_pong(now.mono, nonce, &config.policy);
+                }
+                self.tend(now, id);
+            }
+            Control::Addr(entries) => self.on_gossip(now, id, entries),
+            // Repeated handshake messages change nothing; a peer we dialled is owed no addresses.
+            Control::Version(_)
+            | Control::Verack
+            | Control::WtxidRelay
+            | Control::SendAddrV2
+            | Control::GetAddr => {}
+        }
+    }
+
+    fn on_gossip(&mut self, now: Now, id: PeerId, entries: Vec<AddrEntry>) {
+        let Self { peers, config, rng, .. } = self;
+        let Some(peer) = peers.get_mut(id) else { return };
+        let (source, connection_type) = (peer.address, peer.connection_type);
+        if config.connect_only {
+            return;
+        }
+        let received = entries.len();
+        let Some(session) = peer.session_mut() else { return };
+        let taken = select_entries(entries, now.mono, &mut session.budget, &config.policy, rng);
+        let mut kept = 0;
+        for AddrEntry { time, services, address } in taken {
+            let source = Source::Peer(source);
+            let heard = self.book.hear(now, address, services, time, source, &mut self.rng);
+            kept += usize::from(heard == Heard::New);
+        }
+        self.tell(Event::Gossip { peer: id, address: source, received, kept });
+        // One entry is the peer announcing itself; more is the answer we came for.
+        if connection_type == ConnectionType::AddrFetch && received > 1 {
+            self.disconnect(id, DisconnectReason::AddrFetchDone);
+        }
+    }
+
+    pub(super) fn on_progress(&mut self, now: Now, id: PeerId) {
+        self.on_evidence(now);
+        if let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.session_mut()) {
+            session.liveness.on_progress(now.mono);
+        }
+    }
+
+    /// Sends a ping if one is due, drops the peer if it is dead, and looks again later.
+    pub(super) fn tend(&mut self, now: Now, id: PeerId) {
+        let Self { peers, config, rng, .. } = self;
+        let Some(peer) = peers.get_mut(id) else { return };
+        let address = peer.address;
+        let Some(session) = peer.session_mut() else { return };
+        let leased = session.leases > 0;
+        let mut due = session.liveness.poll_due(now.mono, leased, &config.policy);
+        let mut ping = None;
+        if due == Due::Ping {
+            let nonce = rng.u64();
+            session.liveness.on_ping(now.mono, nonce);
+            ping = Some(nonce);
+            due = session.liveness.poll_due(now.mono, leased, &config.policy);
+        }
+        if let Some(nonce) = ping {
+            self.send(id, Control::Ping(nonce));
+        }
+        match due {
+            Due::Nothing(until) => self.set_timer(id, PeerTimer::Liveness, until),
+            Due::Dead(reason) => {
+                let uptime = self.peers.uptime(id, now.mono).unwrap_or_default();
+                self.disconnect(id, reason);
+                self.on_lost(now, address, uptime);
+            }
+            Due::Ping => unreachable!("a ping was just sent"),
+        }
+    }
+
+    /// Asks every ready peer for a sign of life: something failed, and it may be the network.
+    pub(super) fn hasten_pings(&mut self, now: Now) {
+        let ready: Vec<PeerId> = (self.peers.iter())
+            .filter(|(_, peer)| peer.session().is_some())
+            .map(|(id, _)| id)
+            .collect();
+        for id in ready {
+            if let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.session_mut()) {
+                session.liveness.hasten(now.mono);
+            }
+            self.tend(now, id);
+        }
+    }
+
+    fn send(&mut self, peer: PeerId, message: Control) {
+        self.outputs.push_back(Output::Send { peer, message });
+    }
+}

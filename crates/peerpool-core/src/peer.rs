@@ -1,0 +1,230 @@
+//! A peer: one enum of stages with its data inside, and the table of all peers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::discovery::AddrBudget;
+use crate::event::PeerStatus;
+use crate::handshake::{Handshake, Handshaken};
+use crate::id::{ConnectionType, PeerId, PeerState};
+use crate::liveness::Liveness;
+use crate::netgroup::NetGroup;
+use crate::time::Monotonic;
+
+/// One attempt to reach one address, and the connection that came of it.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: Address,
+    /// What it is for.
+    pub connection_type: ConnectionType,
+    /// When the dial was sent.
+    pub dialled_at: Monotonic,
+    /// The nonce of our `version` to it.
+    pub nonce: u64,
+    /// How far it has come.
+    pub stage: Stage,
+}
+
+/// How far a peer has come.
+#[derive(Clone, Debug)]
+pub enum Stage {
+    /// The dial was sent.
+    Connecting {
+        /// Whether it is still counted on: not once `hedge_delay` has passed unanswered.
+        fresh: bool,
+    },
+    /// TCP is up.
+    Connected {
+        /// The handshake.
+        handshake: Handshake,
+        /// Whether it is still counted on.
+        fresh: bool,
+    },
+    /// The handshake is done.
+    Ready(Box<Session>),
+    /// We asked for the close; the link has not reported it yet.
+    Closing {
+        /// The state it was in.
+        was: PeerState,
+    },
+}
+
+/// What there is to know of a ready peer.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Proof of the handshake, and what it told.
+    pub handshaken: Handshaken,
+    /// Since when the peer is ready.
+    pub since: Monotonic,
+    /// Whether it still lives.
+    pub liveness: Liveness,
+    /// How many gossiped addresses it may bring.
+    pub budget: AddrBudget,
+    /// Leases it serves.
+    pub leases: usize,
+}
+
+impl Peer {
+    /// Its public state; `None` once we asked for the close.
+    pub fn state(&self) -> Option<PeerState> {
+        match self.stage {
+            Stage::Connecting { .. } => Some(PeerState::Connecting),
+            Stage::Connected { .. } => Some(PeerState::Connected),
+            Stage::Ready(_) => Some(PeerState::Ready),
+            Stage::Closing { .. } => None,
+        }
+    }
+
+    /// The session, if the peer is ready.
+    pub fn session(&self) -> Option<&Session> {
+        match &self.stage {
+            Stage::Ready(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// The session, if the peer is ready.
+    pub fn session_mut(&mut self) -> Option<&mut Session> {
+        match &mut self.stage {
+            Stage::Ready(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a ready peer that counts toward the target.
+    pub fn fills_slot(&self) -> bool {
+        self.connection_type.counts() && self.session().is_some()
+    }
+
+    fn status(&self, id: PeerId, now: Monotonic) -> Option<PeerStatus> {
+        let session = self.session();
+        let (ping, ping_min) = session.map_or((None, None), |s| s.liveness.round_trips());
+        let version = match &self.stage {
+            Stage::Connected { handshake, .. } => handshake.version(),
+            Stage::Ready(session) => Some(session.handshaken.version()),
+            _ => None,
+        };
+        Some(PeerStatus {
+            id,
+            address: self.address,
+            state: self.state()?,
+            connection_type: self.connection_type,
+            age: now.since(self.dialled_at),
+            version: version.cloned(),
+            ping,
+            ping_min,
+            leases: session.map_or(0, |session| session.leases),
+        })
+    }
+}
+
+/// How many peers one netgroup has, manual ones left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupLoad {
+    /// Ready peers.
+    pub ready: usize,
+    /// Ready peers, and attempts still counted on.
+    pub counted_on: usize,
+    /// Dials and handshakes in flight.
+    pub in_flight: usize,
+}
+
+/// All peers.
+#[derive(Clone, Debug, Default)]
+pub struct Peers {
+    table: BTreeMap<PeerId, Peer>,
+    groups: BTreeMap<NetGroup, BTreeSet<PeerId>>,
+    nonces: BTreeSet<u64>,
+    last_id: u64,
+}
+
+impl Peers {
+    /// Adds a peer whose dial is being sent.
+    pub fn insert(
+        &mut self,
+        now: Monotonic,
+        address: Address,
+        connection_type: ConnectionType,
+        nonce: u64,
+    ) -> PeerId {
+        self.last_id += 1;
+        let id = PeerId(self.last_id);
+        let stage = Stage::Connecting { fresh: true };
+        self.nonces.insert(nonce);
+        self.groups.entry(NetGroup::of(&address.host)).or_default().insert(id);
+        self.table.insert(id, Peer { address, connection_type, dialled_at: now, nonce, stage });
+        id
+    }
+
+    /// Removes a peer.
+    pub fn remove(&mut self, id: PeerId) -> Option<Peer> {
+        let peer = self.table.remove(&id)?;
+        self.nonces.remove(&peer.nonce);
+        let group = NetGroup::of(&peer.address.host);
+        if let Some(members) = self.groups.get_mut(&group) {
+            members.remove(&id);
+            if members.is_empty() {
+                self.groups.remove(&group);
+            }
+        }
+        Some(peer)
+    }
+
+    /// A peer.
+    pub fn get(&self, id: PeerId) -> Option<&Peer> {
+        self.table.get(&id)
+    }
+
+    /// A peer.
+    pub fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        self.table.get_mut(&id)
+    }
+
+    /// Every peer, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (PeerId, &Peer)> {
+        self.table.iter().map(|(id, peer)| (*id, peer))
+    }
+
+    /// Nonces of our `version` messages to live peers.
+    pub fn nonces(&self) -> &BTreeSet<u64> {
+        &self.nonces
+    }
+
+    /// Ready peers that count toward the target.
+    pub fn slots_filled(&self) -> usize {
+        self.table.values().filter(|peer| peer.fills_slot()).count()
+    }
+
+    /// The load of a netgroup.
+    pub fn load(&self, group: NetGroup) -> GroupLoad {
+        let mut load = GroupLoad::default();
+        let members = self.groups.get(&group).into_iter().flatten();
+        for peer in members.filter_map(|id| self.table.get(id)) {
+            if peer.connection_type != ConnectionType::OutboundFullRelay {
+                continue;
+            }
+            let (fresh, in_flight) = match peer.stage {
+                Stage::Connecting { fresh } | Stage::Connected { fresh, .. } => (fresh, true),
+                Stage::Ready(_) => (true, false),
+                Stage::Closing { was } => (false, was != PeerState::Ready),
+            };
+            load.ready += usize::from(peer.session().is_some());
+            load.counted_on += usize::from(fresh);
+            load.in_flight += usize::from(in_flight);
+        }
+        load
+    }
+
+    /// One of the three views of the status: the peers in `state`.
+    pub fn view(&self, now: Monotonic, state: PeerState) -> Vec<PeerStatus> {
+        let in_state = self.iter().filter(|(_, peer)| peer.state() == Some(state));
+        in_state.filter_map(|(id, peer)| peer.status(id, now)).collect()
+    }
+
+    /// How long a peer has been ready.
+    pub fn uptime(&self, id: PeerId, now: Monotonic) -> Option<Duration> {
+        Some(now.since(self.get(id)?.session()?.since))
+    }
+}
