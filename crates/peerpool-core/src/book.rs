@@ -163,9 +163,15 @@ impl Book {
         if record.verdict.is_some() {
             return (Shelf::Waiting, None);
         }
-        if record.retry_at.is_some_and(|at| at > now.mono) {
-            return (Shelf::BackingOff, None);
+        let (shelf, until) = self.worth(now, record);
+        if shelf != Shelf::Idle && record.retry_at.is_some_and(|at| at > now.mono) {
+            return (Shelf::BackingOff, until);
         }
+        (shelf, until)
+    }
+
+    /// What makes a record worth dialling, and until when.
+    fn worth(&self, now: Now, record: &Record) -> (Shelf, Option<UnixTime>) {
         if record.manual {
             return (Shelf::Manual, None);
         }

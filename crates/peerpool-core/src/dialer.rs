@@ -39,8 +39,8 @@ pub struct Tally {
 /// Whether one more automatic dial is wanted. Pure: the whole of "how many at once".
 pub fn wants_dial(tally: &Tally, target: usize, max_dials: usize) -> bool {
     let missing = target.saturating_sub(tally.ready);
-    // A slot that is nine tenths sure to be filled is not worth another dial.
-    const SURE: f64 = 0.1;
+    // A slot that is four fifths sure to be filled is not worth another dial.
+    const SURE: f64 = 0.2;
     missing > 0 && tally.in_flight < max_dials && tally.expected + SURE < missing as f64
 }
 
@@ -234,7 +234,7 @@ mod tests {
                 prop_assert!(
                     in_flight >= max_dials
                         || ready >= target
-                        || expected + 0.1 >= (target - ready) as f64
+                        || expected + 0.2 >= (target - ready) as f64
                 );
             }
         }

@@ -89,11 +89,12 @@ impl Book {
         record.strikes = record.strikes.saturating_add(1);
         record.failures = record.failures.saturating_add(u32::from(failed));
         record.verdict = None;
-        if record.failures >= max_failures {
+        let failures = record.failures;
+        if failures >= max_failures && !record.manual {
             record.experience = None;
+            record.failures = 0;
             record.strikes = 0;
         }
-        let failures = record.failures;
         self.update(now, address, |record| record.retry_at = Some(now.mono + wait));
         Some((failures, wait))
     }

@@ -51,6 +51,15 @@ impl Book {
             .or_else(|| self.waiting.select(rng))
     }
 
+    /// Whether [`Book::select_probe`] would find an address.
+    pub fn has_probe(&self, nets: &[Net]) -> bool {
+        !self.manual_due.is_empty()
+            || self.experienced.has_open(nets)
+            || self.hearsay.has_open(nets)
+            || !self.backing_off.is_empty()
+            || !self.waiting.is_empty()
+    }
+
     /// A manual address that may be dialled now.
     pub fn select_manual(&self, rng: &mut Rng) -> Option<Address> {
         self.manual_due.select(rng)

@@ -12,7 +12,7 @@ use crate::netgroup::NetGroup;
 use crate::peer::Stage;
 use crate::time::{Monotonic, Now};
 
-use super::{Engine, PeerTimer, Phase};
+use super::{Engine, NETS, PeerTimer, Phase};
 
 impl Engine {
     /// Decides whether to dial more; runs after every input.
@@ -42,8 +42,7 @@ impl Engine {
 
     /// When [`Engine::try_connect`] may find something to do by itself.
     pub(super) fn connect_wake(&self) -> Option<Monotonic> {
-        let starved = self.starved && !self.dialer.evidence.is_offline();
-        let seeds = self.seeds.next_round().filter(|_| starved);
+        let seeds = self.seeds.next_round().filter(|_| self.starved);
         let resumes = self.dialer.resumes_at(self.last_seen);
         [self.book.wake_at(), seeds, self.dialer.next_probe(), resumes].into_iter().flatten().min()
     }
@@ -124,11 +123,10 @@ impl Engine {
     /// Peers are missing, nothing is under way and nobody is left to dial: say so, and look for
     /// addresses.
     fn note_starved(&mut self, now: Now, tally: &Tally, target: usize) {
-        if self.dialer.evidence.is_offline() {
-            // Said already, and probes are the way out.
-            return;
-        }
-        let starved = tally.ready < target && tally.attempts == 0 && !self.seeds.is_asking();
+        // An outage is said already; probes are the way out as long as there is someone to probe.
+        let probing = self.dialer.evidence.is_offline() && self.book.has_probe(&NETS);
+        let idle = tally.attempts == 0 && !self.seeds.is_asking() && !probing;
+        let starved = tally.ready < target && idle;
         if starved && !self.starved {
             self.starved = true;
             self.tell(Event::Starved { known: self.book.known() });

@@ -1,0 +1,90 @@
+//! The first lease: any ready peer, or one with given services.
+
+use bitcoin::p2p::ServiceFlags;
+use expect_test::expect;
+use peerpool_core::id::LeaseId;
+use peerpool_core::io::Input;
+
+use crate::script::{SERVICES, Script, nth};
+
+fn ask(script: &mut Script, lease: u64, services: ServiceFlags, wait: bool) {
+    script.input(Input::Lease { lease: LeaseId(lease), services, wait });
+}
+
+#[test]
+fn a_lease_is_granted_at_once_or_waits_first_come_first_served() {
+    let mut script = Script::seeded(1, &[nth(1)]);
+    for lease in 1..=3 {
+        ask(&mut script, lease, ServiceFlags::NONE, true);
+    }
+    ask(&mut script, 4, ServiceFlags::COMPACT_FILTERS, true);
+    ask(&mut script, 5, ServiceFlags::NONE, false);
+    script.run_secs(1);
+    assert_eq!(script.granted.keys().map(|lease| lease.0).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((script.status().leases, script.status().waiters), (3, 1));
+    ask(&mut script, 6, SERVICES, false);
+    assert!(script.granted.contains_key(&LeaseId(6)));
+    for lease in [1, 2, 3, 4, 6, 6, 77] {
+        script.input(Input::Release { lease: LeaseId(lease) });
+    }
+    assert_eq!((script.status().leases, script.status().waiters), (0, 0));
+    expect![[r#"
+            0.000 seed_asked seed.test
+            0.000 lease 5: NoneFree
+            0.001 seed_answered seed.test 1 of 1
+            0.001 connecting #1 11.2.1.1:8333 OutboundFullRelay
+            0.002 connected #1 11.2.1.1:8333
+            0.003 ready #1 11.2.1.1:8333
+            0.003 leased #1 lease 1
+            0.003 leased #1 lease 2
+            0.003 leased #1 lease 3
+            0.003 full 0.003s
+            1.000 leased #1 lease 6
+            1.000 released #1 lease 1
+            1.000 released #1 lease 2
+            1.000 released #1 lease 3
+            1.000 released #1 lease 6
+    "#]]
+    .assert_eq(&script.log());
+}
+
+#[test]
+fn a_peer_serves_slots_per_peer_and_no_more() {
+    let mut script = Script::seeded(1, &[nth(1)]);
+    script.run_secs(1);
+    for lease in 0..20 {
+        ask(&mut script, lease, ServiceFlags::NONE, true);
+    }
+    assert_eq!((script.status().leases, script.status().waiters), (16, 4));
+    script.input(Input::Release { lease: LeaseId(3) });
+    assert!(script.granted.contains_key(&LeaseId(16)), "the first of those who waited");
+    assert!(!script.granted.contains_key(&LeaseId(17)));
+}
+
+#[test]
+fn a_lost_peer_ends_its_leases() {
+    let mut script = Script::seeded(1, &[nth(1), nth(2)]);
+    script.run_secs(90);
+    ask(&mut script, 1, ServiceFlags::NONE, true);
+    let gone = script.ready()[0];
+    script.drop_peer(gone);
+    assert_eq!(script.status().leases, 0);
+    script.run_secs(1);
+    assert_eq!(script.ready().len(), 1);
+    ask(&mut script, 2, ServiceFlags::NONE, false);
+    assert_eq!(script.status().leases, 1);
+}
+
+#[test]
+fn a_closed_pool_refuses() {
+    let mut script = Script::seeded(1, &[]);
+    ask(&mut script, 1, ServiceFlags::NONE, true);
+    script.log();
+    script.input(Input::Close);
+    ask(&mut script, 2, ServiceFlags::NONE, true);
+    expect![[r#"
+            0.000 lease 1: Closed
+            0.000 lease 2: Closed
+    "#]]
+    .assert_eq(&script.log());
+}
