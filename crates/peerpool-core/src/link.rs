@@ -1,11 +1,30 @@
 //! One connection's machine, sans-IO: bytes in; messages, faults and progress out.
+//!
+//! A link knows nothing of states or of other peers. What it passes on it has decoded and held
+//! against the flood budgets; the order of the handshake is the engine's to judge.
+
+use std::collections::VecDeque;
+use std::time::Duration;
 
 use bitcoin::p2p::message::NetworkMessage;
 
+use crate::address::Address;
 use crate::id::LinkFault;
 use crate::policy::Policy;
 use crate::time::Monotonic;
-use crate::wire::{Control, RawMessage};
+use crate::wire::{
+    self, Command, Control, Frame, FrameEvent, FrameReader, Kind, MAX_HEADERS, MAX_INVENTORY,
+    RawMessage, leading_count,
+};
+
+/// [`LinkOutput::Progress`] comes at most this often.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// The window of the flood budgets: a minute that begins with the first message in it.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Bytes of a list that hold its count.
+const COUNT_LEN: usize = 9;
+/// Outputs whose room is kept when the queue is empty.
+const IDLE_OUTPUTS: usize = 8;
 
 /// What came out of a peer's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,44 +39,303 @@ pub enum LinkOutput {
     Fault(LinkFault),
 }
 
-/// The machine.
+/// What a link has seen since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Bytes, framing and faulty ones included.
+    pub bytes: u64,
+    /// Messages with a right checksum, of any kind.
+    pub messages: u64,
+    /// Frames with a wrong checksum or malformed command.
+    pub bad_frames: u64,
+    /// Control messages that could not be decoded.
+    pub undecodable: u64,
+    /// Payload bytes of unknown commands.
+    pub unknown_bytes: u64,
+    /// Pings that were not passed on: too short, or above `max_pings_answered_per_min`.
+    pub pings_ignored: u64,
+}
+
+/// The machine. An idle one holds less than 2 KB; the payload of a message is held only while it is
+/// for somebody, and then no more of it than has come.
 #[derive(Debug)]
-pub struct Link {}
+pub struct Link {
+    magic: [u8; 4],
+    /// Named in our `version`.
+    remote: Option<Address>,
+    limits: Limits,
+    watched: bool,
+    reader: FrameReader,
+    /// The kind of the frame that is being read; `None` where its command is malformed.
+    kind: Option<Kind>,
+    last_byte: Monotonic,
+    last_progress: Option<Monotonic>,
+    control: Window,
+    pings: Window,
+    unknown: Window,
+    counters: Counters,
+    outputs: VecDeque<LinkOutput>,
+    faulted: bool,
+}
+
+/// The numbers of the policy that a link decides by.
+#[derive(Debug)]
+struct Limits {
+    bad_frames: usize,
+    undecodable: usize,
+    addr_entries: usize,
+    unknown_bytes: usize,
+    pings_answered: usize,
+    pings: usize,
+    control: usize,
+    message_deadline: Duration,
+}
+
+/// Counts what comes in a minute.
+#[derive(Debug, Default)]
+struct Window {
+    began: Option<Monotonic>,
+    count: usize,
+}
+
+impl Window {
+    /// Counts `more`, and gives the count of the current minute.
+    fn add(&mut self, now: Monotonic, more: usize) -> usize {
+        if self.began.is_none_or(|began| now.since(began) >= WINDOW) {
+            *self = Self { began: Some(now), count: 0 };
+        }
+        self.count = self.count.saturating_add(more);
+        self.count
+    }
+}
 
 impl Link {
     /// The link of a fresh connection on the chain with this magic.
     pub fn new(magic: [u8; 4], policy: &Policy) -> Self {
-        let _ = (magic, policy);
-        Self {}
+        Self {
+            magic,
+            remote: None,
+            limits: Limits {
+                bad_frames: policy.max_bad_frames,
+                undecodable: policy.max_undecodable,
+                addr_entries: policy.max_addr_entries,
+                unknown_bytes: policy.max_unknown_bytes_per_min,
+                pings_answered: policy.max_pings_answered_per_min,
+                pings: policy.max_pings_per_min,
+                control: policy.max_control_per_min,
+                message_deadline: policy.message_deadline,
+            },
+            watched: false,
+            reader: FrameReader::new(magic, policy.max_message_size),
+            kind: None,
+            last_byte: Monotonic::default(),
+            last_progress: None,
+            control: Window::default(),
+            pings: Window::default(),
+            unknown: Window::default(),
+            counters: Counters::default(),
+            outputs: VecDeque::new(),
+            faulted: false,
+        }
     }
+
+    /// The address that was dialled, to be named as `addr_recv` in our `version` if it is a
+    /// routable IPv4 or IPv6 address. Unnamed at first.
+    pub fn set_remote(&mut self, remote: Address) {
+        self.remote = Some(remote);
+    }
+
     /// Takes bytes as they were read.
-    pub fn handle_bytes(&mut self, now: Monotonic, bytes: &[u8]) {
-        let _ = (now, bytes);
+    pub fn handle_bytes(&mut self, now: Monotonic, mut bytes: &[u8]) {
+        if self.faulted || bytes.is_empty() {
+            return;
+        }
+        self.counters.bytes += bytes.len() as u64;
+        self.last_byte = now;
+        loop {
+            let result = match self.reader.read(&mut bytes) {
+                Ok(None) => return,
+                Ok(Some(event)) => self.on_frame_event(now, event),
+                Err(fault) => Err(fault),
+            };
+            if let Err(fault) = result {
+                return self.fail(fault);
+            }
+        }
     }
+
     /// Call when [`Link::wake_at`] has come.
     pub fn handle_timeout(&mut self, now: Monotonic) {
-        let _ = now;
+        if self.wake_at().is_some_and(|at| now >= at) {
+            self.fail(LinkFault::StalledMessage);
+        }
     }
+
     /// The next output, until there is none.
     pub fn poll(&mut self) -> Option<LinkOutput> {
-        None
+        let output = self.outputs.pop_front();
+        if self.outputs.is_empty() && self.outputs.capacity() > IDLE_OUTPUTS {
+            self.outputs = VecDeque::new();
+        }
+        output
     }
-    /// When to call [`Link::handle_timeout`].
+
+    /// When to call [`Link::handle_timeout`]: `message_deadline` after the last byte of a frame
+    /// that is not finished. `None` between frames.
     pub fn wake_at(&self) -> Option<Monotonic> {
-        None
+        let waits = !self.faulted && self.reader.is_mid_frame();
+        waits.then(|| self.last_byte + self.limits.message_deadline)
     }
-    /// Whether someone leases the peer and wants its messages; off at first.
+
+    /// Whether someone leases the peer and wants its messages; off at first. A message that had
+    /// begun before may be missing.
     pub fn set_watched(&mut self, watched: bool) {
-        let _ = watched;
+        self.watched = watched;
     }
+
+    /// What the link has seen so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Bytes held on the heap for a message that is not finished and for outputs not yet polled,
+    /// their payloads left out.
+    pub fn memory(&self) -> usize {
+        self.reader.memory() + self.outputs.capacity() * size_of::<LinkOutput>()
+    }
+
     /// The frame of a control message of ours.
     pub fn encode(&self, message: &Control) -> Vec<u8> {
-        let _ = message;
-        Vec::new()
+        message.encode(self.magic, self.remote)
     }
-    /// The frame of any message of ours.
+
+    /// The frame of any message of ours. Bytes of an unknown command that no command may have are
+    /// sent as `?`.
+    ///
+    /// # Panics
+    /// The payload has 4 GiB or more. (A peer refuses more than 4,000,000 bytes.)
     pub fn encode_message(&self, message: &NetworkMessage) -> Vec<u8> {
-        let _ = message;
-        Vec::new()
+        wire::encode_message(self.magic, message)
+    }
+
+    fn fail(&mut self, fault: LinkFault) {
+        self.faulted = true;
+        self.reader = FrameReader::new(self.magic, 0);
+        self.outputs.push_back(LinkOutput::Fault(fault));
+    }
+
+    fn on_frame_event(&mut self, now: Monotonic, event: FrameEvent) -> Result<(), LinkFault> {
+        match event {
+            FrameEvent::Begun { command, .. } => {
+                self.on_begun(now, command);
+                Ok(())
+            }
+            FrameEvent::Body(length) => self.on_body(now, length),
+            FrameEvent::Ended(Some(frame)) => self.on_frame(now, frame),
+            FrameEvent::Ended(None) => self.on_bad_frame(),
+        }
+    }
+
+    fn on_begun(&mut self, now: Monotonic, command: Option<Command>) {
+        self.kind = command.map(Kind::of);
+        let keep = match self.kind {
+            None => 0,
+            Some(kind) if self.watched && !kind.is_opening() => usize::MAX,
+            Some(kind) if kind.is_data() => COUNT_LEN,
+            Some(kind) => Control::useful_len(kind, self.limits.addr_entries),
+        };
+        self.reader.keep(keep);
+        self.on_progress(now);
+    }
+
+    fn on_body(&mut self, now: Monotonic, length: usize) -> Result<(), LinkFault> {
+        self.on_progress(now);
+        if self.kind == Some(Kind::Unknown) {
+            self.counters.unknown_bytes += length as u64;
+            if self.unknown.add(now, length) > self.limits.unknown_bytes {
+                return Err(LinkFault::Flood);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_progress(&mut self, now: Monotonic) {
+        let due = self.last_progress.is_none_or(|last| now.since(last) >= PROGRESS_INTERVAL);
+        if due && self.kind.is_some_and(Kind::is_data) {
+            self.last_progress = Some(now);
+            self.outputs.push_back(LinkOutput::Progress);
+        }
+    }
+
+    fn on_bad_frame(&mut self) -> Result<(), LinkFault> {
+        self.counters.bad_frames += 1;
+        let within = self.counters.bad_frames <= self.limits.bad_frames as u64;
+        if within { Ok(()) } else { Err(LinkFault::BadFrames) }
+    }
+
+    fn on_frame(&mut self, now: Monotonic, frame: Frame) -> Result<(), LinkFault> {
+        self.counters.messages += 1;
+        let kind = Kind::of(frame.command);
+        let max_count = match kind {
+            Kind::Ping => return self.on_ping(now, frame),
+            Kind::Inventory => MAX_INVENTORY,
+            Kind::Headers => MAX_HEADERS,
+            Kind::Data | Kind::Unknown => usize::MAX,
+            _ => return self.on_control(now, kind, frame),
+        };
+        if leading_count(&frame.payload).is_some_and(|count| count > max_count) {
+            return Err(LinkFault::TooMany);
+        }
+        self.push_message(frame);
+        Ok(())
+    }
+
+    fn on_ping(&mut self, now: Monotonic, frame: Frame) -> Result<(), LinkFault> {
+        let pings = self.pings.add(now, 1);
+        if pings > self.limits.pings {
+            return Err(LinkFault::Flood);
+        }
+        match Control::decode(frame.command, &frame.payload, 0)? {
+            Some(ping) if pings <= self.limits.pings_answered => {
+                self.outputs.push_back(LinkOutput::Control(ping));
+                self.push_message(frame);
+            }
+            _ => self.counters.pings_ignored += 1,
+        }
+        Ok(())
+    }
+
+    fn on_control(&mut self, now: Monotonic, kind: Kind, frame: Frame) -> Result<(), LinkFault> {
+        if self.control.add(now, 1) > self.limits.control {
+            return Err(LinkFault::Flood);
+        }
+        match Control::decode(frame.command, &frame.payload, self.limits.addr_entries) {
+            Ok(Some(message)) => {
+                self.outputs.push_back(LinkOutput::Control(message));
+                if !kind.is_opening() {
+                    self.push_message(frame);
+                }
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(LinkFault::Undecodable) => {
+                self.counters.undecodable += 1;
+                let borne = kind != Kind::Version
+                    && self.counters.undecodable <= self.limits.undecodable as u64;
+                if borne { Ok(()) } else { Err(LinkFault::Undecodable) }
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn push_message(&mut self, frame: Frame) {
+        if self.watched && frame.is_whole() {
+            let Frame { command, payload, .. } = frame;
+            self.outputs
+                .push_back(LinkOutput::Message(RawMessage { command, payload: payload.into() }));
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

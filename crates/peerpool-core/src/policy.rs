@@ -271,7 +271,8 @@ policy! {
     max_bad_frames: usize = 10, 0 => 1_000_000;
     /// Undecodable control messages that a link bears.
     max_undecodable: usize = 3, 0 => 1_000_000;
-    /// A frame begun must be finished within this long.
+    /// A frame begun may go this long without a further byte. Counted from its last byte, not its
+    /// first, because a block may take minutes over a slow link.
     message_deadline: Duration = secs(30), SHORTEST => hours(1);
     /// Payload bytes of unknown commands a peer may send in a minute.
     max_unknown_bytes_per_min: usize = 16_777_216, 1_000 => 1_000_000_000;
