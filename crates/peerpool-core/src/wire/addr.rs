@@ -152,3 +152,176 @@ fn put_host(out: &mut Vec<u8>, host: &Host) {
         Host::Cjdns(ip) => put(6, &ip.octets()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::consensus::{deserialize, serialize};
+    use bitcoin::p2p::address::{AddrV2, AddrV2Message};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry(address: &str) -> AddrEntry {
+        let address = address.parse().expect("a valid address");
+        AddrEntry { time: UnixTime(1_700_000_000), services: ServiceFlags::WITNESS, address }
+    }
+
+    /// An entry of an `addrv2` as it is on the wire.
+    fn wire(network: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut out = [&1_700_000_000u32.to_le_bytes()[..], &[8, network]].concat();
+        put_compact_size(&mut out, bytes.len() as u64);
+        [&out, bytes, &[0x20, 0x8d]].concat()
+    }
+
+    fn ip6(text: &str) -> Vec<u8> {
+        text.parse::<Ipv6Addr>().expect("an IPv6 address").octets().to_vec()
+    }
+
+    fn hosts(result: Result<Vec<AddrEntry>, LinkFault>) -> Result<Vec<Host>, LinkFault> {
+        Ok(result?.into_iter().map(|entry| entry.address.host).collect())
+    }
+
+    #[test]
+    fn a_bad_entry_is_dropped_alone_and_a_bad_length_spoils_the_message() {
+        let good = wire(1, &[1, 2, 3, 4]);
+        let first = Host::Ipv4([1, 2, 3, 4].into());
+        let dropped = Ok(None);
+        let spoilt = Err(LinkFault::Undecodable);
+        for (bytes, expected) in [
+            (wire(1, &[5; 4]), Ok(Some(Host::Ipv4([5; 4].into())))),
+            (wire(2, &ip6("2a01::1")), Ok(Some(Host::Ipv6("2a01::1".parse().unwrap())))),
+            (wire(4, &[5; 32]), Ok(Some(Host::Onion([5; 32])))),
+            (wire(5, &[5; 32]), Ok(Some(Host::I2p([5; 32])))),
+            (wire(6, &ip6("fc00::1")), Ok(Some(Host::Cjdns("fc00::1".parse().unwrap())))),
+            (wire(6, &ip6("fd00::1")), dropped),
+            (wire(2, &ip6("::ffff:1.2.3.4")), dropped),
+            (wire(2, &ip6("fd87:d87e:eb43::1")), dropped),
+            (wire(2, &ip6("fd6b:88c0:8724::1")), dropped),
+            (wire(3, &[5; 10]), dropped),
+            (wire(3, &[5; 9]), dropped),
+            (wire(0, &[]), dropped),
+            (wire(7, &[5; 16]), dropped),
+            (wire(0xff, &[5; 512]), dropped),
+            (wire(0xff, &[5; 513]), spoilt),
+            (wire(1, &[5; 5]), spoilt),
+            (wire(1, &[]), spoilt),
+            (wire(2, &[5; 4]), spoilt),
+            (wire(4, &[5; 31]), spoilt),
+            (wire(5, &[5; 33]), spoilt),
+            (wire(6, &[0xfc; 15]), spoilt),
+        ] {
+            let payload = [&[3][..], &good, &bytes, &good].concat();
+            let expected = expected.map(|middle| {
+                [Some(first), middle, Some(first)].into_iter().flatten().collect::<Vec<_>>()
+            });
+            assert_eq!(hosts(decode_addrv2(&payload, 1000)), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn services_of_addrv2_are_any_minimal_compact_size() {
+        let with = |services: &[u8]| {
+            let payload = [&[1, 0, 0, 0, 0], services, &[1, 4, 1, 2, 3, 4, 0, 0]].concat();
+            Ok(decode_addrv2(&payload, 1000)?[0].services.to_u64())
+        };
+        assert_eq!(with(&[0xff; 9]), Ok(u64::MAX));
+        assert_eq!(with(&[0xfd, 0x09, 0x04]), Ok(0x409));
+        assert_eq!(with(&[0xfd, 0x09, 0x00]), Err(LinkFault::Undecodable));
+    }
+
+    #[test]
+    fn addr_holds_ipv4_mapped_and_drops_disguises() {
+        for (ip, expected) in [
+            ("::ffff:1.2.3.4", Some(Host::Ipv4([1, 2, 3, 4].into()))),
+            ("2a01::1", Some(Host::Ipv6("2a01::1".parse().unwrap()))),
+            ("fc00::1", Some(Host::Ipv6("fc00::1".parse().unwrap()))),
+            ("fd87:d87e:eb43::1", None),
+            ("fd6b:88c0:8724::1", None),
+        ] {
+            let payload = [&[1, 1, 2, 3, 4][..], &[0; 8], &ip6(ip), &[0x20, 0x8d]].concat();
+            assert_eq!(hosts(decode_addr(&payload, 1000)), Ok(expected.into_iter().collect()));
+        }
+    }
+
+    #[test]
+    fn counts_are_judged_before_anything_is_allocated() {
+        let entry = [&[0; 12][..], &ip6("::ffff:1.2.3.4"), &[0x20, 0x8d]].concat();
+        let many = |count: usize| entry.repeat(count);
+        for (count, body, expected) in [
+            (&[][..], vec![], Err(LinkFault::Undecodable)),
+            (&[0], vec![], Ok(0)),
+            (&[0], many(1), Ok(0)),
+            (&[1], many(1), Ok(1)),
+            (&[1], [many(1), vec![9; 7]].concat(), Ok(1)),
+            (&[1], many(1)[..29].to_vec(), Err(LinkFault::Undecodable)),
+            (&[2], many(1), Err(LinkFault::Undecodable)),
+            (&[0xfd, 1, 0], many(1), Err(LinkFault::Undecodable)),
+            (&[0xfd, 0xe8, 3], many(1000), Ok(1000)),
+            (&[0xfd, 0xe8, 3], many(1), Err(LinkFault::Undecodable)),
+            (&[0xfd, 0xe9, 3], many(1001), Err(LinkFault::TooMany)),
+            (&[0xfd, 0xe9, 3], vec![], Err(LinkFault::TooMany)),
+            (&[0xfe, 0, 0, 0, 2], vec![], Err(LinkFault::TooMany)),
+            (&[0xfe, 1, 0, 0, 2], vec![], Err(LinkFault::Undecodable)),
+            (&[0xff; 9], vec![], Err(LinkFault::Undecodable)),
+        ] {
+            let payload = [count, &body].concat();
+            let result = decode_addr(&payload, 1000).map(|entries| entries.len());
+            assert_eq!(result, expected, "count {count:?}, {} bytes", body.len());
+            assert!(payload.len() <= max_addr_len(1000));
+        }
+        assert_eq!(decode_addrv2(&[0xfd, 0xe9, 3], 1000), Err(LinkFault::TooMany));
+        assert_eq!(decode_addrv2(&[2, 0], 1), Err(LinkFault::TooMany));
+    }
+
+    #[test]
+    fn rust_bitcoin_reads_our_addrv2_and_we_read_its() {
+        let entries = [
+            entry("1.2.3.4:8333"),
+            entry("[2a01::1]:1"),
+            entry("2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion:8333"),
+            entry("c4gfnttsuwqomiygupdqqqyy5y5emnk5c73hrfvatri67prd7vyq.b32.i2p:0"),
+        ];
+        let ours = encode_addrv2(&entries);
+        let theirs: Vec<AddrV2Message> = deserialize(&ours).expect("a valid addrv2");
+        assert_eq!(theirs[0].addr, AddrV2::Ipv4([1, 2, 3, 4].into()));
+        assert_eq!((theirs[1].port, theirs[1].services), (1, ServiceFlags::WITNESS));
+        assert_eq!(decode_addrv2(&serialize(&theirs), 1000).as_deref(), Ok(&entries[..]));
+    }
+
+    fn any_host() -> impl Strategy<Value = Host> {
+        prop_oneof![
+            any::<[u8; 4]>().prop_map(|ip| Host::Ipv4(ip.into())),
+            any::<[u8; 15]>().prop_map(|ip| {
+                let mut bytes = [0x20; 16];
+                bytes[1..].copy_from_slice(&ip);
+                Host::Ipv6(bytes.into())
+            }),
+            any::<[u8; 32]>().prop_map(Host::Onion),
+            any::<[u8; 32]>().prop_map(Host::I2p),
+            any::<u16>().prop_map(|n| Host::Cjdns(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, n))),
+        ]
+    }
+
+    fn any_entry() -> impl Strategy<Value = AddrEntry> {
+        (any::<u32>(), any::<u64>(), any_host(), any::<u16>()).prop_map(
+            |(time, services, host, port)| AddrEntry {
+                time: UnixTime(time.into()),
+                services: services.into(),
+                address: Address { host, port },
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn entries_round_trip(entries in prop::collection::vec(any_entry(), 0..50)) {
+            prop_assert_eq!(decode_addrv2(&encode_addrv2(&entries), 50), Ok(entries));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = decode_addr(&bytes, 1000);
+            let _ = decode_addrv2(&bytes, 1000);
+        }
+    }
+}

@@ -115,7 +115,7 @@ impl Kind {
             "headers" => Self::Headers,
             "getblocks" | "getheaders" | "mempool" | "tx" | "block" | "sendheaders"
             | "merkleblock" | "filterload" | "filteradd" | "filterclear" | "getcfilters"
-            | "cfilter" | "getcfheaders" | "cfheaders" | "getcfcheckpt" | "cfcheckpt"
+            | "cfilter" | "getcfheaders" | "cfheaders" | "getcfcheckpt" | "cfcheckpt" | "alert"
             | "sendcmpct" | "cmpctblock" | "getblocktxn" | "blocktxn" | "reject" | "feefilter"
             | "sendtxrcncl" => Self::Data,
             _ => Self::Unknown,

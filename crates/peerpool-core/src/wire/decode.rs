@@ -17,7 +17,8 @@ pub(crate) const MAX_INVENTORY: usize = 50_000;
 ///
 /// What cannot be decoded comes back as [`NetworkMessage::Unknown`], and so does what nobody here
 /// knows. The count of a message's list is held against the bytes that are there before anything
-/// is allocated for it. (For lists within transactions rust-bitcoin reserves up to 1 MB for a moment.)
+/// is allocated for it. (For lists within transactions rust-bitcoin reserves up to 1 MB for a
+/// moment.)
 pub fn decode(message: &RawMessage) -> NetworkMessage {
     let RawMessage { command, payload } = message;
     decode_known(command.as_str(), payload).unwrap_or_else(|| NetworkMessage::Unknown {
@@ -137,3 +138,6 @@ pub fn encode_message(magic: [u8; 4], message: &NetworkMessage) -> Vec<u8> {
     }
     frame::frame(magic, command, &encode_payload(message))
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,3 +211,154 @@ impl fmt::Debug for Body {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::consensus::{deserialize, serialize};
+    use bitcoin::p2p::Magic;
+    use bitcoin::p2p::message::{NetworkMessage, RawNetworkMessage};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MAGIC: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
+    const MAX: usize = 4_000_000;
+
+    fn header(command: &[u8; 12], length: u32) -> Vec<u8> {
+        let mut bytes = frame(MAGIC, *command, &[]);
+        bytes[16..20].copy_from_slice(&length.to_le_bytes());
+        bytes
+    }
+
+    /// Every frame in `bytes`, which are given in pieces of `step`.
+    fn read_all(bytes: &[u8], step: usize) -> Result<Vec<Option<Frame>>, LinkFault> {
+        let mut reader = FrameReader::new(MAGIC, MAX);
+        let mut frames = Vec::new();
+        for mut piece in bytes.chunks(step) {
+            while let Some(event) = reader.read(&mut piece)? {
+                if let FrameEvent::Ended(frame) = event {
+                    frames.push(frame);
+                }
+            }
+        }
+        Ok(frames)
+    }
+
+    #[test]
+    fn a_wrong_magic_is_found_at_its_first_wrong_byte() {
+        for wrong in 0..4 {
+            let mut magic = MAGIC;
+            magic[wrong] ^= 1;
+            let mut reader = FrameReader::new(MAGIC, MAX);
+            assert_eq!(reader.read(&mut &magic[..wrong]), Ok(None));
+            assert_eq!(reader.read(&mut &magic[wrong..=wrong]), Err(LinkFault::BadMagic));
+        }
+        for text in ["GET / HTTP/1.1\r\n", "\x16\x03\x01", "SSH-2.0-x"] {
+            assert_eq!(read_all(text.as_bytes(), 1), Err(LinkFault::BadMagic));
+        }
+    }
+
+    #[test]
+    fn a_length_is_judged_before_anything_is_allocated() {
+        for (length, expected) in [
+            (4_000_000, Ok(vec![])),
+            (4_000_001, Err(LinkFault::Oversized)),
+            (u32::MAX, Err(LinkFault::Oversized)),
+        ] {
+            assert_eq!(read_all(&header(b"block\0\0\0\0\0\0\0", length), 5), expected);
+        }
+        let mut reader = FrameReader::new(MAGIC, MAX);
+        let bytes = header(b"block\0\0\0\0\0\0\0", 4_000_000);
+        reader.read(&mut bytes.as_slice()).unwrap();
+        assert_eq!(reader.memory(), 0);
+    }
+
+    #[test]
+    fn the_buffer_grows_with_the_bytes_and_goes_with_the_frame() {
+        let payload = vec![7; 1_000_000];
+        let bytes = encode_frame(MAGIC, Command::new("block"), &payload);
+        let mut reader = FrameReader::new(MAGIC, MAX);
+        let mut received = 0;
+        let mut frames = 0;
+        for mut piece in bytes.chunks(1000) {
+            while let Some(event) = reader.read(&mut piece).unwrap() {
+                match event {
+                    FrameEvent::Begun { length, .. } => assert_eq!(length, payload.len()),
+                    FrameEvent::Body(more) => received += more,
+                    FrameEvent::Ended(frame) => {
+                        assert_eq!(frame.unwrap().payload, payload);
+                        frames += 1;
+                    }
+                }
+            }
+            assert!(reader.memory() <= received * 2 && reader.memory() <= received + MAX_AHEAD);
+        }
+        assert_eq!((frames, received, reader.memory()), (1, payload.len(), 0));
+    }
+
+    #[test]
+    fn what_is_not_to_be_kept_is_checked_all_the_same() {
+        for (spoil, expected) in [(false, Some(b"abc".to_vec())), (true, None)] {
+            let mut bytes = encode_frame(MAGIC, Command::new("block"), b"abcdefgh");
+            bytes[31] ^= u8::from(spoil);
+            let mut reader = FrameReader::new(MAGIC, MAX);
+            let mut rest = bytes.as_slice();
+            let mut ended = None;
+            while let Some(event) = reader.read(&mut rest).unwrap() {
+                match event {
+                    FrameEvent::Begun { .. } => reader.keep(3),
+                    FrameEvent::Body(_) => assert!(reader.memory() <= 3),
+                    FrameEvent::Ended(frame) => ended = frame,
+                }
+            }
+            assert!(ended.as_ref().is_none_or(|frame| !frame.is_whole() && frame.length == 8));
+            assert_eq!(ended.map(|frame| frame.payload), expected);
+        }
+    }
+
+    #[test]
+    fn a_bad_frame_is_skipped_and_the_next_one_read() {
+        let good = encode_frame(MAGIC, Command::new("ping"), &[1; 8]);
+        let mut wrong_sum = good.clone();
+        wrong_sum[20] ^= 1;
+        for bad in [
+            wrong_sum,
+            frame(MAGIC, *b"\xffing\0\0\0\0\0\0\0\0", &[1; 8]),
+            frame(MAGIC, *b"ping\0\0\0\0\0\0\0x", &[1; 8]),
+            frame(MAGIC, *b"ping\0\0\0\0\0\0\0x", &[]),
+        ] {
+            let frames = read_all(&[bad, good.clone()].concat(), 7).unwrap();
+            assert_eq!(frames.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn frames_are_those_of_rust_bitcoin(
+            name in "[ -~]{0,12}",
+            payload in prop::collection::vec(any::<u8>(), 0..300),
+            step in 1usize..400,
+        ) {
+            let command = Command::parse(&name).unwrap();
+            let ours = encode_frame(MAGIC, command, &payload);
+            let frames = read_all(&ours, step).unwrap();
+            let length = payload.len();
+            prop_assert_eq!(frames, [Some(Frame { command, length, payload: payload.clone() })]);
+
+            let message = NetworkMessage::Unknown {
+                command: name.try_into().unwrap(),
+                payload,
+            };
+            let theirs = RawNetworkMessage::new(Magic::from_bytes(MAGIC), message);
+            prop_assert_eq!(&serialize(&theirs), &ours);
+        }
+    }
+
+    #[test]
+    fn rust_bitcoin_reads_our_frames() {
+        let ours = encode_frame(MAGIC, Command::new("ping"), &7u64.to_le_bytes());
+        let theirs: RawNetworkMessage = deserialize(&ours).unwrap();
+        assert_eq!(theirs.payload(), &NetworkMessage::Ping(7));
+        assert_eq!(theirs.magic().to_bytes(), MAGIC);
+    }
+}
