@@ -1,0 +1,5 @@
+//! Virtual Bitcoin nodes.
+
+mod kind;
+
+pub use kind::{Kind, Mix, ParseKindError};

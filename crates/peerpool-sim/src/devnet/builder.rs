@@ -1,0 +1,137 @@
+//! What a devnet is made of: size, mix, chain, seeds and times, checked before anything is bound.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use bitcoin::Network;
+use bitcoin::p2p::ServiceFlags;
+use peerpool_core::chain::Chain;
+
+use super::{Devnet, DevnetError, DnsMode};
+use crate::actor::Mix;
+
+/// Settings of a [`Devnet`]; see [`Devnet::builder`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    pub(super) nodes: usize,
+    pub(super) kinds: Mix,
+    pub(super) seed: u64,
+    pub(super) chain: Chain,
+    pub(super) services: ServiceFlags,
+    pub(super) gossip_answer: usize,
+    pub(super) dns_port: u16,
+    pub(super) dns_share: Option<f64>,
+    pub(super) dns_mode: DnsMode,
+    pub(super) filter_names: bool,
+    pub(super) vanish_after: RangeInclusive<Duration>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        let mut chain = Chain::from(Network::Regtest);
+        "devnet".clone_into(&mut chain.name);
+        Self {
+            nodes: 100,
+            kinds: Mix::default(),
+            seed: 1,
+            chain,
+            services: ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::NETWORK_LIMITED,
+            gossip_answer: 1000,
+            dns_port: 0,
+            dns_share: None,
+            dns_mode: DnsMode::Answer,
+            filter_names: true,
+            vanish_after: Duration::from_secs(5)..=Duration::from_secs(30),
+        }
+    }
+}
+
+impl Builder {
+    /// Most nodes a devnet may have. Each living node costs a file descriptor, each silent one two.
+    pub const NODES_MAX: usize = 20_000;
+
+    /// How many nodes, 1 to [`Builder::NODES_MAX`]; default 100.
+    pub fn nodes(mut self, nodes: usize) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// The share of each kind; the default is [`Mix::default`].
+    pub fn kinds(mut self, mix: Mix) -> Self {
+        self.kinds = mix;
+        self
+    }
+
+    /// Seed of everything random: addresses, kinds, answers, lifetimes; default 1.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Magic and port, from this chain; its seeds are replaced by the devnet's own. Default:
+    /// regtest's magic and port 18444, under the name `devnet`.
+    pub fn chain(mut self, chain: Chain) -> Self {
+        self.chain = chain;
+        self
+    }
+
+    /// The port every node listens on; 0 picks a free one, which [`Devnet::chain`] then names.
+    pub fn port(mut self, port: u16) -> Self {
+        self.chain.default_port = port;
+        self
+    }
+
+    /// Service bits every node offers; default NETWORK, WITNESS and NETWORK_LIMITED.
+    pub fn services(mut self, services: ServiceFlags) -> Self {
+        self.services = services;
+        self
+    }
+
+    /// Most addresses in an answer to getaddr, 0 to 1000; default 1000. An answer never holds more
+    /// than 23 % of the network or 10 addresses, whichever is more: Core's rule, with a floor.
+    pub fn gossip_answer(mut self, addresses: usize) -> Self {
+        self.gossip_answer = addresses;
+        self
+    }
+
+    /// The DNS seed's UDP port on 127.0.0.1; default 0, which picks a free one.
+    pub fn dns_port(mut self, port: u16) -> Self {
+        self.dns_port = port;
+        self
+    }
+
+    /// Share of honest and vanishing nodes among the addresses the DNS seed gives, 0 to 1; stale
+    /// nodes are never given. Default: their natural share.
+    pub fn dns_share(mut self, share: f64) -> Self {
+        self.dns_share = Some(share);
+        self
+    }
+
+    /// How the DNS seed answers at first; default [`DnsMode::Answer`].
+    pub fn dns_mode(mut self, mode: DnsMode) -> Self {
+        self.dns_mode = mode;
+        self
+    }
+
+    /// Whether the DNS seed knows names that ask for services, `x<hex>.seed.devnet`; default true.
+    pub fn filter_names(mut self, known: bool) -> Self {
+        self.filter_names = known;
+        self
+    }
+
+    /// How long a vanishing node lives after its first connection, drawn uniformly; default 5 to
+    /// 30 s.
+    pub fn vanish_after(mut self, range: RangeInclusive<Duration>) -> Self {
+        self.vanish_after = range;
+        self
+    }
+
+    /// Binds every socket and starts serving.
+    ///
+    /// # Errors
+    /// A setting is out of bounds, the port is taken by another program or devnet, or the process
+    /// is out of file descriptors.
+    pub async fn start(self) -> Result<Devnet, DevnetError> {
+        Devnet::start(self).await
+    }
+}

@@ -1,0 +1,1 @@
+//! The devnet, seen by a raw client.
