@@ -1,0 +1,109 @@
+//! A short chain of headers on regtest's genesis, so that a node has something to answer with.
+//! There are no blocks behind them.
+
+use bitcoin::block::{Header, Version};
+use bitcoin::hashes::Hash as _;
+use bitcoin::p2p::message_blockdata::GetHeadersMessage;
+use bitcoin::{BlockHash, Network, Target, TxMerkleNode, constants};
+
+/// Most headers in one message, as in Core's `MAX_HEADERS_RESULTS`.
+const ANSWER_MAX: usize = 2000;
+
+/// Headers that link up and carry regtest's proof of work, from genesis on.
+#[derive(Clone, Debug)]
+pub struct HeaderChain {
+    headers: Vec<Header>,
+    hashes: Vec<BlockHash>,
+}
+
+impl HeaderChain {
+    /// Genesis and `height` headers on it, ten minutes apart; the same ones every time.
+    pub fn regtest(height: u32) -> Self {
+        let genesis = constants::genesis_block(Network::Regtest).header;
+        let mut chain = Self { hashes: vec![genesis.block_hash()], headers: vec![genesis] };
+        for at in 1..=height {
+            let (header, hash) = grind(Header {
+                version: Version::NO_SOFT_FORK_SIGNALLING,
+                prev_blockhash: chain.tip(),
+                merkle_root: TxMerkleNode::hash(&at.to_le_bytes()),
+                time: genesis.time.saturating_add(at.saturating_mul(600)),
+                bits: genesis.bits,
+                nonce: 0,
+            });
+            chain.headers.push(header);
+            chain.hashes.push(hash);
+        }
+        chain
+    }
+
+    /// Height of the last header; genesis has height 0.
+    pub fn height(&self) -> u32 {
+        u32::try_from(self.headers.len() - 1).expect("built from a u32 height")
+    }
+
+    /// Hash of the last header.
+    pub fn tip(&self) -> BlockHash {
+        *self.hashes.last().expect("genesis is always there")
+    }
+
+    /// Every header, genesis first.
+    pub fn headers(&self) -> &[Header] {
+        &self.headers
+    }
+
+    /// What a node answers to `getheaders`: the headers after the first hash of the locator that
+    /// it knows (after genesis if it knows none), up to the stop hash, at most 2000.
+    pub fn answer(&self, request: &GetHeadersMessage) -> Vec<Header> {
+        let height_of = |hash: &BlockHash| self.hashes.iter().position(|known| known == hash);
+        let start = request.locator_hashes.iter().find_map(height_of).unwrap_or(0) + 1;
+        let stop = height_of(&request.stop_hash).unwrap_or(self.headers.len() - 1);
+        let wanted = self.headers.iter().take(stop + 1).skip(start);
+        wanted.take(ANSWER_MAX).copied().collect()
+    }
+}
+
+/// The header with the first nonce that satisfies its own target: every second one, on regtest.
+fn grind(mut header: Header) -> (Header, BlockHash) {
+    let target: Target = header.target();
+    loop {
+        let hash = header.block_hash();
+        if target.is_met_by(hash) {
+            return (header, hash);
+        }
+        header.nonce = header.nonce.wrapping_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(chain: &HeaderChain, locator: &[usize], stop: Option<usize>) -> Vec<u32> {
+        let hash = |&at: &usize| chain.hashes[at];
+        let stop = stop.as_ref().map_or(BlockHash::all_zeros(), hash);
+        let request = GetHeadersMessage::new(locator.iter().map(hash).collect(), stop);
+        let answer = chain.answer(&request);
+        let height = |header| chain.headers.iter().position(|known| known == header).unwrap();
+        answer.iter().map(|header| height(header) as u32).collect()
+    }
+
+    #[test]
+    fn headers_link_up_and_carry_proof_of_work() {
+        let chain = HeaderChain::regtest(10);
+        assert_eq!(chain.height(), 10);
+        for pair in chain.headers().windows(2) {
+            assert_eq!(pair[1].prev_blockhash, pair[0].block_hash());
+            assert!(pair[1].validate_pow(Target::MAX_ATTAINABLE_REGTEST).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_answer_starts_after_the_locator_and_ends_at_the_stop_hash() {
+        let chain = HeaderChain::regtest(5);
+        assert_eq!(ask(&chain, &[], None), [1, 2, 3, 4, 5]);
+        assert_eq!(ask(&chain, &[3, 1], None), [4, 5]);
+        assert_eq!(ask(&chain, &[1], Some(3)), [2, 3]);
+        assert_eq!(ask(&chain, &[5], None), []);
+        assert_eq!(ask(&chain, &[4], Some(2)), []);
+    }
+}

@@ -1,0 +1,186 @@
+//! The actor, spoken to in bytes.
+
+use bitcoin::BlockHash;
+use bitcoin::hashes::Hash as _;
+use bitcoin::p2p::message_blockdata::GetHeadersMessage;
+use peerpool_core::time::UnixTime;
+
+use super::roster::tests::roster;
+use super::*;
+
+const NOW: UnixTime = UnixTime(2_000_000_000);
+
+struct Talk {
+    actor: Actor,
+    next: Next,
+}
+
+impl Talk {
+    fn with(kind: Kind) -> Self {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 50000));
+        let mut actor = Actor::new(Arc::new(roster(100)), kind, peer, Rng::from_u64(7));
+        let next = actor.handle_open();
+        Self { actor, next }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Vec<NetworkMessage> {
+        let mut out = Vec::new();
+        let now = Now { unix: NOW, ..Now::default() };
+        self.next = self.actor.handle_bytes(now, bytes, &mut out);
+        let mut messages = Vec::new();
+        let mut rest = &out[..];
+        while let Frame::Whole(length) = frame_length(Magic::REGTEST, rest) {
+            let message: RawNetworkMessage = deserialize(&rest[..length]).unwrap();
+            messages.push(message.into_payload());
+            rest = &rest[length..];
+        }
+        assert!(rest.is_empty(), "an actor writes whole messages");
+        messages
+    }
+
+    fn say(&mut self, message: NetworkMessage) -> Vec<NetworkMessage> {
+        self.send(&frame(message))
+    }
+
+    fn ready(kind: Kind, addrv2: bool) -> Self {
+        let mut talk = Self::with(kind);
+        talk.say(version(PROTOCOL_VERSION));
+        if addrv2 {
+            talk.say(NetworkMessage::SendAddrV2);
+        }
+        talk.say(NetworkMessage::Verack);
+        talk
+    }
+}
+
+fn frame(message: NetworkMessage) -> Vec<u8> {
+    serialize(&RawNetworkMessage::new(Magic::REGTEST, message))
+}
+
+fn version(version: u32) -> NetworkMessage {
+    let nobody = Address::new(&SocketAddr::from(([0, 0, 0, 0], 0)), ServiceFlags::NONE);
+    NetworkMessage::Version(VersionMessage {
+        version,
+        services: ServiceFlags::NONE,
+        timestamp: 0,
+        receiver: nobody.clone(),
+        sender: nobody,
+        nonce: 1,
+        user_agent: "/client:1/".to_owned(),
+        start_height: 0,
+        relay: false,
+    })
+}
+
+fn commands(messages: &[NetworkMessage]) -> Vec<&'static str> {
+    messages.iter().map(NetworkMessage::cmd).collect()
+}
+
+#[test]
+fn an_honest_node_shakes_hands() {
+    let mut talk = Talk::with(Kind::Honest);
+    assert!(talk.say(NetworkMessage::Ping(1)).is_empty(), "nothing before version");
+    let hello = talk.say(version(PROTOCOL_VERSION));
+    assert_eq!(commands(&hello), ["version", "wtxidrelay", "sendaddrv2", "verack"]);
+    let NetworkMessage::Version(hello) = &hello[0] else { panic!("version comes first") };
+    assert_eq!((hello.version, hello.start_height), (70016, 3));
+    assert_eq!((hello.user_agent.as_str(), hello.timestamp), ("/devnet:test/", 2_000_000_000));
+    assert!(talk.say(NetworkMessage::Ping(2)).is_empty(), "nothing before verack");
+    talk.say(NetworkMessage::Verack);
+    assert_eq!(talk.say(NetworkMessage::Ping(3)), [NetworkMessage::Pong(3)]);
+    assert!(talk.say(version(PROTOCOL_VERSION)).is_empty(), "a second version is ignored");
+    assert_eq!(talk.next, Next::Stay);
+}
+
+#[test]
+fn an_old_peer_is_offered_no_new_features() {
+    assert_eq!(commands(&Talk::with(Kind::Stale).say(version(70015))), ["version", "verack"]);
+}
+
+#[test]
+fn a_feature_offered_after_verack_ends_the_connection() {
+    for late in [NetworkMessage::WtxidRelay, NetworkMessage::SendAddrV2] {
+        let mut talk = Talk::ready(Kind::Honest, true);
+        talk.say(late);
+        assert_eq!(talk.next, Next::Close);
+    }
+}
+
+#[test]
+fn getaddr_is_answered_once_in_the_form_asked_for() {
+    for (addrv2, command) in [(true, "addrv2"), (false, "addr")] {
+        let mut talk = Talk::ready(Kind::Honest, addrv2);
+        let answer = talk.say(NetworkMessage::GetAddr);
+        assert_eq!(commands(&answer), [command]);
+        let entries = match &answer[0] {
+            NetworkMessage::Addr(entries) => entries.len(),
+            NetworkMessage::AddrV2(entries) => entries.len(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(entries, 23);
+        assert!(talk.say(NetworkMessage::GetAddr).is_empty());
+    }
+}
+
+#[test]
+fn getheaders_is_answered_from_the_chain() {
+    let mut talk = Talk::ready(Kind::Vanishing, true);
+    let genesis = bitcoin::constants::genesis_block(bitcoin::Network::Regtest).block_hash();
+    let request = GetHeadersMessage::new(vec![genesis], BlockHash::all_zeros());
+    let answer = talk.say(NetworkMessage::GetHeaders(request));
+    let [NetworkMessage::Headers(headers)] = &answer[..] else { panic!("{answer:?}") };
+    assert_eq!((headers.len(), headers[0].prev_blockhash), (3, genesis));
+}
+
+#[test]
+fn a_stream_cut_anywhere_is_the_same_stream() {
+    let stream: Vec<u8> = [
+        version(PROTOCOL_VERSION),
+        NetworkMessage::SendAddrV2,
+        NetworkMessage::Verack,
+        NetworkMessage::Ping(5),
+        NetworkMessage::GetAddr,
+    ]
+    .into_iter()
+    .flat_map(frame)
+    .collect();
+    let whole = Talk::with(Kind::Honest).send(&stream);
+    assert_eq!(whole.len(), 6);
+    for cut in 0..stream.len() {
+        let mut talk = Talk::with(Kind::Honest);
+        let mut parts = talk.send(&stream[..cut]);
+        parts.extend(talk.send(&stream[cut..]));
+        assert_eq!(parts, whole, "cut at {cut}");
+    }
+    let mut talk = Talk::with(Kind::Honest);
+    let bytewise: Vec<_> = stream.iter().flat_map(|&byte| talk.send(&[byte])).collect();
+    assert_eq!(bytewise, whole);
+}
+
+#[test]
+fn bad_frames_close_and_undecodable_messages_are_skipped() {
+    let mut talk = Talk::with(Kind::Honest);
+    talk.send(&[0xf9]);
+    assert_eq!(talk.next, Next::Close, "another chain's magic");
+
+    let mut oversized = frame(NetworkMessage::Verack);
+    oversized[16..20].copy_from_slice(&4_000_001u32.to_le_bytes());
+    let mut talk = Talk::with(Kind::Honest);
+    talk.send(&oversized);
+    assert_eq!(talk.next, Next::Close, "too long");
+
+    let mut talk = Talk::ready(Kind::Honest, true);
+    let mut damaged = frame(NetworkMessage::Ping(1));
+    damaged[20] ^= 1;
+    assert!(talk.send(&damaged).is_empty(), "wrong checksum");
+    assert_eq!(talk.next, Next::Stay);
+    assert_eq!(talk.say(NetworkMessage::Ping(2)), [NetworkMessage::Pong(2)]);
+}
+
+#[test]
+fn the_rude_close_and_the_mute_stay() {
+    assert_eq!(Talk::with(Kind::Rude).next, Next::Close);
+    let mut mute = Talk::with(Kind::Mute);
+    assert!(mute.say(version(PROTOCOL_VERSION)).is_empty());
+    assert_eq!(mute.next, Next::Stay);
+}
