@@ -8,7 +8,7 @@ use bitcoin::p2p::ServiceFlags;
 use peerpool_core::chain::Chain;
 
 use super::{Devnet, DevnetError, DnsMode};
-use crate::actor::Mix;
+use crate::actor::{Kind, Mix};
 
 /// Settings of a [`Devnet`]; see [`Devnet::builder`].
 #[derive(Clone, Debug)]
@@ -133,5 +133,49 @@ impl Builder {
     /// is out of file descriptors.
     pub async fn start(self) -> Result<Devnet, DevnetError> {
         Devnet::start(self).await
+    }
+
+    /// Refuses what cannot be built, naming the setting.
+    pub(super) fn check(&self) -> Result<(), DevnetError> {
+        let setting = |name, value, allowed| Err(DevnetError::Setting { name, value, allowed });
+        if !(1..=Self::NODES_MAX).contains(&self.nodes) {
+            return setting("nodes", self.nodes.to_string(), "1 to 20000");
+        }
+        if Kind::ALL.into_iter().all(|kind| self.kinds.share(kind) == 0) {
+            return setting("kinds", "all zero".to_owned(), "a mix with at least one share");
+        }
+        if let Some(share) = self.dns_share.filter(|share| !(0.0..=1.0).contains(share)) {
+            return setting("dns_share", share.to_string(), "0 to 1");
+        }
+        if self.gossip_answer > 1000 {
+            return setting("gossip_answer", self.gossip_answer.to_string(), "0 to 1000");
+        }
+        if self.vanish_after.is_empty() {
+            let value = format!("{:?}", self.vanish_after);
+            return setting("vanish_after", value, "a range that does not end before it starts");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_out_of_bounds_are_named() {
+        let whole = Builder::default;
+        let check = |name: &str, builder: Builder| {
+            let error = builder.check().expect_err("out of bounds").to_string();
+            assert!(error.starts_with(name) && error.contains("allowed"), "{error}");
+        };
+        check("nodes", whole().nodes(0));
+        check("nodes", whole().nodes(20_001));
+        check("kinds", whole().kinds(Mix::only(Kind::Rude).with(Kind::Rude, 0)));
+        check("dns_share", whole().dns_share(f64::NAN));
+        check("dns_share", whole().dns_share(1.1));
+        check("gossip_answer", whole().gossip_answer(1001));
+        check("vanish_after", whole().vanish_after(Duration::from_secs(2)..=Duration::ZERO));
+        assert!(whole().check().is_ok());
     }
 }

@@ -1,1 +1,0 @@
-//! The devnet, seen by a raw client.

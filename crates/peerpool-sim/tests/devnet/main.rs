@@ -1,0 +1,8 @@
+//! The devnet, seen by a raw client that speaks through rust-bitcoin's codec.
+
+#![allow(clippy::unwrap_used)] // a test says by failing what was expected
+
+mod client;
+mod dns;
+mod faults;
+mod kinds;
