@@ -26,6 +26,7 @@ mod error;
 mod layout;
 mod log;
 mod node;
+mod server;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

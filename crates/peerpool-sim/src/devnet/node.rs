@@ -1,31 +1,25 @@
-//! One node: its listener, its connections, and how it dies and comes back. Each serving node is
-//! a task that owns its listener and the tasks of its connections; the task ends when its
-//! [`Node`] lets go of it.
+//! One node: what it was built as, what it plays, and how it dies and comes back. A node that
+//! accepts connections is a task, see `server.rs`; it ends when its [`Node`] lets go of it.
 
 use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::os::fd::AsFd as _;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::task::JoinHandle;
 
 use super::DevnetError;
 use super::log::Log;
-use crate::actor::{Actor, Kind, Next, Roster};
+use super::server::{DropLinks, Server};
+use crate::actor::{Kind, Roster};
 
-/// Most connections to one node; more wait in the backlog.
-const LINKS_MAX: usize = 256;
 /// Connections that the kernel holds ready for a node's accept.
 const BACKLOG: u32 = 128;
-/// Pause after a failed accept, which is the machine's fault: no descriptors left.
-const ACCEPT_RETRY: Duration = Duration::from_millis(20);
 
 /// What the nodes of a devnet share.
 #[derive(Debug)]
@@ -36,7 +30,7 @@ pub(super) struct Common {
 }
 
 impl Common {
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Now { mono: Monotonic::new(self.log.since_start()), unix: UnixTime(unix.as_secs()) }
     }
@@ -71,9 +65,6 @@ enum Life {
     /// A task accepts connections. It ends when `orders` is dropped.
     Serving { orders: mpsc::Sender<DropLinks>, task: JoinHandle<()> },
 }
-
-/// The order to close every connection, with a way to say that it is done.
-type DropLinks = oneshot::Sender<()>;
 
 impl Life {
     fn is_over(&self) -> bool {
@@ -152,15 +143,9 @@ impl Node {
             return Ok(Life::Silent { _listener: listener, _filler: filler });
         }
         let (orders, inbox) = mpsc::channel(1);
-        let server = Server {
-            address: self.address,
-            built_as: self.kind,
-            plays: state.plays,
-            common: Arc::clone(&self.common),
-            rng: Rng::from_u64(state.rng.u64()),
-            links: JoinSet::new(),
-            streams: Vec::new(),
-        };
+        let rng = Rng::from_u64(state.rng.u64());
+        let common = Arc::clone(&self.common);
+        let server = Server::new(self.address, self.kind, state.plays, common, rng);
         let task = tokio::spawn(server.run(listen(self.address, BACKLOG)?, inbox));
         Ok(Life::Serving { orders, task })
     }
@@ -180,120 +165,4 @@ fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(backlog)
-}
-
-/// The task of a node that listens.
-struct Server {
-    address: SocketAddr,
-    built_as: Kind,
-    plays: Kind,
-    common: Arc<Common>,
-    rng: Rng,
-    links: JoinSet<()>,
-    /// The sockets of `links`, and of some that ended.
-    streams: Vec<Weak<TcpStream>>,
-}
-
-impl Server {
-    async fn run(mut self, listener: TcpListener, mut orders: mpsc::Receiver<DropLinks>) {
-        let mut death: Option<Instant> = None;
-        loop {
-            tokio::select! {
-                order = orders.recv() => match order {
-                    Some(done) => {
-                        self.links.shutdown().await;
-                        // Nobody waits any more: the connections are closed all the same.
-                        let _ = done.send(());
-                    }
-                    None => break,
-                },
-                () = sleep_until(death.unwrap_or_else(Instant::now)), if death.is_some() => break,
-                Some(_) = self.links.join_next() => {}
-                accepted = listener.accept(), if self.links.len() < LINKS_MAX => match accepted {
-                    Ok((stream, peer)) => {
-                        self.on_accept(stream, peer);
-                        if self.plays == Kind::Vanishing && death.is_none() {
-                            let (from, to) = self.common.vanish_after.clone().into_inner();
-                            death = Some(Instant::now() + self.rng.between(from, to));
-                        }
-                    }
-                    Err(_) => sleep(ACCEPT_RETRY).await,
-                },
-            }
-        }
-        drop(listener);
-        self.links.shutdown().await;
-    }
-
-    fn on_accept(&mut self, stream: TcpStream, peer: SocketAddr) {
-        self.streams.retain(|link| link.upgrade().is_some_and(|stream| !has_ended(&stream)));
-        let stream = Arc::new(stream);
-        self.streams.push(Arc::downgrade(&stream));
-        let logged = Logged::new(&self.common, self.address, self.built_as, self.streams.len());
-        let roster = Arc::clone(&self.common.roster);
-        let actor = Actor::new(roster, self.plays, peer, Rng::from_u64(self.rng.u64()));
-        self.links.spawn(async move {
-            // A broken connection is the other side's affair: there is no one to tell.
-            let _ = converse(&stream, actor, &logged.0).await;
-        });
-    }
-}
-
-/// A connection that counts as live until this is dropped.
-struct Logged(Arc<Common>);
-
-impl Logged {
-    fn new(common: &Arc<Common>, address: SocketAddr, kind: Kind, concurrent: usize) -> Self {
-        common.log.open(address, kind, concurrent);
-        Self(Arc::clone(common))
-    }
-}
-
-impl Drop for Logged {
-    fn drop(&mut self) {
-        self.0.log.close();
-    }
-}
-
-/// Whether the other side has closed, though our task may not have been told yet: without this, a
-/// quick redial would be logged as a second connection at the same time.
-fn has_ended(stream: &TcpStream) -> bool {
-    let Ok(descriptor) = stream.as_fd().try_clone_to_owned() else { return false };
-    match std::net::TcpStream::from(descriptor).peek(&mut [0]) {
-        Ok(bytes) => bytes == 0,
-        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-    }
-}
-
-/// Moves bytes between a socket and its actor until either closes.
-async fn converse(stream: &TcpStream, mut actor: Actor, common: &Common) -> io::Result<()> {
-    let mut next = actor.handle_open();
-    let mut buffer = vec![0; 4096];
-    let mut out = Vec::new();
-    while next == Next::Stay {
-        stream.readable().await?;
-        let count = match stream.try_read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error),
-        };
-        next = actor.handle_bytes(common.now(), &buffer[..count], &mut out);
-        // A peer that does not read stops us here, and costs no more than this one answer.
-        write_all(stream, &out).await?;
-        out.clear();
-    }
-    Ok(())
-}
-
-async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        stream.writable().await?;
-        match stream.try_write(bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

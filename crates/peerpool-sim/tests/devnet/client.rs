@@ -56,12 +56,6 @@ impl Client {
         let _ = patiently("close", self.0.read_to_end(&mut rest)).await;
     }
 
-    /// Still open, with nothing to read.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let read = self.0.try_read(&mut [0]);
-        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-    }
-
     pub(crate) async fn say_version(&mut self) -> io::Result<()> {
         let nobody = Address::new(&SocketAddr::from(([0, 0, 0, 0], 0)), ServiceFlags::NONE);
         self.send(NetworkMessage::Version(VersionMessage {

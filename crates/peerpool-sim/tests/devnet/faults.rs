@@ -26,11 +26,11 @@ async fn the_accept_log_counts_by_dialled_address() {
     assert_eq!(devnet.max_concurrent(), [(a, 2), (b, 1)].into());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redial_right_after_a_close_is_not_concurrent() {
     let devnet = devnet_of(Kind::Honest, 1).await;
     let address = devnet.addresses_of(Kind::Honest)[0];
-    for _ in 0..50 {
+    for _ in 0..200 {
         drop(Client::ready(address).await.unwrap());
     }
     assert_eq!(devnet.max_concurrent(), [(address, 1)].into());
