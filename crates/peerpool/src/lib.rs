@@ -1,2 +1,3 @@
 //! stub
 pub mod seeds;
+pub mod settings;
