@@ -287,6 +287,8 @@ policy! {
     slots_per_peer: usize = 16, 1 => 10_000;
     /// Callers that may wait for a lease at once.
     max_waiters: usize = 10_000, 1 => 1_000_000;
+    /// How long a caller waits for a lease, unless it says otherwise.
+    lease_timeout: Duration = secs(30), SHORTEST => hours(24);
     /// Messages that may wait for the holder of a lease; what comes beyond is dropped, and said.
     lease_queue: usize = 256, 1 => 100_000;
     /// Events that may wait for a subscriber; a slower one is told how many it missed.

@@ -1,3 +1,56 @@
-//! stub
+//! A pool of Bitcoin peers: it finds addresses, dials, handshakes, keeps as many healthy peers as
+//! asked for, and lends them out.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use peerpool::bitcoin::Network;
+//! use peerpool::{Pool, Require};
+//!
+//! # async fn doc() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = Pool::builder(Network::Bitcoin).target(8).start().await?;
+//! pool.ready(4).await?;
+//! let lease = pool.lease(&Require::any()).await?;
+//! println!("{} runs {}", lease.address(), lease.version().user_agent);
+//! drop(lease);
+//! pool.close(Duration::from_secs(5)).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! This crate moves bytes and time; every decision is made by the sans-IO machines of
+//! `peerpool-core`. One task owns the engine, one task runs each connection, and everything a
+//! user holds ([`Pool`], [`Lease`], [`Events`]) is a thin handle over bounded queues to them.
+//!
+//! Dropping the last [`Pool`] stops the engine and every connection at once; [`Pool::close`] does
+//! it politely.
+
+mod builder;
+mod clock;
+mod connect;
+mod connection;
+mod driver;
+mod events;
+mod lease;
+mod pool;
 pub mod seeds;
 pub mod settings;
+
+pub use bitcoin;
+pub use bitcoin::p2p::ServiceFlags;
+pub use bitcoin::p2p::message::NetworkMessage;
+
+pub use builder::{Builder, StartError};
+pub use events::{Events, Stamped};
+pub use lease::{DialFailure, Disconnected, Lease, LeaseError, Require, SendError};
+pub use pool::{Pool, ReadyError};
+
+pub use peerpool_core::address::{Address, Host, Net, ParseAddressError};
+pub use peerpool_core::chain::Chain;
+pub use peerpool_core::event::{
+    DialError, Event, Known, PeerStatus, PeerVersion, Status, UserAgent,
+};
+pub use peerpool_core::id::{
+    BurnReason, ConnectionType, DisconnectReason, LeaseId, LinkFault, PeerId, PeerState,
+};
+pub use peerpool_core::policy::{Field, Policy, PolicyError, format_duration, parse_duration};
+pub use peerpool_core::wire::PROTOCOL_VERSION;

@@ -1,0 +1,303 @@
+//! Settings of one pool, and its start. Reading settings from files is not done here.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use peerpool_core::address::Address;
+use peerpool_core::chain::Chain;
+use peerpool_core::engine::{Config, Engine};
+use peerpool_core::policy::{Policy, PolicyError};
+use peerpool_core::rng::Rng;
+
+use crate::driver;
+use crate::pool::Pool;
+use crate::seeds::Resolver;
+
+/// Descriptors a pool needs besides its peers: resolver sockets, the runtime's own, the host's.
+const OTHER_FILES: usize = 32;
+
+/// Longest user agent that peers accept, in bytes (Core's `MAX_SUBVERSION_LENGTH`).
+const MAX_USER_AGENT: usize = 256;
+
+/// How a pool is to be; from [`Pool::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `start`"]
+pub struct Builder {
+    chain: Chain,
+    policy: Policy,
+    manual: Vec<Address>,
+    connect_only: bool,
+    dns: bool,
+    dns_server: Option<SocketAddr>,
+    allow_unroutable: Option<bool>,
+    data_dir: Option<PathBuf>,
+    user_agent: String,
+    height: i32,
+    rng_seed: Option<u64>,
+}
+
+impl Builder {
+    pub(crate) fn new(chain: Chain) -> Self {
+        Self {
+            chain,
+            policy: Policy::default(),
+            manual: Vec::new(),
+            connect_only: false,
+            dns: true,
+            dns_server: None,
+            allow_unroutable: None,
+            data_dir: None,
+            user_agent: concat!("/peerpool:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
+            height: 0,
+            rng_seed: None,
+        }
+    }
+
+    /// Peers to keep. Default 8; 1 to 1000.
+    pub fn target(mut self, peers: usize) -> Self {
+        self.policy.target_connect_count = peers;
+        self
+    }
+
+    /// Every number at once, the target too.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Changes some numbers and leaves the others.
+    pub fn tune(mut self, change: impl FnOnce(&mut Policy)) -> Self {
+        change(&mut self.policy);
+        self
+    }
+
+    /// Where the pool keeps what it must remember; created at the start. Default: nowhere. For now
+    /// the addr book lives in memory only and nothing is written.
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(path.into());
+        self
+    }
+
+    /// Dials these addresses and no others: no seeds, no gossip. Adds up when called again.
+    pub fn connect<A: Into<Address>>(mut self, addresses: impl IntoIterator<Item = A>) -> Self {
+        self.connect_only = true;
+        self.manual.extend(addresses.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds an address of the user's own: dialled before others, backed off from instead of burned.
+    #[expect(clippy::should_implement_trait, reason = "adding an address is no sum")]
+    pub fn add(mut self, address: impl Into<Address>) -> Self {
+        self.manual.push(address.into());
+        self
+    }
+
+    /// Asks this DNS seed too, besides those of the chain.
+    pub fn seed(mut self, name: impl Into<String>) -> Self {
+        self.chain.seeds.push(name.into());
+        self
+    }
+
+    /// Asks no DNS seed.
+    pub fn no_dns(mut self) -> Self {
+        self.dns = false;
+        self
+    }
+
+    /// Asks this DNS server in place of the operating system's resolver. Needs the feature
+    /// `hickory`; without it the start fails.
+    pub fn dns_server(mut self, server: SocketAddr) -> Self {
+        self.dns_server = Some(server);
+        self
+    }
+
+    /// Lets addresses through that the public internet cannot reach. Default: what the policy says,
+    /// and yes on a local chain such as regtest.
+    pub fn allow_unroutable(mut self, allow: bool) -> Self {
+        self.allow_unroutable = Some(allow);
+        self
+    }
+
+    /// The user agent told to peers, at most 256 bytes. Default `/peerpool:VERSION/`.
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.user_agent = user_agent.into();
+        self
+    }
+
+    /// The height of the user's best block, told to peers. Default 0.
+    pub fn height(mut self, height: i32) -> Self {
+        self.height = height;
+        self
+    }
+
+    /// Fixes every random choice of the engine, for tests. Default: the operating system's
+    /// randomness.
+    pub fn rng_seed(mut self, seed: u64) -> Self {
+        self.rng_seed = Some(seed);
+        self
+    }
+
+    /// Starts the pool on the current tokio runtime, which needs its I/O and time drivers. Returns
+    /// at once; [`Pool::ready`] waits for peers. Raises the soft limit of open files of this
+    /// process if the pool may need more. Cancel safe: it does not wait.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    ///
+    /// # Panics
+    /// When called outside a tokio runtime.
+    pub async fn start(mut self) -> Result<Pool, StartError> {
+        self.policy.allow_unroutable =
+            self.allow_unroutable.unwrap_or(self.policy.allow_unroutable || self.chain.local);
+        self.policy.check().map_err(StartError::Policy)?;
+        if self.user_agent.len() > MAX_USER_AGENT {
+            return Err(StartError::UserAgent { length: self.user_agent.len() });
+        }
+        raise_open_files(&self.policy)?;
+        if let Some(path) = &self.data_dir {
+            std::fs::create_dir_all(path)
+                .map_err(|source| StartError::DataDir { path: path.clone(), source })?;
+        }
+        let resolver = resolver(self.dns_server)?;
+        let seeds = if self.dns { self.chain.seeds.clone() } else { Vec::new() };
+        let config = Config {
+            policy: self.policy.clone(),
+            seeds: seeds.clone(),
+            default_port: self.chain.default_port,
+            manual: self.manual,
+            connect_only: self.connect_only,
+            user_agent: self.user_agent,
+            height: self.height,
+        };
+        let engine = Engine::new(config, rng(self.rng_seed)?).map_err(StartError::Policy)?;
+        let setup =
+            driver::Setup { engine, policy: self.policy, magic: self.chain.magic, seeds, resolver };
+        Ok(driver::start(setup))
+    }
+}
+
+fn rng(seed: Option<u64>) -> Result<Rng, StartError> {
+    if let Some(seed) = seed {
+        return Ok(Rng::from_u64(seed));
+    }
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| StartError::Randomness(error.to_string()))?;
+    Ok(Rng::from_seed(seed))
+}
+
+#[cfg(feature = "hickory")]
+fn resolver(server: Option<SocketAddr>) -> Result<Resolver, StartError> {
+    let Some(server) = server else { return Ok(Resolver::system()) };
+    Resolver::with_server(server)
+        .map_err(|error| StartError::DnsServer { server, error: error.to_string() })
+}
+
+#[cfg(not(feature = "hickory"))]
+fn resolver(server: Option<SocketAddr>) -> Result<Resolver, StartError> {
+    match server {
+        None => Ok(Resolver::system()),
+        Some(server) => {
+            let error = "peerpool was built without the feature `hickory`".to_owned();
+            Err(StartError::DnsServer { server, error })
+        }
+    }
+}
+
+fn raise_open_files(policy: &Policy) -> Result<(), StartError> {
+    let needed = files_needed(policy);
+    let limit =
+        rlimit::increase_nofile_limit(needed as u64).map_err(StartError::OpenFilesUnknown)?;
+    if limit < needed as u64 {
+        return Err(StartError::OpenFiles {
+            needed,
+            limit,
+            target: policy.target_connect_count,
+            max_dials: policy.max_dials,
+        });
+    }
+    Ok(())
+}
+
+fn files_needed(policy: &Policy) -> usize {
+    policy.target_connect_count + policy.max_dials + policy.max_addr_fetch + OTHER_FILES
+}
+
+/// Why a pool did not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A number of the policy is out of its bounds.
+    Policy(PolicyError),
+    /// The pool may need more open files than this process is allowed.
+    OpenFiles {
+        /// Files the pool may need.
+        needed: usize,
+        /// The limit, raised as far as the system allows.
+        limit: u64,
+        /// `target_connect_count`.
+        target: usize,
+        /// `max_dials`.
+        max_dials: usize,
+    },
+    /// The limit of open files could not be read or raised.
+    OpenFilesUnknown(io::Error),
+    /// The data directory could not be created.
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The DNS server cannot be asked.
+    DnsServer {
+        /// The server.
+        server: SocketAddr,
+        /// What went wrong.
+        error: String,
+    },
+    /// The user agent is longer than peers accept.
+    UserAgent {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// The operating system gave no randomness.
+    Randomness(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Policy(error) => error.fmt(f),
+            Self::OpenFiles { needed, limit, target, max_dials } => write!(
+                f,
+                "target_connect_count = {target} and max_dials = {max_dials} may need {needed} \
+                 open files, and this process is limited to {limit} (see `ulimit -Hn`)"
+            ),
+            Self::OpenFilesUnknown(error) => {
+                write!(f, "the limit of open files could not be read or raised: {error}")
+            }
+            Self::DataDir { path, source } => {
+                write!(f, "the data directory {} could not be created: {source}", path.display())
+            }
+            Self::DnsServer { server, error } => {
+                write!(f, "the DNS server {server} cannot be asked: {error}")
+            }
+            Self::UserAgent { length } => {
+                write!(f, "the user agent has {length} bytes; peers accept {MAX_USER_AGENT}")
+            }
+            Self::Randomness(error) => write!(f, "the system gave no randomness: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Policy(error) => Some(error),
+            Self::OpenFilesUnknown(error) | Self::DataDir { source: error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}

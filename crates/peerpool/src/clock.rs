@@ -1,0 +1,39 @@
+//! The two clocks of the shell, read together. Not a timer.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use peerpool_core::time::{Monotonic, Now, UnixTime};
+use tokio::time::Instant;
+
+/// Reads both clocks; the monotonic one counts from when this was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self { origin: Instant::now() }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now { mono: self.mono(), unix: unix_now() }
+    }
+
+    pub(crate) fn mono(&self) -> Monotonic {
+        Monotonic::new(self.origin.elapsed())
+    }
+
+    /// The instant at which the monotonic clock shows `at`.
+    pub(crate) fn instant(&self, at: Monotonic) -> Instant {
+        // A deadline past the end of the clock never comes; so far off, any late instant does.
+        const FAR: std::time::Duration = std::time::Duration::from_secs(30 * 365 * 86_400);
+        self.origin + at.since_origin().min(FAR)
+    }
+}
+
+fn unix_now() -> UnixTime {
+    // A clock set before 1970 reads as 1970.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixTime(since.as_secs())
+}

@@ -1,0 +1,381 @@
+//! One peer's task: the dial, then the socket and its Link until either ends. Moves bytes and
+//! obeys; whom to dial, what to say and when to close is the engine's decision.
+//!
+//! The task waits in one place, so nothing it waits for keeps it from obeying the driver. Reading
+//! pauses while the driver's queue is full; the driver never waits for a connection.
+
+use std::future::pending;
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::p2p::message::NetworkMessage;
+use peerpool_core::address::Address;
+use peerpool_core::event::DialError;
+use peerpool_core::id::{DisconnectReason, LeaseId, PeerId};
+use peerpool_core::io::Input;
+use peerpool_core::link::{Link, LinkOutput};
+use peerpool_core::policy::Policy;
+use peerpool_core::time::Now;
+use peerpool_core::wire::Control;
+use tokio::io::{AsyncWriteExt as _, Interest, Ready};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::clock::Clock;
+use crate::connect;
+use crate::lease::Tap;
+
+/// Bytes read at once, into a buffer on the stack that does not live across a wait.
+const READ_SIZE: usize = 16 * 1024;
+
+/// How long a connection that is told to end may take to send what is queued.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// What all connections of a pool have in common.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) magic: [u8; 4],
+    pub(crate) policy: Policy,
+    pub(crate) clock: Clock,
+}
+
+/// What the driver tells a connection to do, in order.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Send a control message.
+    Send(Control),
+    /// Give this lease what the peer sends.
+    Attach(Tap),
+    /// No longer.
+    Detach(LeaseId),
+}
+
+/// How a connection is to end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Close {
+    /// Send what is queued, then close.
+    Flushed,
+    /// Close now, for this reason.
+    Now(DisconnectReason),
+}
+
+/// How a peer's task ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The dial failed.
+    Dial(DialError),
+    /// The dial was given up, or the socket is closed.
+    Closed(DisconnectReason),
+}
+
+/// A connection's ends of its queues.
+#[derive(Debug)]
+pub(crate) struct Wires {
+    pub(crate) peer: PeerId,
+    pub(crate) common: Arc<Common>,
+    pub(crate) inputs: mpsc::Sender<(Now, Input)>,
+    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) messages: mpsc::Receiver<Box<NetworkMessage>>,
+    pub(crate) close: oneshot::Receiver<Close>,
+}
+
+/// Dials `address` and runs the connection to its end.
+pub(crate) async fn run(address: Address, mut wires: Wires) -> End {
+    let dial = tokio::select! {
+        biased;
+        _ = &mut wires.close => return End::Closed(DisconnectReason::Broken),
+        dial = connect::connect(address) => dial,
+    };
+    match dial {
+        Ok(stream) => End::Closed(Connection::new(stream, wires).run().await),
+        Err(error) => End::Dial(error),
+    }
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    link: Link,
+    wires: Wires,
+    out: Outgoing,
+    taps: Vec<Tap>,
+    /// What the driver's queue had no room for; nothing is read until it has.
+    held_back: Option<(Now, Input)>,
+    /// When the bytes that the link saw last were read.
+    read_at: Now,
+    /// When the peer must have taken some of `out`.
+    stall_at: Option<Instant>,
+    /// Why the connection ends, once what was read before is passed on.
+    ended: Option<DisconnectReason>,
+}
+
+/// What the connection waited for.
+enum Step {
+    Close(Close),
+    Timer,
+    Order(Order),
+    Room,
+    Message(Box<NetworkMessage>),
+    Io(io::Result<Ready>),
+}
+
+impl Connection {
+    fn new(stream: TcpStream, wires: Wires) -> Self {
+        let read_at = wires.common.clock.now();
+        let link = Link::new(wires.common.magic, &wires.common.policy);
+        let local: Option<IpAddr> = stream.local_addr().ok().map(|address| address.ip());
+        let connected = Input::Connected { peer: wires.peer, local };
+        Self {
+            stream,
+            link,
+            wires,
+            out: Outgoing::default(),
+            taps: Vec::new(),
+            held_back: Some((read_at, connected)),
+            read_at,
+            stall_at: None,
+            ended: None,
+        }
+    }
+
+    async fn run(mut self) -> DisconnectReason {
+        loop {
+            self.pass_on();
+            if let (None, Some(reason)) = (&self.held_back, self.ended) {
+                return reason;
+            }
+            match self.step().await {
+                Step::Close(Close::Flushed) => return self.farewell().await,
+                Step::Close(Close::Now(reason)) => return reason,
+                Step::Timer => self.on_timer(),
+                Step::Order(order) => self.on_order(order),
+                Step::Room => {}
+                Step::Message(message) => {
+                    let frame = self.link.encode_message(&message);
+                    self.out.push_bulk(&frame);
+                }
+                Step::Io(Ok(ready)) => self.on_ready(ready),
+                Step::Io(Err(_)) => self.end(DisconnectReason::Broken),
+            }
+        }
+    }
+
+    /// Waits for the next thing to do. Orders come before messages of leases, so a lease is
+    /// attached before its first request goes out; reading comes last, so no peer's flood keeps
+    /// anything else waiting.
+    async fn step(&mut self) -> Step {
+        let wants = self.interest();
+        let deadline = self.deadline();
+        let Self { stream, wires, held_back, out, .. } = self;
+        tokio::select! {
+            biased;
+            close = &mut wires.close => {
+                Step::Close(close.unwrap_or(Close::Now(DisconnectReason::PoolClosed)))
+            }
+            () = at(deadline) => Step::Timer,
+            Some(order) = wires.orders.recv() => Step::Order(order),
+            Ok(permit) = wires.inputs.reserve(), if held_back.is_some() => {
+                if let Some(input) = held_back.take() {
+                    permit.send(input);
+                }
+                Step::Room
+            }
+            Some(message) = wires.messages.recv(), if out.is_empty() => Step::Message(message),
+            ready = io_ready(stream, wants) => Step::Io(ready),
+        }
+    }
+
+    fn interest(&self) -> Option<Interest> {
+        let reads = self.held_back.is_none() && self.ended.is_none();
+        match (reads, !self.out.is_empty()) {
+            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+            (true, false) => Some(Interest::READABLE),
+            (false, true) => Some(Interest::WRITABLE),
+            (false, false) => None,
+        }
+    }
+
+    fn deadline(&mut self) -> Option<Instant> {
+        let common = &self.wires.common;
+        if self.out.is_empty() {
+            self.stall_at = None;
+        } else if self.stall_at.is_none() {
+            self.stall_at = Some(Instant::now() + common.policy.write_stall);
+        }
+        let link = self.link.wake_at().map(|wake| common.clock.instant(wake));
+        self.stall_at.into_iter().chain(link).min()
+    }
+
+    /// Passes on what the link has to say, as far as there is room for it.
+    fn pass_on(&mut self) {
+        let peer = self.wires.peer;
+        while self.held_back.is_none() {
+            let input = match self.link.poll() {
+                None => return,
+                Some(LinkOutput::Control(message)) => Input::Control { peer, message },
+                Some(LinkOutput::Progress) => Input::Progress { peer },
+                Some(LinkOutput::Message(message)) => {
+                    self.taps.retain(|tap| tap.offer(&message));
+                    self.link.set_watched(!self.taps.is_empty());
+                    continue;
+                }
+                Some(LinkOutput::Fault(fault)) => return self.end(DisconnectReason::Fault(fault)),
+            };
+            if let Err(error) = self.wires.inputs.try_send((self.read_at, input)) {
+                self.held_back = Some(error.into_inner());
+            }
+        }
+    }
+
+    fn end(&mut self, reason: DisconnectReason) {
+        self.ended.get_or_insert(reason);
+    }
+
+    fn on_timer(&mut self) {
+        if self.stall_at.is_some_and(|stall| stall <= Instant::now()) {
+            return self.end(DisconnectReason::NotReading);
+        }
+        self.read_at = self.wires.common.clock.now();
+        self.link.handle_timeout(self.read_at.mono);
+    }
+
+    fn on_order(&mut self, order: Order) {
+        match order {
+            Order::Send(message) => {
+                let frame = self.link.encode(&message);
+                self.out.push(&frame);
+                if self.out.control > self.wires.common.policy.send_queue {
+                    self.end(DisconnectReason::SendQueueFull);
+                }
+            }
+            Order::Attach(tap) => self.taps.push(tap),
+            Order::Detach(lease) => self.taps.retain(|tap| tap.lease != lease),
+        }
+        self.link.set_watched(!self.taps.is_empty());
+    }
+
+    fn on_ready(&mut self, ready: Ready) {
+        if ready.is_writable() {
+            self.write();
+        }
+        if ready.is_readable() && self.held_back.is_none() && self.ended.is_none() {
+            self.read();
+        }
+    }
+
+    fn read(&mut self) {
+        let mut buffer = [0; READ_SIZE];
+        match self.stream.try_read(&mut buffer) {
+            Ok(0) => self.end(DisconnectReason::ClosedByPeer),
+            Ok(count) => {
+                self.read_at = self.wires.common.clock.now();
+                self.link.handle_bytes(self.read_at.mono, &buffer[..count]);
+            }
+            Err(error) if is_transient(&error) => {}
+            Err(_) => self.end(DisconnectReason::Broken),
+        }
+    }
+
+    fn write(&mut self) {
+        if self.out.is_empty() {
+            return;
+        }
+        match self.stream.try_write(self.out.unsent()) {
+            Ok(count) => {
+                self.out.advance(count);
+                self.stall_at = None;
+            }
+            Err(error) if is_transient(&error) => {}
+            Err(_) => self.end(DisconnectReason::Broken),
+        }
+    }
+
+    /// Sends what is queued, as far as the peer takes it within [`FLUSH`], and closes.
+    async fn farewell(mut self) -> DisconnectReason {
+        while let Ok(order) = self.wires.orders.try_recv() {
+            self.on_order(order);
+        }
+        // Closing the queue first keeps holders of leases from extending the farewell.
+        self.wires.messages.close();
+        let flush = async {
+            loop {
+                while !self.out.is_empty() {
+                    self.stream.writable().await?;
+                    match self.stream.try_write(self.out.unsent()) {
+                        Ok(count) => self.out.advance(count),
+                        Err(error) if is_transient(&error) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                let Ok(message) = self.wires.messages.try_recv() else { break };
+                self.out.push_bulk(&self.link.encode_message(&message));
+            }
+            self.stream.shutdown().await
+        };
+        // Whether the peer took it all changes nothing: the connection ends here.
+        let _: Result<io::Result<()>, _> = timeout(FLUSH, flush).await;
+        DisconnectReason::PoolClosed
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
+
+async fn io_ready(stream: &TcpStream, interest: Option<Interest>) -> io::Result<Ready> {
+    match interest {
+        Some(interest) => stream.ready(interest).await,
+        None => pending().await,
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+/// Bytes on their way to the peer. Holds no memory while there are none.
+#[derive(Debug, Default)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// Bytes of control messages pushed since it was last empty.
+    control: usize,
+}
+
+impl Outgoing {
+    /// Sent bytes are cut off when they are this many and half of all.
+    const COMPACT: usize = 64 * 1024;
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn unsent(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    fn push(&mut self, frame: &[u8]) {
+        self.bytes.extend_from_slice(frame);
+        self.control += frame.len();
+    }
+
+    fn push_bulk(&mut self, frame: &[u8]) {
+        self.bytes.extend_from_slice(frame);
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.sent += count;
+        if self.sent == self.bytes.len() {
+            *self = Self::default();
+        } else if self.sent >= Self::COMPACT && self.sent * 2 > self.bytes.len() {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+}

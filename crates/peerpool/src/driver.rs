@@ -1,0 +1,380 @@
+//! The one task that owns the engine: takes inputs, drains outputs, sleeps until `wake_at`.
+//!
+//! It waits for its queues and for time, never for a connection or a caller: everything it hands
+//! out goes through `try_send` or a one-shot. It makes no decision of its own.
+
+mod outputs;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use bitcoin::p2p::ServiceFlags;
+use bitcoin::p2p::message::NetworkMessage;
+use peerpool_core::address::Address;
+use peerpool_core::engine::Engine;
+use peerpool_core::event::{PeerVersion, Status};
+use peerpool_core::id::{DisconnectReason, LeaseId, PeerId};
+use peerpool_core::io::{Input, Refusal};
+use peerpool_core::policy::Policy;
+use peerpool_core::time::Now;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use crate::clock::Clock;
+use crate::connection::{Close, Common, End, Order};
+use crate::events::Stamped;
+use crate::lease::{DialFailure, Grant};
+use crate::pool::{Pool, Shared};
+use crate::seeds::Resolver;
+
+/// Inputs of connections that may wait; beyond, connections stop reading. Bounds memory and
+/// latency, no behaviour: an input is at most one message of 1000 addresses.
+const INPUT_QUEUE: usize = 256;
+
+/// Inputs taken before commands and releases get their turn.
+const INPUT_BATCH: usize = 64;
+
+/// Commands of callers that may wait; beyond, the callers wait.
+const COMMAND_QUEUE: usize = 64;
+
+/// Failed dials remembered for `LeaseError::TimedOut`.
+const FAILURES: usize = 8;
+
+/// What a caller asks of the driver.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Lease {
+        lease: LeaseId,
+        services: ServiceFlags,
+        wait: bool,
+        reply: oneshot::Sender<Result<Grant, Refusal>>,
+    },
+    Add(Address),
+    Report(oneshot::Sender<Report>),
+    Close {
+        grace: Duration,
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// The pool as it is, and what went wrong lately.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) status: Status,
+    pub(crate) failures: Vec<DialFailure>,
+}
+
+/// What a driver is made from.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) engine: Engine,
+    pub(crate) policy: Policy,
+    pub(crate) magic: [u8; 4],
+    pub(crate) seeds: Vec<String>,
+    pub(crate) resolver: Resolver,
+}
+
+/// The driver's side of one peer, from the dial on.
+#[derive(Debug)]
+struct Peer {
+    address: Address,
+    orders: mpsc::Sender<Order>,
+    messages: mpsc::Sender<Box<NetworkMessage>>,
+    /// Gone once the task is told to end.
+    close: Option<oneshot::Sender<Close>>,
+    /// The engine asked for the end: the report is `Closed`, whatever the dial came to.
+    asked: bool,
+    /// Set while the peer is ready.
+    ready: Option<Arc<PeerVersion>>,
+}
+
+/// What a task of the driver is for.
+#[derive(Clone, Copy, Debug)]
+enum Job {
+    Peer(PeerId),
+    Seed(usize),
+}
+
+/// What a task of the driver came to.
+#[derive(Debug)]
+enum Outcome {
+    Peer(End),
+    Seed(Result<Vec<IpAddr>, String>),
+}
+
+/// The pool is closing.
+#[derive(Debug)]
+struct Closing {
+    deadline: Instant,
+    done: Vec<oneshot::Sender<()>>,
+}
+
+#[derive(Debug)]
+struct Driver {
+    engine: Engine,
+    common: Arc<Common>,
+    seeds: Vec<String>,
+    resolver: Resolver,
+    commands: mpsc::Receiver<Command>,
+    releases: mpsc::Receiver<LeaseId>,
+    inputs: mpsc::Receiver<(Now, Input)>,
+    /// For new connections.
+    to_inputs: mpsc::Sender<(Now, Input)>,
+    /// Every connection and seed question; none outlives the driver, and none ends unnoticed.
+    tasks: JoinSet<Outcome>,
+    jobs: HashMap<Id, Job>,
+    peers: HashMap<PeerId, Peer>,
+    /// Peers that do not count toward the target.
+    extras: HashSet<PeerId>,
+    waiting: HashMap<LeaseId, oneshot::Sender<Result<Grant, Refusal>>>,
+    held: HashMap<LeaseId, PeerId>,
+    events: broadcast::Sender<Stamped>,
+    ready: watch::Sender<usize>,
+    failures: VecDeque<DialFailure>,
+    last: Arc<OnceLock<Status>>,
+    closing: Option<Closing>,
+    /// The time of the last input: the engine's clock never goes back.
+    latest: Now,
+}
+
+/// What the driver waited for.
+enum Turn {
+    Command(Option<Command>),
+    Release(LeaseId),
+    Inputs,
+    Ended(Result<(Id, Outcome), JoinError>),
+    Wake,
+}
+
+/// Spawns a driver on the current runtime.
+pub(crate) fn start(setup: Setup) -> Pool {
+    let Setup { engine, policy, magic, seeds, resolver } = setup;
+    let (to_commands, commands) = mpsc::channel(COMMAND_QUEUE);
+    let (to_releases, releases) = mpsc::channel(release_queue(&policy));
+    let (to_inputs, inputs) = mpsc::channel(INPUT_QUEUE);
+    let (events, first) = broadcast::channel(policy.event_queue);
+    let (ready, ready_count) = watch::channel(0);
+    let last = Arc::new(OnceLock::new());
+    let shared = Shared {
+        commands: to_commands,
+        releases: to_releases,
+        ready: ready_count,
+        events: events.downgrade(),
+        first: Mutex::new(Some(first)),
+        last: Arc::clone(&last),
+        target: policy.target_connect_count,
+        lease_timeout: policy.lease_timeout,
+        next_lease: AtomicU64::new(0),
+    };
+    let driver = Driver {
+        engine,
+        common: Arc::new(Common { magic, policy, clock: Clock::start() }),
+        seeds,
+        resolver,
+        commands,
+        releases,
+        inputs,
+        to_inputs,
+        tasks: JoinSet::new(),
+        jobs: HashMap::new(),
+        peers: HashMap::new(),
+        extras: HashSet::new(),
+        waiting: HashMap::new(),
+        held: HashMap::new(),
+        events,
+        ready,
+        failures: VecDeque::new(),
+        last,
+        closing: None,
+        latest: Now::default(),
+    };
+    tokio::spawn(driver.run());
+    Pool::new(shared)
+}
+
+/// Places for releases: one for every waiter and every lease there can be.
+fn release_queue(policy: &Policy) -> usize {
+    let peers = policy.target_connect_count + policy.max_addr_fetch;
+    policy.max_waiters + peers * policy.slots_per_peer
+}
+
+impl Driver {
+    async fn run(mut self) {
+        self.handle(Input::Wake);
+        let mut batch = Vec::with_capacity(INPUT_BATCH);
+        while !self.is_over() {
+            match self.turn(&mut batch).await {
+                Turn::Command(Some(command)) => self.on_command(command),
+                // Every handle is dropped: nobody waits for a polite end.
+                Turn::Command(None) => self.on_close(Duration::ZERO, None),
+                Turn::Release(lease) => self.on_release(lease),
+                Turn::Inputs => self.on_batch(&mut batch),
+                Turn::Ended(ended) => {
+                    // What the task sent before it ended goes first.
+                    self.take_waiting_inputs();
+                    self.on_ended(ended);
+                }
+                Turn::Wake => {
+                    // A pong that is here already must not be called late.
+                    self.take_waiting_inputs();
+                    self.handle(Input::Wake);
+                }
+            }
+        }
+        self.finish().await;
+    }
+
+    /// Waits for the next thing to do. `select!` starts with a random branch each time, and a
+    /// batch is bounded: no queue, however full, starves another.
+    async fn turn(&mut self, batch: &mut Vec<(Now, Input)>) -> Turn {
+        let engine_wakes = self.engine.wake_at().map(|at| self.common.clock.instant(at));
+        let gives_up = self.closing.as_ref().map(|closing| closing.deadline);
+        let wake = engine_wakes.into_iter().chain(gives_up).min();
+        // Dropped handles are told once; then the pool is closing.
+        let listens = self.closing.is_none() || !self.commands.is_closed();
+        tokio::select! {
+            command = self.commands.recv(), if listens => Turn::Command(command),
+            Some(lease) = self.releases.recv() => Turn::Release(lease),
+            _ = self.inputs.recv_many(batch, INPUT_BATCH) => Turn::Inputs,
+            Some(ended) = self.tasks.join_next_with_id() => Turn::Ended(ended),
+            () = sleep_or_never(wake) => Turn::Wake,
+        }
+    }
+
+    /// Whether the pool is closed and every connection has ended, or was given its time.
+    fn is_over(&self) -> bool {
+        let Some(closing) = &self.closing else { return false };
+        self.peers.is_empty() || closing.deadline <= Instant::now()
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.handle_at(self.common.clock.now(), input);
+    }
+
+    fn handle_at(&mut self, now: Now, input: Input) {
+        self.latest = Now { mono: now.mono.max(self.latest.mono), unix: now.unix };
+        self.engine.handle(self.latest, input);
+        while let Some(output) = self.engine.poll() {
+            self.on_output(output);
+        }
+    }
+
+    fn on_batch(&mut self, batch: &mut Vec<(Now, Input)>) {
+        for (now, input) in batch.drain(..) {
+            self.handle_at(now, input);
+        }
+    }
+
+    /// Handles the inputs that are queued now; later ones wait for their turn.
+    fn take_waiting_inputs(&mut self) {
+        for _ in 0..self.inputs.len() {
+            let Ok((now, input)) = self.inputs.try_recv() else { return };
+            self.handle_at(now, input);
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Lease { lease, services, wait, reply } => {
+                // An abandoned request may have been released before it came here.
+                if !reply.is_closed() {
+                    self.waiting.insert(lease, reply);
+                    self.handle(Input::Lease { lease, services, wait });
+                }
+            }
+            Command::Add(address) => self.handle(Input::AddManual(address)),
+            Command::Report(reply) => {
+                let status = self.engine.status(self.common.clock.now());
+                let failures = self.failures.iter().copied().collect();
+                // The caller may be gone; then nobody needs the report.
+                let _ = reply.send(Report { status, failures });
+            }
+            Command::Close { grace, done } => self.on_close(grace, Some(done)),
+        }
+    }
+
+    fn on_close(&mut self, grace: Duration, done: Option<oneshot::Sender<()>>) {
+        let deadline = Instant::now() + grace;
+        match &mut self.closing {
+            Some(closing) => {
+                closing.deadline = closing.deadline.min(deadline);
+                closing.done.extend(done);
+            }
+            None => {
+                self.closing = Some(Closing { deadline, done: Vec::from_iter(done) });
+                self.handle(Input::Close);
+            }
+        }
+    }
+
+    fn on_release(&mut self, lease: LeaseId) {
+        self.waiting.remove(&lease);
+        if let Some(peer) = self.held.remove(&lease) {
+            self.order(peer, Order::Detach(lease));
+        }
+        self.handle(Input::Release { lease });
+    }
+
+    fn on_ended(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+        let (id, outcome) = match ended {
+            Ok((id, outcome)) => (id, Some(outcome)),
+            Err(error) => (error.id(), None),
+        };
+        match (self.jobs.remove(&id), outcome) {
+            (Some(Job::Peer(peer)), Some(Outcome::Peer(end))) => self.on_peer_ended(peer, end),
+            (Some(Job::Seed(seed)), Some(Outcome::Seed(result))) => {
+                self.handle(Input::SeedAnswer { seed, result });
+            }
+            // The task panicked. The slot is freed all the same.
+            (Some(Job::Peer(peer)), _) => {
+                tracing::error!(%peer, "a connection's task failed");
+                self.on_peer_ended(peer, End::Closed(DisconnectReason::Broken));
+            }
+            (Some(Job::Seed(seed)), _) => {
+                let result = Err("the resolver's task failed".to_owned());
+                self.handle(Input::SeedAnswer { seed, result });
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// Tells the engine of a peer's end; the only place that does, and once for each dial.
+    fn on_peer_ended(&mut self, peer: PeerId, end: End) {
+        let Some(gone) = self.peers.remove(&peer) else { return };
+        self.extras.remove(&peer);
+        self.handle(match end {
+            End::Dial(error) if !gone.asked => Input::DialFailed { peer, error },
+            End::Dial(_) => Input::Closed { peer, reason: DisconnectReason::PoolClosed },
+            End::Closed(reason) => Input::Closed { peer, reason },
+        });
+        self.count_ready();
+    }
+
+    /// Ends what is left, tells the last events, and says that it is over.
+    async fn finish(mut self) {
+        self.tasks.shutdown().await;
+        let left: Vec<PeerId> = self.peers.keys().copied().collect();
+        for peer in left {
+            self.on_peer_ended(peer, End::Closed(DisconnectReason::PoolClosed));
+        }
+        // Nobody else sets it, so it is unset.
+        let _ = self.last.set(self.engine.status(self.common.clock.now()));
+        let done = self.closing.take().map(|closing| closing.done).unwrap_or_default();
+        // Ends the streams of events and refuses callers, before the close returns.
+        drop(self);
+        for caller in done {
+            let _ = caller.send(());
+        }
+    }
+}
+
+async fn sleep_or_never(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}

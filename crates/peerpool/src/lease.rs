@@ -1,0 +1,339 @@
+//! Leases: what a holder does with a peer, and how it gives it back. Who gets one is the engine's
+//! decision.
+//!
+//! A [`Ticket`] carries the reserved place for its own release, so giving a lease back, or no
+//! longer waiting for one, neither blocks nor fails.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use bitcoin::p2p::ServiceFlags;
+use bitcoin::p2p::message::NetworkMessage;
+use peerpool_core::address::Address;
+use peerpool_core::event::{DialError, PeerVersion, Status};
+use peerpool_core::id::{LeaseId, PeerId};
+use peerpool_core::io::Refusal;
+use peerpool_core::policy::Policy;
+use peerpool_core::wire::{self, RawMessage};
+use tokio::sync::{mpsc, oneshot};
+
+/// What a leased peer must be able to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Require {
+    pub(crate) services: ServiceFlags,
+}
+
+impl Require {
+    /// Any ready peer.
+    pub const fn any() -> Self {
+        Self { services: ServiceFlags::NONE }
+    }
+
+    /// A ready peer with all of these services.
+    pub const fn services(services: ServiceFlags) -> Self {
+        Self { services }
+    }
+}
+
+/// The right to one lease, from the request on. Dropping it is the release.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    lease: LeaseId,
+    permit: Option<mpsc::OwnedPermit<LeaseId>>,
+}
+
+impl Ticket {
+    pub(crate) fn new(lease: LeaseId, permit: mpsc::OwnedPermit<LeaseId>) -> Self {
+        Self { lease, permit: Some(permit) }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            permit.send(self.lease);
+        }
+    }
+}
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    // Above the ticket, so that it is dropped first: a driver that meets the release before the
+    // request then finds the request abandoned, and grants nothing.
+    pub(crate) answer: oneshot::Receiver<Result<Grant, Refusal>>,
+    pub(crate) ticket: Ticket,
+}
+
+/// What the driver hands to a request that it grants.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(crate) peer: PeerId,
+    pub(crate) address: Address,
+    pub(crate) version: Arc<PeerVersion>,
+    pub(crate) inbox: Inbox,
+    pub(crate) outbox: mpsc::Sender<Box<NetworkMessage>>,
+}
+
+/// What waits for the holder of a lease, in numbers.
+#[derive(Debug, Default)]
+struct Gauge {
+    bytes: AtomicUsize,
+    missed: AtomicU64,
+}
+
+/// The connection's end of a lease's queue.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    pub(crate) lease: LeaseId,
+    sender: mpsc::Sender<RawMessage>,
+    gauge: Arc<Gauge>,
+    max_bytes: usize,
+}
+
+/// The holder's end of a lease's queue.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    receiver: mpsc::Receiver<RawMessage>,
+    gauge: Arc<Gauge>,
+}
+
+/// A queue of at most `Policy::lease_queue` messages, and of at most the bytes of four of the
+/// longest ones: the count alone would let one holder keep a gigabyte of blocks waiting.
+pub(crate) fn queue(lease: LeaseId, policy: &Policy) -> (Tap, Inbox) {
+    let (sender, receiver) = mpsc::channel(policy.lease_queue);
+    let gauge = Arc::new(Gauge::default());
+    let max_bytes = policy.max_message_size.saturating_mul(4);
+    (Tap { lease, sender, gauge: Arc::clone(&gauge), max_bytes }, Inbox { receiver, gauge })
+}
+
+impl Tap {
+    /// Queues a message, or counts it as missed. False once the holder is gone.
+    pub(crate) fn offer(&self, message: &RawMessage) -> bool {
+        let bytes = message.payload.len();
+        if self.gauge.bytes.load(Relaxed).saturating_add(bytes) > self.max_bytes {
+            self.gauge.missed.fetch_add(1, Relaxed);
+            return !self.sender.is_closed();
+        }
+        // Counted before it is queued: the holder may take it at once and must not count below 0.
+        self.gauge.bytes.fetch_add(bytes, Relaxed);
+        match self.sender.try_send(message.clone()) {
+            Ok(()) => true,
+            Err(error) => {
+                self.gauge.bytes.fetch_sub(bytes, Relaxed);
+                self.gauge.missed.fetch_add(1, Relaxed);
+                matches!(error, mpsc::error::TrySendError::Full(_))
+            }
+        }
+    }
+}
+
+impl Inbox {
+    async fn recv(&mut self) -> Option<RawMessage> {
+        let message = self.receiver.recv().await?;
+        self.gauge.bytes.fetch_sub(message.payload.len(), Relaxed);
+        Some(message)
+    }
+}
+
+/// A ready peer, lent: one of its slots, not the peer alone. Several leases share a peer, up to
+/// `Policy::slots_per_peer`, and each is given every message the peer sends.
+///
+/// Dropping the lease gives it back; that neither blocks nor fails. A lease does not keep the pool
+/// alive.
+#[derive(Debug)]
+pub struct Lease {
+    peer: PeerId,
+    address: Address,
+    version: Arc<PeerVersion>,
+    inbox: Inbox,
+    outbox: mpsc::Sender<Box<NetworkMessage>>,
+    ticket: Ticket,
+}
+
+impl Lease {
+    pub(crate) fn new(grant: Grant, ticket: Ticket) -> Self {
+        let Grant { peer, address, version, inbox, outbox } = grant;
+        Self { peer, address, version, inbox, outbox, ticket }
+    }
+
+    /// The lease's own name, as in [`Event::Leased`](crate::Event::Leased).
+    pub fn id(&self) -> LeaseId {
+        self.ticket.lease
+    }
+
+    /// The peer.
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// The peer's address.
+    pub fn address(&self) -> Address {
+        self.address
+    }
+
+    /// The services the peer says it has.
+    pub fn services(&self) -> ServiceFlags {
+        self.version.services
+    }
+
+    /// What the peer said of itself in its `version`.
+    pub fn version(&self) -> &PeerVersion {
+        &self.version
+    }
+
+    /// Queues a message to the peer; waits while the peer reads slower than its holders send. A
+    /// message that waits in the queue goes out even if the lease is given back meanwhile. Cancel
+    /// safe: a dropped call has queued the message or not at all.
+    ///
+    /// # Errors
+    /// The peer is gone, or the message belongs to the pool: `version`, `verack`, `wtxidrelay`,
+    /// `sendaddrv2` and `getaddr` are sent once per connection, by the pool itself.
+    pub async fn send(&self, message: NetworkMessage) -> Result<(), SendError> {
+        if let NetworkMessage::Version(_)
+        | NetworkMessage::Verack
+        | NetworkMessage::WtxidRelay
+        | NetworkMessage::SendAddrV2
+        | NetworkMessage::GetAddr = message
+        {
+            return Err(SendError::Reserved { command: message.cmd() });
+        }
+        self.outbox.send(Box::new(message)).await.map_err(|_| SendError::Disconnected)
+    }
+
+    /// The next message of the peer, in the order sent; what cannot be decoded comes as
+    /// `NetworkMessage::Unknown`. Messages of the pool's own business (handshake, addresses, pings)
+    /// are not among them. What came before the peer left can still be received. Cancel safe.
+    ///
+    /// # Errors
+    /// The peer is gone, and everything it sent was received.
+    pub async fn recv(&mut self) -> Result<NetworkMessage, Disconnected> {
+        let message = self.inbox.recv().await.ok_or(Disconnected)?;
+        Ok(wire::decode(&message))
+    }
+
+    /// Waits until the peer is gone. Cancel safe.
+    pub async fn closed(&self) {
+        self.outbox.closed().await;
+    }
+
+    /// Messages of the peer that were dropped because this holder received too slowly: more than
+    /// `Policy::lease_queue` waited, or more bytes than four of the longest messages have.
+    pub fn missed(&self) -> u64 {
+        self.inbox.gauge.missed.load(Relaxed)
+    }
+}
+
+/// The peer of a lease is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disconnected;
+
+impl fmt::Display for Disconnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the leased peer is gone")
+    }
+}
+
+impl std::error::Error for Disconnected {}
+
+/// Why a message was not queued to a leased peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The peer is gone.
+    Disconnected,
+    /// The message is the pool's to send.
+    Reserved {
+        /// Its command.
+        command: &'static str,
+    },
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnected => Disconnected.fmt(f),
+            Self::Reserved { command } => {
+                write!(f, "`{command}` is sent by the pool itself, once per connection")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
+
+/// A dial that failed lately.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DialFailure {
+    /// When.
+    pub at: SystemTime,
+    /// Where to.
+    pub address: Address,
+    /// Why.
+    pub error: DialError,
+}
+
+/// Why there is no lease.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum LeaseError {
+    /// No peer that meets the requirement became free in time.
+    TimedOut {
+        /// How long the caller waited.
+        waited: Duration,
+        /// The pool as it was then.
+        status: Box<Status>,
+        /// The last dials that failed, oldest first; at most 8.
+        failures: Vec<DialFailure>,
+    },
+    /// No peer that meets the requirement is free now.
+    NoneFree,
+    /// `Policy::max_waiters` callers wait already.
+    TooManyWaiters,
+    /// The pool is closed.
+    Closed,
+}
+
+impl From<Refusal> for LeaseError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoneFree => Self::NoneFree,
+            Refusal::TooManyWaiters => Self::TooManyWaiters,
+            Refusal::Closed => Self::Closed,
+        }
+    }
+}
+
+impl fmt::Display for LeaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut { waited, status, failures } => {
+                write!(
+                    f,
+                    "no fitting peer was free for {waited:.1?}: {} of {} ready, {} connecting, \
+                     {} addresses available, {} leases held",
+                    status.ready_count(),
+                    status.target,
+                    status.connecting.len() + status.connected.len(),
+                    status.available,
+                    status.leases,
+                )?;
+                let state = [(status.starved, "starved"), (status.offline, "offline")];
+                for (_, word) in state.iter().filter(|(holds, _)| *holds) {
+                    write!(f, ", {word}")?;
+                }
+                for DialFailure { address, error, .. } in failures {
+                    write!(f, "; {address} {}", error.as_str())?;
+                }
+                Ok(())
+            }
+            Self::NoneFree => f.write_str("no fitting peer is free now"),
+            Self::TooManyWaiters => f.write_str("too many callers wait for a lease already"),
+            Self::Closed => f.write_str("the pool is closed"),
+        }
+    }
+}
+
+impl std::error::Error for LeaseError {}

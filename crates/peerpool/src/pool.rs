@@ -1,0 +1,189 @@
+//! The pool's handle: turns calls into commands to the driver. It decides nothing and holds no
+//! state of the pool.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use peerpool_core::address::Address;
+use peerpool_core::chain::Chain;
+use peerpool_core::event::Status;
+use peerpool_core::id::LeaseId;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::builder::Builder;
+use crate::driver::{Command, Report};
+use crate::events::{Events, Stamped};
+use crate::lease::{Lease, LeaseError, Require, Ticket, Waiter};
+
+/// A running pool. Cheap to clone; all clones are the same pool.
+///
+/// Dropping the last clone stops the pool at once: its engine, its dials and its connections, those
+/// of held leases too. [`Pool::close`] does it politely.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) releases: mpsc::Sender<LeaseId>,
+    pub(crate) ready: watch::Receiver<usize>,
+    /// Weak, so that subscribers see the end when the driver is gone.
+    pub(crate) events: broadcast::WeakSender<Stamped>,
+    /// Made before the first event, for the first subscriber.
+    pub(crate) first: Mutex<Option<broadcast::Receiver<Stamped>>>,
+    /// Set by the driver when it ends.
+    pub(crate) last: Arc<OnceLock<Status>>,
+    pub(crate) target: usize,
+    pub(crate) lease_timeout: Duration,
+    pub(crate) next_lease: AtomicU64,
+}
+
+impl Pool {
+    /// A pool on this chain, to be configured and started.
+    pub fn builder(chain: impl Into<Chain>) -> Builder {
+        Builder::new(chain.into())
+    }
+
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Waits until at least `n` peers that count toward the target are ready. Cancel safe.
+    ///
+    /// # Errors
+    /// At once if `n` is above the target; [`ReadyError::Closed`] if the pool closes.
+    pub async fn ready(&self, n: usize) -> Result<(), ReadyError> {
+        let target = self.shared.target;
+        if n > target {
+            return Err(ReadyError::Unsatisfiable { wanted: n, target });
+        }
+        let mut ready = self.shared.ready.clone();
+        let reached = ready.wait_for(|count| *count >= n).await;
+        reached.map(|_| ()).map_err(|_| ReadyError::Closed)
+    }
+
+    /// A snapshot of the pool; after its close, the last one. Cancel safe.
+    pub async fn status(&self) -> Status {
+        match self.report().await {
+            Some(report) => report.status,
+            None => self.shared.last.get().cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Everything that happens from now on. The first subscriber is also given what happened since
+    /// the start, as far as `Policy::event_queue` holds it.
+    pub fn subscribe(&self) -> Events {
+        let mut first = self.shared.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let receiver =
+            first.take().or_else(|| self.shared.events.upgrade().map(|sender| sender.subscribe()));
+        Events::new(receiver)
+    }
+
+    /// Adds an address of the user's own: dialled before others, never burned, backed off from
+    /// instead. Cancel safe. Without effect on a closed pool.
+    pub async fn add(&self, address: impl Into<Address>) {
+        let _ = self.shared.commands.send(Command::Add(address.into())).await;
+    }
+
+    /// Leases a ready peer; waits for one for up to `Policy::lease_timeout`. Waiting callers are
+    /// served in order, each by the first peer that meets its requirement. Cancel safe: dropping
+    /// the call withdraws it and leaks nothing.
+    ///
+    /// # Errors
+    /// See [`LeaseError`].
+    pub async fn lease(&self, require: &Require) -> Result<Lease, LeaseError> {
+        self.lease_timeout(require, self.shared.lease_timeout).await
+    }
+
+    /// As [`Pool::lease`], waiting for up to `timeout`. Cancel safe.
+    ///
+    /// # Errors
+    /// See [`LeaseError`].
+    pub async fn lease_timeout(
+        &self,
+        require: &Require,
+        timeout: Duration,
+    ) -> Result<Lease, LeaseError> {
+        let begun = Instant::now();
+        if let Ok(result) = tokio::time::timeout(timeout, self.request(require, true)).await {
+            return result;
+        }
+        let Report { status, failures } = self.report().await.ok_or(LeaseError::Closed)?;
+        let waited = begun.elapsed();
+        Err(LeaseError::TimedOut { waited, status: Box::new(status), failures })
+    }
+
+    /// Leases a peer that is free now. Cancel safe.
+    ///
+    /// # Errors
+    /// [`LeaseError::NoneFree`] in place of a wait.
+    pub async fn try_lease(&self, require: &Require) -> Result<Lease, LeaseError> {
+        self.request(require, false).await
+    }
+
+    /// Closes the pool: gives up dials, takes no new leases, tells every connection to send what is
+    /// queued and end, waits for them up to `grace`, then ends them by force. Subscribers are given
+    /// the last events, then the end. Idempotent; of several graces the shortest counts. Cancel
+    /// safe: a dropped call that was polled once has closed the pool all the same.
+    pub async fn close(&self, grace: Duration) {
+        let (done, closed) = oneshot::channel();
+        if self.shared.commands.send(Command::Close { grace, done }).await.is_ok() {
+            // An error means that the driver is gone: closed is closed.
+            let _ = closed.await;
+        }
+    }
+
+    async fn report(&self) -> Option<Report> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.commands.send(Command::Report(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    async fn request(&self, require: &Require, wait: bool) -> Result<Lease, LeaseError> {
+        let shared = &*self.shared;
+        let permit = shared.releases.clone().try_reserve_owned().map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => LeaseError::TooManyWaiters,
+            mpsc::error::TrySendError::Closed(_) => LeaseError::Closed,
+        })?;
+        let lease = LeaseId(shared.next_lease.fetch_add(1, Relaxed));
+        let (reply, answer) = oneshot::channel();
+        let mut waiter = Waiter { answer, ticket: Ticket::new(lease, permit) };
+        let command = Command::Lease { lease, services: require.services, wait, reply };
+        shared.commands.send(command).await.map_err(|_| LeaseError::Closed)?;
+        let grant = (&mut waiter.answer).await.map_err(|_| LeaseError::Closed)??;
+        Ok(Lease::new(grant, waiter.ticket))
+    }
+}
+
+/// Why [`Pool::ready`] does not wait any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadyError {
+    /// More peers than the pool will ever keep.
+    Unsatisfiable {
+        /// Peers asked for.
+        wanted: usize,
+        /// The pool's target.
+        target: usize,
+    },
+    /// The pool is closed.
+    Closed,
+}
+
+impl fmt::Display for ReadyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsatisfiable { wanted, target } => {
+                write!(f, "{wanted} ready peers can never be: the target is {target}")
+            }
+            Self::Closed => f.write_str("the pool is closed"),
+        }
+    }
+}
+
+impl std::error::Error for ReadyError {}
