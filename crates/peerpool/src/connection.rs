@@ -379,3 +379,6 @@ impl Outgoing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

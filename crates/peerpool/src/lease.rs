@@ -131,10 +131,14 @@ impl Tap {
 }
 
 impl Inbox {
-    async fn recv(&mut self) -> Option<RawMessage> {
+    pub(crate) async fn recv(&mut self) -> Option<RawMessage> {
         let message = self.receiver.recv().await?;
         self.gauge.bytes.fetch_sub(message.payload.len(), Relaxed);
         Some(message)
+    }
+
+    pub(crate) fn missed(&self) -> u64 {
+        self.gauge.missed.load(Relaxed)
     }
 }
 
@@ -204,8 +208,8 @@ impl Lease {
     }
 
     /// The next message of the peer, in the order sent; what cannot be decoded comes as
-    /// `NetworkMessage::Unknown`. Messages of the pool's own business (handshake, addresses, pings)
-    /// are not among them. What came before the peer left can still be received. Cancel safe.
+    /// `NetworkMessage::Unknown`. The handshake is over and not among them; pings are, and the pool
+    /// answers them. What came before the peer left can still be received. Cancel safe.
     ///
     /// # Errors
     /// The peer is gone, and everything it sent was received.
@@ -222,7 +226,7 @@ impl Lease {
     /// Messages of the peer that were dropped because this holder received too slowly: more than
     /// `Policy::lease_queue` waited, or more bytes than four of the longest messages have.
     pub fn missed(&self) -> u64 {
-        self.inbox.gauge.missed.load(Relaxed)
+        self.inbox.missed()
     }
 }
 
