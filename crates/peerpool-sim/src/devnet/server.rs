@@ -20,8 +20,10 @@ use crate::actor::{Actor, Kind, Next};
 const LINKS_MAX: usize = 256;
 /// Pause after a failed accept, which is the machine's fault: no descriptors left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(20);
-/// Turns that an accept gives to other tasks before it takes unread bytes for a live connection.
-const SETTLE_TURNS: usize = 64;
+/// How often, and at which interval, an accept looks whether unread bytes were the last of an older
+/// connection, before it takes that for live.
+const SETTLE_TRIES: usize = 50;
+const SETTLE_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The order to close every connection, with a way to say that it is done.
 pub(super) type DropLinks = oneshot::Sender<()>;
@@ -102,7 +104,7 @@ impl Server {
     /// not have been told yet: without this, a quick redial would be logged as a second connection
     /// at the same time.
     async fn forget_ended(&mut self) {
-        for _ in 0..SETTLE_TURNS {
+        for _ in 0..SETTLE_TRIES {
             let mut unread = false;
             self.streams.retain(|link| {
                 let end = link.upgrade().map_or(End::Closed, |stream| far_end(&stream));
@@ -113,7 +115,7 @@ impl Server {
                 break;
             }
             // The end may follow what is unread: let the task of that connection read it.
-            tokio::task::yield_now().await;
+            sleep(SETTLE_INTERVAL).await;
         }
     }
 }
