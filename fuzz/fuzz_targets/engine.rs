@@ -39,6 +39,9 @@ struct Shell<'a> {
     engine: Engine,
     now: Now,
     peers: BTreeMap<PeerId, Phase>,
+    /// The peer that the input at hand is the last one about. Timers that are due come before the
+    /// input, so the engine may still speak of it.
+    ending: Option<PeerId>,
     last_peer: Option<PeerId>,
     /// The nonce of our last `version`, so that a peer may turn out to be ourselves.
     nonce: u64,
@@ -125,6 +128,9 @@ impl Shell<'_> {
             outputs += 1;
             assert!(outputs <= MAX_OUTPUTS, "the engine talks without end");
         }
+        if let Some(peer) = self.ending.take() {
+            self.peers.remove(&peer);
+        }
         let status = self.engine.status(self.now);
         assert!(status.ready_count() <= status.target, "more ready peers than the target");
         if woken {
@@ -178,7 +184,8 @@ impl Shell<'_> {
                 result: self.seed_answer(),
             },
             2 => Input::AddManual(address(self.script.u16())),
-            3..=5 => self.connected()?,
+            3 | 4 => self.connected()?,
+            5 => self.shake_hands()?,
             6 => self.dial_failed()?,
             7..=11 => {
                 let peer = self.up()?;
@@ -224,9 +231,19 @@ impl Shell<'_> {
         Some(Input::Connected { peer, local })
     }
 
+    /// A whole handshake with a peer that wants to be one, but for its last message.
+    fn shake_hands(&mut self) -> Option<Input> {
+        let peer = self.pick(|phase| phase == Phase::Dialling)?;
+        self.peers.insert(peer, Phase::Up);
+        self.handle(Input::Connected { peer, local: None });
+        let message = Control::Version(Box::new(version(self.nonce ^ 1)));
+        self.handle(Input::Control { peer, message });
+        self.peers.contains_key(&peer).then_some(Input::Control { peer, message: Control::Verack })
+    }
+
     fn dial_failed(&mut self) -> Option<Input> {
         let peer = self.pick(|phase| phase == Phase::Dialling)?;
-        self.peers.remove(&peer);
+        self.ending = Some(peer);
         let error = self.script.pick(&[
             DialError::Refused,
             DialError::TimedOut,
@@ -240,7 +257,7 @@ impl Shell<'_> {
     /// A close that was asked for, or a link that ends by itself.
     fn closed(&mut self) -> Option<Input> {
         let peer = self.pick(|phase| phase != Phase::Dialling)?;
-        self.peers.remove(&peer);
+        self.ending = Some(peer);
         let reason = self.script.pick(&[
             DisconnectReason::ClosedByPeer,
             DisconnectReason::Broken,
@@ -304,7 +321,12 @@ impl Shell<'_> {
         let lease = LeaseId(self.leases);
         self.leases += 1;
         self.unanswered.insert(lease);
-        let services = ServiceFlags::from(u64::from(how >> 3));
+        let services = match how >> 6 {
+            0 => ServiceFlags::NONE,
+            1 => ServiceFlags::NETWORK,
+            2 => ServiceFlags::NETWORK | ServiceFlags::WITNESS,
+            _ => ServiceFlags::COMPACT_FILTERS,
+        };
         Input::Lease { lease, services, wait: how & 2 == 2 }
     }
 }
@@ -320,6 +342,7 @@ fuzz_target!(|data: &[u8]| {
         engine,
         now,
         peers: BTreeMap::new(),
+        ending: None,
         last_peer: None,
         nonce: 0,
         leases: 0,
