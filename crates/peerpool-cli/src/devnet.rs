@@ -1,0 +1,144 @@
+//! `peerpool devnet`: the stand-in network as a process of its own.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use peerpool::Chain;
+use peerpool_sim::actor::Kind;
+use peerpool_sim::devnet::{Builder, Devnet};
+use serde_json::{Map, Value, json};
+
+use crate::args;
+use crate::failure::Failure;
+use crate::screen::print;
+use crate::signals::Stop;
+use crate::{json, text};
+
+/// Runs it until it is to end.
+pub(crate) async fn run(args: args::Devnet) -> Result<(), Failure> {
+    let mut stop = Stop::after(args.lasting)?;
+    let builder = Devnet::builder().nodes(args.nodes).kinds(args.mix).port(args.port);
+    let devnet = start(builder.dns_port(args.seed_port).seed(args.rng_seed)).await?;
+    let chain = devnet.chain();
+    let command = run_command(&chain, devnet.seed_name(), devnet.dns_addr());
+    let line = if args.json {
+        let value = json!({
+            "event": "devnet",
+            "at": json::unix_seconds(SystemTime::now()),
+            "nodes": args.nodes,
+            "mix": args.mix.to_string(),
+            "port": chain.default_port,
+            "seed": devnet.seed_name(),
+            "dns_server": devnet.dns_addr().to_string(),
+            "run": command,
+        });
+        value.to_string()
+    } else {
+        format!(
+            "{} nodes ({}) on port {}\nDNS seed {} at {}\n{command}",
+            args.nodes,
+            args.mix,
+            chain.default_port,
+            devnet.seed_name(),
+            devnet.dns_addr(),
+        )
+    };
+    print(&line)?;
+    stop.wished().await;
+    let seen = Seen::by(&devnet);
+    devnet.close().await;
+    let mut summary = Map::new();
+    summary.insert("event".into(), "summary".into());
+    summary.insert("at".into(), json::unix_seconds(SystemTime::now()).into());
+    summary.extend(seen.json());
+    print(&if args.json { Value::from(summary).to_string() } else { text::pairs(&seen.json()) })?;
+    Ok(())
+}
+
+/// Starts a devnet, with as many open files as the system allows: every living node listens.
+pub(crate) async fn start(builder: Builder) -> Result<Devnet, Failure> {
+    // Where the limit stays too low, the start itself says so.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    builder.start().await.map_err(Failure::said)
+}
+
+/// The command line of a pool that joins this network.
+fn run_command(chain: &Chain, seed: &str, dns: SocketAddr) -> String {
+    let regtest = Chain::named("regtest").expect("regtest is a public chain");
+    let network = if (chain.magic, chain.default_port) == (regtest.magic, regtest.default_port) {
+        "--network regtest".to_owned()
+    } else {
+        let magic: String = chain.magic.iter().map(|byte| format!("{byte:02x}")).collect();
+        let port = chain.default_port;
+        format!(
+            "--network custom --set chain.magic={magic} --set chain.port={port} \
+             --allow-unroutable"
+        )
+    };
+    format!("peerpool run {network} --seed {seed} --dns-server {dns}")
+}
+
+/// What the network's side saw.
+pub(crate) struct Seen {
+    accepts: BTreeMap<SocketAddr, u64>,
+    by_kind: BTreeMap<Kind, u64>,
+    most_links: usize,
+}
+
+impl Seen {
+    /// From the accept log.
+    pub(crate) fn by(devnet: &Devnet) -> Self {
+        let (mut accepts, mut by_kind) = (BTreeMap::new(), BTreeMap::new());
+        for accept in devnet.accept_log() {
+            *accepts.entry(accept.address).or_default() += 1;
+            *by_kind.entry(accept.kind).or_default() += 1;
+        }
+        let most_links = devnet.max_concurrent().into_values().max().unwrap_or(0);
+        Self { accepts, by_kind, most_links }
+    }
+
+    /// Connections that the node at this address accepted.
+    pub(crate) fn accepts_at(&self, address: SocketAddr) -> u64 {
+        self.accepts.get(&address).copied().unwrap_or(0)
+    }
+
+    /// Connections that nodes of this kind accepted.
+    pub(crate) fn accepts_by(&self, kind: Kind) -> u64 {
+        self.by_kind.get(&kind).copied().unwrap_or(0)
+    }
+
+    /// The counts.
+    pub(crate) fn json(&self) -> Map<String, Value> {
+        let by_kind = self.by_kind.iter();
+        let by_kind: Map<_, _> =
+            by_kind.map(|(kind, count)| (kind.as_str().to_owned(), (*count).into())).collect();
+        let mut map = Map::new();
+        map.insert("accepts".into(), self.accepts.values().sum::<u64>().into());
+        map.insert("nodes_reached".into(), self.accepts.len().into());
+        map.insert("most_links_to_one_node".into(), self.most_links.into());
+        map.insert("accepts_by_kind".into(), by_kind.into());
+        map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_to_paste_names_what_regtest_does_not_imply() {
+        let mut chain = Chain::named("regtest").expect("a public chain");
+        let dns = "127.0.0.1:5353".parse().expect("a socket address");
+        assert_eq!(
+            run_command(&chain, "seed.devnet", dns),
+            "peerpool run --network regtest --seed seed.devnet --dns-server 127.0.0.1:5353"
+        );
+        chain.default_port = 1234;
+        assert_eq!(
+            run_command(&chain, "seed.devnet", dns),
+            "peerpool run --network custom --set chain.magic=fabfb5da --set chain.port=1234 \
+             --allow-unroutable --seed seed.devnet --dns-server 127.0.0.1:5353"
+        );
+    }
+}

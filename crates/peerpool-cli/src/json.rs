@@ -1,0 +1,254 @@
+//! Events and status as JSON. Written by hand: the core's types are not serializable, so that
+//! what is promised to readers of the output does not change with them by accident.
+
+use std::time::{Duration, SystemTime};
+
+use peerpool::settings::SERVICES;
+use peerpool::{
+    ConnectionType, Event, Known, PeerState, PeerStatus, PeerVersion, ServiceFlags, Stamped, Status,
+};
+use serde_json::{Map, Value, json};
+
+/// An event: `event`, `at`, then `id` and `address` of the peer where there is one, then the rest.
+pub(crate) fn event(stamped: &Stamped) -> Map<String, Value> {
+    let event = &stamped.event;
+    let mut map = Map::new();
+    map.insert("event".into(), event.as_str().into());
+    map.insert("at".into(), unix_seconds(stamped.at).into());
+    if let Some(peer) = event.peer() {
+        map.insert("id".into(), peer.0.into());
+    }
+    if let Some(address) = event.address() {
+        map.insert("address".into(), address.to_string().into());
+    }
+    map.extend(details(event));
+    map
+}
+
+/// What an event tells besides its peer.
+pub(crate) fn details(event: &Event) -> Map<String, Value> {
+    let value = match event {
+        Event::SeedAsked { seed } => json!({ "seed": seed }),
+        Event::SeedAnswered { seed, received, kept } => {
+            json!({ "seed": seed, "received": received, "kept": kept })
+        }
+        Event::SeedFailed { seed, error } => json!({ "seed": seed, "error": error }),
+        Event::Connecting { connection_type: kind, .. } => {
+            json!({ "connection_type": connection_type(*kind) })
+        }
+        Event::Ready { version: said, .. } => version(said),
+        Event::DialFailed { error, .. } => json!({ "error": error.as_str() }),
+        Event::Disconnected { state: was, reason, .. } => {
+            json!({ "state": state(*was), "reason": reason.as_str() })
+        }
+        Event::Burned { reason, .. } | Event::VerdictWaits { reason, .. } => {
+            json!({ "reason": reason.as_str() })
+        }
+        Event::BackedOff { failures, retry_in, .. } => {
+            json!({ "failures": failures, "retry_in": seconds(*retry_in) })
+        }
+        Event::Gossip { received, kept, .. } => json!({ "received": received, "kept": kept }),
+        Event::Full { took } => json!({ "took": seconds(*took) }),
+        Event::Starved { known: all } => json!({ "known": known(all) }),
+        Event::Leased { lease, .. } | Event::Released { lease, .. } => json!({ "lease": lease.0 }),
+        Event::Missed { events } => json!({ "events": events }),
+        // Nothing to tell, or an event that a later version adds.
+        _ => return Map::new(),
+    };
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// The last line of a run.
+pub(crate) fn stopped(status: &Status) -> Value {
+    json!({
+        "event": "stopped",
+        "at": unix_seconds(SystemTime::now()),
+        "status": self::status(status),
+    })
+}
+
+/// A snapshot of the pool.
+pub(crate) fn status(status: &Status) -> Value {
+    let peers = |peers: &[PeerStatus]| peers.iter().map(peer).collect::<Vec<_>>();
+    let rates = status.success_rate.iter();
+    json!({
+        "target": status.target,
+        "available": status.available,
+        "connecting": peers(&status.connecting),
+        "connected": peers(&status.connected),
+        "ready": peers(&status.ready),
+        "burned": burned(status),
+        "dials": status.dials,
+        "surplus": status.surplus,
+        "starved": status.starved,
+        "offline": status.offline,
+        "known": known(&status.known),
+        "success_rate": rates
+            .map(|(net, rate)| (net.as_str().to_owned(), rounded(*rate).into()))
+            .collect::<Map<_, _>>(),
+        "waiters": status.waiters,
+        "leases": status.leases,
+    })
+}
+
+/// How many addresses are burned, by reason.
+pub(crate) fn burned(status: &Status) -> Map<String, Value> {
+    let reasons = status.burned.iter().filter(|(_, count)| **count > 0);
+    reasons.map(|(reason, count)| (reason.as_str().to_owned(), (*count).into())).collect()
+}
+
+fn peer(peer: &PeerStatus) -> Value {
+    let mut map = Map::new();
+    map.insert("id".into(), peer.id.0.into());
+    map.insert("address".into(), peer.address.to_string().into());
+    map.insert("connection_type".into(), connection_type(peer.connection_type).into());
+    map.insert("age".into(), seconds(peer.age));
+    if let Some(said) = &peer.version
+        && let Value::Object(said) = version(said)
+    {
+        map.extend(said);
+        map.insert("ping".into(), peer.ping.map(seconds).into());
+        map.insert("ping_min".into(), peer.ping_min.map(seconds).into());
+        map.insert("leases".into(), peer.leases.into());
+    }
+    map.into()
+}
+
+/// What a peer said of itself.
+pub(crate) fn version(version: &PeerVersion) -> Value {
+    json!({
+        "user_agent": version.user_agent.to_string(),
+        "services": services(version.services),
+        "protocol": version.protocol,
+        "height": version.height,
+        "relay": version.relay,
+    })
+}
+
+/// Names of the services, and in hex those that have none.
+pub(crate) fn services(services: ServiceFlags) -> Vec<String> {
+    let mut rest = services;
+    let mut names = Vec::new();
+    for (name, bit) in SERVICES.into_iter().filter(|(_, bit)| services.has(*bit)) {
+        names.push(name.to_owned());
+        rest.remove(bit);
+    }
+    if rest != ServiceFlags::NONE {
+        names.push(format!("0x{:x}", rest.to_u64()));
+    }
+    names
+}
+
+fn known(known: &Known) -> Value {
+    json!({
+        "blocked": known.blocked,
+        "backing_off": known.backing_off,
+        "waiting": known.waiting,
+        "burned": known.burned,
+        "ineligible": known.ineligible,
+    })
+}
+
+/// The word for a state.
+pub(crate) const fn state(state: PeerState) -> &'static str {
+    match state {
+        PeerState::Connecting => "connecting",
+        PeerState::Connected => "connected",
+        PeerState::Ready => "ready",
+    }
+}
+
+const fn connection_type(connection_type: ConnectionType) -> &'static str {
+    match connection_type {
+        ConnectionType::OutboundFullRelay => "outbound_full_relay",
+        ConnectionType::Manual => "manual",
+        ConnectionType::AddrFetch => "addr_fetch",
+    }
+}
+
+/// Unix time in seconds, to the millisecond.
+pub(crate) fn unix_seconds(at: SystemTime) -> f64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    rounded(since.as_secs_f64())
+}
+
+/// A duration in seconds, to the tenth of a millisecond.
+pub(crate) fn seconds(duration: Duration) -> Value {
+    ((duration.as_secs_f64() * 10_000.0).round() / 10_000.0).into()
+}
+
+fn rounded(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use peerpool::{Address, BurnReason, PeerId, UserAgent};
+
+    use super::*;
+
+    fn address() -> Address {
+        "127.0.0.1:18444".parse().expect("an address")
+    }
+
+    fn said() -> PeerVersion {
+        PeerVersion {
+            protocol: 70016,
+            services: ServiceFlags::from(0x8009),
+            user_agent: UserAgent(b"/\x1b[2J\"/".to_vec()),
+            height: -1,
+            relay: false,
+        }
+    }
+
+    fn line(event: Event) -> String {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
+        Value::from(super::event(&Stamped { at, event })).to_string()
+    }
+
+    #[test]
+    fn an_event_begins_with_what_when_and_who() {
+        let ready = Event::Ready { peer: PeerId(7), address: address(), version: said() };
+        assert_eq!(
+            line(ready),
+            r#"{"event":"ready","at":1.5,"id":7,"address":"127.0.0.1:18444","user_agent":"/\\x1b[2J\\\"/","services":["network","witness","0x8000"],"protocol":70016,"height":-1,"relay":false}"#
+        );
+        assert_eq!(line(Event::Online), r#"{"event":"online","at":1.5}"#);
+    }
+
+    #[test]
+    fn the_last_line_holds_the_four_views_and_the_counts() {
+        let peer = PeerStatus {
+            id: PeerId(7),
+            address: address(),
+            state: PeerState::Ready,
+            connection_type: ConnectionType::Manual,
+            age: Duration::from_millis(2500),
+            version: Some(said()),
+            ping: None,
+            ping_min: None,
+            leases: 0,
+        };
+        let status = Status {
+            target: 8,
+            available: 3,
+            ready: vec![peer],
+            burned: [(BurnReason::Refused, 2), (BurnReason::Itself, 0)].into(),
+            dials: 5,
+            ..Status::default()
+        };
+        let line = stopped(&status);
+        assert_eq!(line["event"], "stopped");
+        assert!(line["at"].is_number());
+        let status = &line["status"];
+        assert_eq!((&status["target"], &status["available"]), (&json!(8), &json!(3)));
+        assert_eq!(status["connecting"], json!([]));
+        assert_eq!(status["ready"][0]["address"], "127.0.0.1:18444");
+        assert_eq!(status["ready"][0]["ping"], Value::Null);
+        assert_eq!(status["burned"], json!({ "refused": 2 }));
+        assert_eq!((&status["dials"], &status["surplus"]), (&json!(5), &json!(0)));
+    }
+}

@@ -1,0 +1,85 @@
+//! When a command is to end: a signal, or its time is up.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// Exit code after the second signal, as a shell has it for SIGINT.
+const KILLED: i32 = 130;
+
+/// The wish that the command ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// Wished for by SIGINT or SIGTERM, or after `lasting`. A second signal ends the process at
+    /// once, should the end hang (on an output that nobody reads, say).
+    ///
+    /// # Errors
+    /// The system does not let us catch signals.
+    pub(crate) fn after(lasting: Option<Duration>) -> io::Result<Self> {
+        let (sender, receiver) = watch::channel(false);
+        let mut signals = Signals::new()?;
+        tokio::spawn(async move {
+            let time_is_up = async {
+                match lasting {
+                    Some(lasting) => tokio::time::sleep(lasting).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = signals.next() => (),
+                () = time_is_up => (),
+            }
+            sender.send_replace(true);
+            signals.next().await;
+            std::process::exit(KILLED);
+        });
+        Ok(Self(receiver))
+    }
+
+    /// Waits for the wish. Cancel safe.
+    pub(crate) async fn wished(&mut self) {
+        // An error means that the runtime is going down: that is an end too.
+        let _ = self.0.wait_for(|wished| *wished).await;
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => (),
+            _ = self.terminate.recv() => (),
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}

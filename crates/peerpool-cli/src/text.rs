@@ -1,0 +1,115 @@
+//! Events and numbers as plain text, for people and for logs.
+
+use std::time::{Duration, SystemTime};
+
+use peerpool::{Stamped, Status};
+use serde_json::{Map, Value};
+
+use crate::json;
+
+/// One event on one line: time since `start`, what, who, and the rest as `key=value`.
+pub(crate) fn event(stamped: &Stamped, start: SystemTime) -> String {
+    let since = stamped.at.duration_since(start).unwrap_or_default();
+    let event = &stamped.event;
+    let mut line = format!("{:>8.3}s {:<13}", since.as_secs_f64(), event.as_str());
+    if let Some(peer) = event.peer() {
+        line += &format!(" #{peer}");
+    }
+    if let Some(address) = event.address() {
+        line += &format!(" {address}");
+    }
+    let details = pairs(&json::details(event));
+    if details.is_empty() { line.trim_end().to_owned() } else { line + " " + &details }
+}
+
+/// A flat JSON object as `key=value`.
+pub(crate) fn pairs(map: &Map<String, Value>) -> String {
+    let pairs = map.iter().map(|(key, value)| match value {
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().filter_map(Value::as_str).collect();
+            format!("{key}={}", items.join(","))
+        }
+        Value::Object(inner) => pairs(inner),
+        Value::String(text) if !text.contains([' ', '"']) => format!("{key}={text}"),
+        other => format!("{key}={other}"),
+    });
+    pairs.collect::<Vec<_>>().join(" ")
+}
+
+/// The counters of the pool, on one line.
+pub(crate) fn counters(status: &Status) -> String {
+    let mut line = format!(
+        "ready {}/{}  connected {}  connecting {}  available {}  burned {}  dials {}  surplus {}",
+        status.ready_count(),
+        status.target,
+        status.connected.len(),
+        status.connecting.len(),
+        status.available,
+        status.burned.values().sum::<usize>(),
+        status.dials,
+        status.surplus,
+    );
+    for (holds, word) in [(status.starved, "  STARVED"), (status.offline, "  OFFLINE")] {
+        if holds {
+            line += word;
+        }
+    }
+    line
+}
+
+/// The last words of a run.
+pub(crate) fn stopped(status: &Status) -> String {
+    let burned = json::burned(status);
+    let by_reason = if burned.is_empty() { "none".to_owned() } else { pairs(&burned) };
+    format!("stopped: {}\nburned: {by_reason}", counters(status))
+}
+
+/// A short time for people.
+pub(crate) fn short(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{:.1}ms", duration.as_secs_f64() * 1000.0),
+        1..60 => format!("{:.1}s", duration.as_secs_f64()),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use peerpool::{Event, PeerId, PeerVersion, ServiceFlags, UserAgent};
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_whatever_the_peer_calls_itself() {
+        let version = PeerVersion {
+            protocol: 70016,
+            services: ServiceFlags::NETWORK | ServiceFlags::WITNESS,
+            user_agent: UserAgent(b"/a b\n/".to_vec()),
+            height: 9,
+            relay: true,
+        };
+        let address = "[2a01::1]:8333".parse().expect("an address");
+        let start = SystemTime::UNIX_EPOCH;
+        let at = start + Duration::from_millis(12_345);
+        let line =
+            event(&Stamped { at, event: Event::Ready { peer: PeerId(3), address, version } }, start);
+        assert_eq!(
+            line,
+            "  12.345s ready         #3 [2a01::1]:8333 user_agent=\"/a b\\\\n/\" \
+             services=network,witness protocol=70016 height=9 relay=true"
+        );
+        let line = event(&Stamped { at, event: Event::Fed }, start);
+        assert_eq!(line, "  12.345s fed");
+    }
+
+    #[test]
+    fn times_are_short() {
+        for (millis, text) in
+            [(12, "12.0ms"), (1500, "1.5s"), (61_000, "1m01s"), (3_660_000, "1h01m")]
+        {
+            assert_eq!(short(Duration::from_millis(millis)), text);
+        }
+    }
+}
