@@ -65,7 +65,8 @@ impl Summary {
 
     fn json(&self) -> Value {
         let tally = &self.tally;
-        let refill = |refill: &Refill| json!({ "lost": refill.lost, "took": json::seconds(refill.took) });
+        let refill =
+            |refill: &Refill| json!({ "lost": refill.lost, "took": json::seconds(refill.took) });
         let mut map = Map::new();
         let mut put = |key: &str, value: Value| map.insert(key.to_owned(), value);
         put("event", "summary".into());

@@ -220,7 +220,8 @@ impl Progress {
             );
         }
         let steps = self.steps().into_iter();
-        let took: Vec<_> = steps.map(|(step, took)| format!("{step} {}", text::short(took))).collect();
+        let took: Vec<_> =
+            steps.map(|(step, took)| format!("{step} {}", text::short(took))).collect();
         if !took.is_empty() {
             words += &format!("\n    took        {}", took.join(", "));
         }

@@ -62,7 +62,7 @@ impl Screen {
     }
 
     /// Shows the pool until `stop` is wished for or the pool ends, then closes the pool. `seen` is
-    /// given every event. Returns the status as it was before the close.
+    /// given every event up to then. Returns the status as it was before the close.
     ///
     /// # Errors
     /// The output cannot be written to; the pool is closed all the same.
@@ -89,12 +89,13 @@ impl Screen {
             }
         }
         let status = pool.status().await;
-        if result.is_ok() && let Self::Live(table) = self {
+        if result.is_ok()
+            && let Self::Live(table) = self
+        {
             result = table.draw(&status);
         }
         let drain = async {
             while let Some(stamped) = events.next().await {
-                seen(&stamped);
                 if result.is_ok() {
                     result = self.event(&stamped);
                 }

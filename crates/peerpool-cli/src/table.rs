@@ -155,8 +155,15 @@ mod tests {
         assert!(lines[0].starts_with("ready 1/8  connected 0  connecting 1"), "{shown}");
         assert!(lines[1].starts_with("state      address"), "{shown}");
         let cells: Vec<_> = lines[2].split_whitespace().collect();
-        let expected =
-            ["ready", "127.1.2.3:18444", r"/evil:\x1b[2J/", "network,witness", "840000", "12.3ms", "1m15s"];
+        let expected = [
+            "ready",
+            "127.1.2.3:18444",
+            r"/evil:\x1b[2J/",
+            "network,witness",
+            "840000",
+            "12.3ms",
+            "1m15s",
+        ];
         assert_eq!(cells, expected);
         assert!(lines[3].starts_with("connecting"), "{shown}");
     }

@@ -93,8 +93,10 @@ mod tests {
         let address = "[2a01::1]:8333".parse().expect("an address");
         let start = SystemTime::UNIX_EPOCH;
         let at = start + Duration::from_millis(12_345);
-        let line =
-            event(&Stamped { at, event: Event::Ready { peer: PeerId(3), address, version } }, start);
+        let line = event(
+            &Stamped { at, event: Event::Ready { peer: PeerId(3), address, version } },
+            start,
+        );
         assert_eq!(
             line,
             "  12.345s ready         #3 [2a01::1]:8333 user_agent=\"/a b\\\\n/\" \

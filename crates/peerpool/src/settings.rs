@@ -17,6 +17,8 @@ use toml::de::{DeTable, DeValue};
 
 use self::keys::Draft;
 pub use self::keys::{SERVICES, keys};
+use crate::builder::Builder;
+use crate::pool::Pool;
 
 /// What every environment variable of ours begins with: `dial_timeout` is `PEERPOOL_DIAL_TIMEOUT`.
 pub const ENV_PREFIX: &str = "PEERPOOL_";
@@ -220,6 +222,33 @@ impl Settings {
             draft.set(&key, given, source)?;
         }
         draft.finish()
+    }
+
+    /// A pool as these settings have it, to be started.
+    pub fn into_builder(self) -> Builder {
+        let mut builder = Pool::builder(self.chain)
+            .allow_unroutable(self.policy.allow_unroutable)
+            .policy(self.policy)
+            .height(self.height);
+        for name in self.seeds {
+            builder = builder.seed(name);
+        }
+        for address in self.add {
+            builder = builder.add(address);
+        }
+        if !self.connect.is_empty() {
+            builder = builder.connect(self.connect);
+        }
+        if !self.dns {
+            builder = builder.no_dns();
+        }
+        if let Some(server) = self.dns_server {
+            builder = builder.dns_server(server);
+        }
+        match self.data_dir {
+            Some(path) => builder.data_dir(path),
+            None => builder,
+        }
     }
 }
 
