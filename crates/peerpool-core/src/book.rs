@@ -212,6 +212,16 @@ impl Book {
         }
     }
 
+    /// Addresses in the book, burned ones left out.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether the book knows no address.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
     /// Whether the user named `address`.
     pub fn is_manual(&self, address: &Address) -> bool {
         self.manual.contains(address)
