@@ -101,12 +101,12 @@ impl Summary {
         };
         let mut words = format!(
             "{} nodes, target {}: {full}, {} dials, {} surplus\nrefills: {refills}\n\
-             seen by the network: {}\nburned addresses dialled again: {}   stale dialled: {}",
+             the network {}\nburned addresses dialled again: {}   stale dialled: {}",
             self.nodes,
             self.status.target,
             self.status.dials,
             self.status.surplus,
-            text::pairs(&self.seen.json()),
+            self.seen.words(),
             self.burned_reached().max(tally.burned_dialled),
             self.seen.accepts_by(Kind::Stale),
         );

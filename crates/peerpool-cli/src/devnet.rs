@@ -11,9 +11,9 @@ use serde_json::{Map, Value, json};
 
 use crate::args;
 use crate::failure::Failure;
+use crate::json;
 use crate::screen::print;
 use crate::signals::Stop;
-use crate::{json, text};
 
 /// Runs it until it is to end.
 pub(crate) async fn run(args: args::Devnet) -> Result<(), Failure> {
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: args::Devnet) -> Result<(), Failure> {
     summary.insert("event".into(), "summary".into());
     summary.insert("at".into(), json::unix_seconds(SystemTime::now()).into());
     summary.extend(seen.json());
-    print(&if args.json { Value::from(summary).to_string() } else { text::pairs(&seen.json()) })?;
+    print(&if args.json { Value::from(summary).to_string() } else { seen.words() })?;
     Ok(())
 }
 
@@ -119,6 +119,18 @@ impl Seen {
         map.insert("most_links_to_one_node".into(), self.most_links.into());
         map.insert("accepts_by_kind".into(), by_kind.into());
         map
+    }
+
+    /// The counts, for people.
+    pub(crate) fn words(&self) -> String {
+        let kinds = self.by_kind.iter().map(|(kind, count)| format!("{count} {kind}"));
+        format!(
+            "accepted {} connections at {} nodes ({}), at most {} at once to one node",
+            self.accepts.values().sum::<u64>(),
+            self.accepts.len(),
+            kinds.collect::<Vec<_>>().join(", "),
+            self.most_links,
+        )
     }
 }
 

@@ -52,12 +52,16 @@ impl Screen {
         }
     }
 
-    /// Says something that is no event of the pool: `value` to programs, `words` to people.
+    /// Says something that is no event of the pool: `value` to programs, `words` to people. A
+    /// table is left as it is, and the words go below it.
     pub(crate) fn say(&mut self, value: &Value, words: &str) -> io::Result<()> {
         match self {
             Self::Json => print(&value.to_string()),
             Self::Lines { .. } => print(words),
-            Self::Live(table) => table.say(words),
+            Self::Live(_) => {
+                *self = Self::Lines { start: SystemTime::now() };
+                print(words)
+            }
         }
     }
 

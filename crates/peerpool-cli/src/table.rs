@@ -42,17 +42,6 @@ impl Table {
     pub(crate) fn draw(&mut self, status: &Status) -> io::Result<()> {
         self.terminal.draw(|frame| render(frame, status)).map(|_| ())
     }
-
-    /// Prints lines above the table.
-    pub(crate) fn say(&mut self, words: &str) -> io::Result<()> {
-        let lines: Vec<Line<'_>> = words.lines().map(Line::raw).collect();
-        let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
-        self.terminal.insert_before(height, |buffer| {
-            for (y, line) in (buffer.area.y..).zip(&lines) {
-                buffer.set_line(buffer.area.x, y, line, buffer.area.width);
-            }
-        })
-    }
 }
 
 impl Drop for Table {
