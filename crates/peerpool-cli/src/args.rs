@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use peerpool::parse_duration;
 use peerpool::settings::{ENV_PREFIX, Flag, Settings};
-use peerpool_sim::actor::Mix;
+use peerpool_sim::actor::{Kind, Mix};
 use peerpool_sim::devnet::Builder;
 
 use crate::failure::Failure;
@@ -33,9 +33,11 @@ pub(crate) enum Command {
     Demo(Demo),
 }
 
-/// Settings come from the file (--config), then from PEERPOOL_ variables, then from these flags;
-/// what comes later wins.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Every setting is a key of the file (--config), a variable (dial_timeout is \
+PEERPOOL_DIAL_TIMEOUT) and a flag or --set KEY=VALUE; of these the later wins."
+)]
 pub(crate) struct Run {
     /// The chain: bitcoin, testnet3, testnet4, signet, regtest, or custom [default: bitcoin]
     #[arg(long, value_name = "NAME")]
@@ -170,6 +172,16 @@ pub(crate) struct Devnet {
     pub(crate) json: bool,
 }
 
+/// Enough vanishing nodes that a pool of eight is seen to refill in nearly every demo.
+const DEMO_MIX: Mix = Mix::only(Kind::Honest)
+    .with(Kind::Honest, 20)
+    .with(Kind::Refusing, 30)
+    .with(Kind::Silent, 20)
+    .with(Kind::Mute, 5)
+    .with(Kind::Rude, 5)
+    .with(Kind::Stale, 5)
+    .with(Kind::Vanishing, 15);
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Demo {
     /// How many nodes the stand-in network has
@@ -178,6 +190,9 @@ pub(crate) struct Demo {
     /// Peers to keep, 1 to 1000
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub(crate) target: usize,
+    /// Shares of the kinds of node
+    #[arg(long, value_name = "KIND=SHARE,...", default_value_t = DEMO_MIX)]
+    pub(crate) mix: Mix,
     /// End after this long, such as 30s or 5min
     #[arg(long = "for", value_name = "TIME", value_parser = time, default_value = "15s")]
     pub(crate) lasting: Duration,

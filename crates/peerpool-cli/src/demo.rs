@@ -2,7 +2,8 @@
 //!
 //! The network's own accept log, not the pool, says whether a burned or stale address was dialled.
 
-use std::time::SystemTime;
+use std::ops::RangeInclusive;
+use std::time::{Duration, SystemTime};
 
 use peerpool::{Pool, Status};
 use peerpool_sim::actor::Kind;
@@ -20,10 +21,13 @@ use crate::{json, text};
 /// Events the summary may lag behind by. One that it misses makes it say so.
 const EVENT_QUEUE: usize = 100_000;
 
+/// How long vanishing nodes live: within the length of a demo.
+const VANISH_AFTER: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(12);
+
 /// Runs it.
 pub(crate) async fn run(args: args::Demo) -> Result<(), Failure> {
-    let builder = Devnet::builder().nodes(args.nodes).port(0).seed(args.rng_seed);
-    let devnet = devnet::start(builder).await?;
+    let builder = Devnet::builder().nodes(args.nodes).kinds(args.mix).vanish_after(VANISH_AFTER);
+    let devnet = devnet::start(builder.port(0).seed(args.rng_seed)).await?;
     let mut stop = Stop::after(Some(args.lasting))?;
     let mut screen = Screen::open(args.json, args.target);
     let start = SystemTime::now();

@@ -7,14 +7,17 @@ use tokio::sync::watch;
 
 /// Exit code after the second signal, as a shell has it for SIGINT.
 const KILLED: i32 = 130;
+/// How long an end may take. Every close has a grace of its own that is shorter; what is left is an
+/// output that nobody reads.
+const OVERDUE: Duration = Duration::from_secs(15);
 
 /// The wish that the command ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop(watch::Receiver<bool>);
 
 impl Stop {
-    /// Wished for by SIGINT or SIGTERM, or after `lasting`. A second signal ends the process at
-    /// once, should the end hang (on an output that nobody reads, say).
+    /// Wished for by SIGINT or SIGTERM, or after `lasting`. Should the end hang, a second signal
+    /// ends the process at once, and so does [`OVERDUE`].
     ///
     /// # Errors
     /// The system does not let us catch signals.
@@ -33,8 +36,9 @@ impl Stop {
                 () = time_is_up => (),
             }
             sender.send_replace(true);
-            signals.next().await;
-            std::process::exit(KILLED);
+            // A process that ends in time takes this task with it.
+            let hanging = tokio::time::timeout(OVERDUE, signals.next()).await;
+            std::process::exit(if hanging.is_ok() { KILLED } else { 1 });
         });
         Ok(Self(receiver))
     }
