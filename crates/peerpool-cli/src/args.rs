@@ -39,10 +39,10 @@ pub(crate) enum Command {
 PEERPOOL_DIAL_TIMEOUT) and a flag or --set KEY=VALUE; of these the later wins."
 )]
 pub(crate) struct Run {
-    /// The chain: bitcoin, testnet3, testnet4, signet, regtest, or custom [default: bitcoin]
+    /// The chain: bitcoin, testnet3, testnet4, signet, regtest, or custom (default: bitcoin)
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
-    /// Peers to keep, 1 to 1000 [default: 8]
+    /// Peers to keep, 1 to 1000 (default: 8)
     #[arg(long, value_name = "N")]
     target: Option<String>,
     /// Settings file (TOML)
@@ -133,7 +133,7 @@ fn environment(
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Probe {
-    /// The nodes: IP, IP:PORT or [IPV6]:PORT
+    /// The nodes: IP or IP:PORT, an IPv6 address with a port in brackets
     #[arg(required = true, value_name = "ADDR")]
     pub(crate) addresses: Vec<String>,
     /// The chain: bitcoin, testnet3, testnet4, signet or regtest
