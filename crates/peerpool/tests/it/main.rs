@@ -1,11 +1,19 @@
 //! The pool as its users see it: against a devnet, against real nodes, and against the limits of
 //! the process. What the engine decides is tested where it is decided; here it is seen to happen.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking; clippy.toml covers test functions only"
+)]
+
 mod closing;
 mod devnet;
+mod dns;
 mod events;
 mod leases;
 mod limits;
+mod litecoind;
+mod real_nodes;
 
 use std::time::Duration;
 
