@@ -152,6 +152,13 @@ enum Turn {
 
 /// Spawns a driver on the current runtime.
 pub(crate) fn start(setup: Setup) -> Pool {
+    let (driver, pool) = prepare(setup);
+    tokio::spawn(driver.run());
+    pool
+}
+
+/// A driver that does not run yet, and its handle.
+fn prepare(setup: Setup) -> (Driver, Pool) {
     let Setup { engine, policy, magic, seeds, resolver } = setup;
     let (to_commands, commands) = mpsc::channel(COMMAND_QUEUE);
     let (to_releases, releases) = mpsc::channel(release_queue(&policy));
@@ -192,8 +199,7 @@ pub(crate) fn start(setup: Setup) -> Pool {
         closing: None,
         latest: Now::default(),
     };
-    tokio::spawn(driver.run());
-    Pool::new(shared)
+    (driver, Pool::new(shared))
 }
 
 /// Places for releases: one for every waiter and every lease there can be.
@@ -378,3 +384,6 @@ async fn sleep_or_never(until: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -200,6 +200,23 @@ async fn only_a_lease_is_given_messages_and_a_slow_one_is_told_how_many_it_misse
 }
 
 #[tokio::test]
+async fn an_idle_connection_is_small() {
+    let mut rig = rig(8, |_| ()).await;
+    rig.connected().await;
+    let (inputs, _inputs) = mpsc::channel(1);
+    let (_orders, orders) = mpsc::channel(1);
+    let (_messages, messages) = mpsc::channel(1);
+    let (_close, close) = oneshot::channel();
+    let common =
+        Arc::new(Common { magic: magic(), policy: Policy::default(), clock: Clock::start() });
+    let wires = Wires { peer: PeerId(1), common, inputs, orders, messages, close };
+    let task = size_of_val(&run(rig.remote.local_addr().unwrap().into(), wires));
+    // A queue of tokio's holds at least one block of 32 places.
+    let queues = 32 * (size_of::<Order>() + size_of::<Box<NetworkMessage>>());
+    assert!(task + queues + rig.codec.memory() < 8 * 1024, "{task} + {queues}");
+}
+
+#[tokio::test]
 async fn a_dial_is_given_up_when_told() {
     // A listener that never accepts, its backlog full, leaves the dial unanswered.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
