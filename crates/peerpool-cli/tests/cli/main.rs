@@ -5,6 +5,7 @@
 mod demo;
 mod probe;
 mod run;
+mod tidy;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};

@@ -11,7 +11,7 @@ use peerpool_core::io::Input;
 use peerpool_core::time::UnixTime;
 use peerpool_core::wire::AddrEntry;
 
-use crate::script::{Node, SERVICES, START, Script, address, config, ips, nth};
+use crate::script::{Node, SERVICES, START, Script, address, config, greeting, ips, nth};
 
 const HOUR: u64 = 3600;
 
@@ -45,7 +45,7 @@ fn sources_a_dns_answer_gets_the_default_port_and_counts_as_seen_now() {
     script.others = Node::Alive;
     script.seeds = vec![Err("gone".to_owned())];
     script.run_secs(3500);
-    assert_eq!(script.ready(), [address(&format!("{}", nth(1)))]);
+    assert_eq!(script.ready(), [nth(1)], "an answer of almost three hours ago still counts");
     assert_eq!(script.ready()[0].port, 8333);
 }
 
@@ -160,7 +160,7 @@ fn our_own_address_is_refused() {
     let peer = script.status().connecting[0].id;
     script.input(Input::Connected { peer, local: nth(7).host.ip() });
     script.others = Node::Alive;
-    for message in crate::script::greeting(SERVICES) {
+    for message in greeting(SERVICES) {
         script.input(Input::Control { peer, message });
     }
     let entry = script.seen(nth(7), Duration::ZERO);
