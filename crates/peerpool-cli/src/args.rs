@@ -81,8 +81,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The settings these flags, the environment and the file make together.
-    pub(crate) fn settings(&self) -> Result<Settings, Failure> {
+    /// The settings these flags, the environment's `vars` and the file make together.
+    pub(crate) fn settings(
+        &self,
+        vars: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Settings, Failure> {
         let mut flags: Vec<_> =
             self.set.iter().map(|(key, value)| Flag::new(key, value, "--set")).collect();
         let mut push = |key: &str, value: &str, flag: &str| flags.push(Flag::new(key, value, flag));
@@ -111,7 +114,7 @@ impl Run {
         if self.allow_unroutable {
             push("allow_unroutable", "true", "--allow-unroutable");
         }
-        let env = environment(std::env::vars_os())?;
+        let env = environment(vars)?;
         Settings::load(self.config.as_deref(), env.into_iter(), &flags).map_err(Failure::said)
     }
 }
@@ -236,7 +239,7 @@ mod tests {
         let Command::Run(run) = Args::parse_from(line.split_whitespace()).command else {
             unreachable!("the line says run");
         };
-        let settings = run.settings().expect("good settings");
+        let settings = run.settings(std::iter::empty()).expect("good settings");
         assert_eq!(settings.chain.name, "regtest");
         assert_eq!(settings.policy.target_connect_count, 3);
         assert_eq!(settings.policy.dial_timeout, Duration::from_secs(2));

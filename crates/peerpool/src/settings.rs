@@ -23,6 +23,9 @@ use crate::pool::Pool;
 /// What every environment variable of ours begins with: `dial_timeout` is `PEERPOOL_DIAL_TIMEOUT`.
 pub const ENV_PREFIX: &str = "PEERPOOL_";
 
+/// A variable of the test suite, not a setting: it may be set where a pool is run as part of one.
+const TEST_VARIABLE: &str = "PEERPOOL_REQUIRE_REAL_NODES";
+
 /// Everything that can be set, as types.
 ///
 /// Every number of [`Policy`] is a key under its own name. The other keys are the fields here,
@@ -207,7 +210,8 @@ impl Settings {
             }
         }
         // Sorted, so that of two wrong variables it is always the same that is named.
-        let mut env: Vec<_> = env.filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+        let ours = |name: &str| name.starts_with(ENV_PREFIX) && name != TEST_VARIABLE;
+        let mut env: Vec<_> = env.filter(|(name, _)| ours(name)).collect();
         env.sort();
         for (name, value) in env {
             let source = Source::Environment(name.clone());

@@ -1,9 +1,18 @@
 //! The binary itself, as a user runs it: against devnets in processes of their own. A devnet needs
 //! all of 127.0.0.0/8 to be local, which only Linux gives unasked.
 #![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking; clippy.toml covers test functions only"
+)]
 
 mod demo;
+#[path = "../../../peerpool/tests/it/dns.rs"]
+mod dns;
+#[path = "../../../peerpool/tests/it/litecoind.rs"]
+mod litecoind;
 mod probe;
+mod real_nodes;
 mod run;
 mod tidy;
 

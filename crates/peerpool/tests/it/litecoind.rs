@@ -1,6 +1,7 @@
 //! Debian's `litecoind` as a node to meet: derived from Bitcoin Core 0.21, it speaks the same
 //! protocol and, on regtest, with the same magic.
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -18,6 +19,19 @@ pub(crate) struct Litecoind {
     data: PathBuf,
     extra: Vec<String>,
     child: Option<Child>,
+}
+
+/// Set to 1 where real nodes must not be missing.
+const REQUIRED: &str = "PEERPOOL_REQUIRE_REAL_NODES";
+
+/// Says on the process's own stderr, which the test harness does not capture, why a test cannot
+/// run; fails where real nodes are required.
+pub(crate) fn skip(reason: &str) {
+    let required = std::env::var_os(REQUIRED).is_some_and(|value| value == "1");
+    assert!(!required, "{REQUIRED}=1, but {reason}");
+    // `eprintln!` would be captured.
+    let line = format!("SKIPPED: real nodes: {reason}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 /// A port that is free at this address.

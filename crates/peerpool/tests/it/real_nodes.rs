@@ -1,7 +1,5 @@
-//! The pool against real nodes. What cannot run says so on the process's own stderr, which the
-//! test harness does not capture, and fails where real nodes are required.
+//! The pool against real nodes.
 
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,21 +12,11 @@ use serde_json::json;
 
 use crate::dns::DnsSeed;
 use crate::events::Watch;
-use crate::litecoind::{self, Litecoind, free_port};
+use crate::litecoind::{self, Litecoind, free_port, skip};
 use crate::{ms, quick, within};
 
-/// Set to 1 where real nodes must not be missing.
-const REQUIRED: &str = "PEERPOOL_REQUIRE_REAL_NODES";
 /// Set for the copy of this test binary that runs inside the namespace.
 const INSIDE: &str = "PEERPOOL_TEST_INSIDE";
-
-fn skip(reason: &str) {
-    let required = std::env::var_os(REQUIRED).is_some_and(|value| value == "1");
-    assert!(!required, "{REQUIRED}=1, but {reason}");
-    // `eprintln!` would be captured.
-    let line = format!("SKIPPED: real nodes: {reason}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-}
 
 /// Litecoin's regtest: Bitcoin's magic, headers of another proof of work.
 fn chain(default_port: u16) -> Chain {
