@@ -175,7 +175,7 @@ impl Engine {
     pub fn status(&self, now: Now) -> Status {
         let rate = |net| self.dialer.success_rate(net).map(|rate| (net, rate));
         Status {
-            target: self.policy().target_connect_count,
+            target: self.dialer.target(&self.book),
             available: self.book.available(),
             connecting: self.peers.view(now.mono, PeerState::Connecting),
             connected: self.peers.view(now.mono, PeerState::Connected),

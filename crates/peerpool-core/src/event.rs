@@ -316,7 +316,8 @@ pub struct PeerStatus {
 /// One snapshot of the pool: the four views, and why they are as they are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
-    /// The configured target.
+    /// Peers to keep: the configured target, or as many as there are addresses where only those
+    /// the user named may be dialled.
     pub target: usize,
     /// Addresses that could be dialled now, but for netgroup and host rules.
     pub available: usize,

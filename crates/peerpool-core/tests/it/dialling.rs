@@ -173,6 +173,7 @@ fn connect_only_dials_nobody_else() {
     assert_eq!(script.ready(), [nth(1)]);
     assert_eq!(script.dials.len(), 1);
     assert_eq!(script.status().ready[0].connection_type, ConnectionType::Manual);
+    assert_eq!(script.status().target, 1, "there is nobody else to want");
 }
 
 #[test]
