@@ -254,6 +254,8 @@ policy! {
     max_addresses: usize = 65_536, 16 => 10_000_000;
     /// Burned addresses remembered.
     max_burned: usize = 65_536, 16 => 10_000_000;
+    /// Addresses of our own that are remembered, so that gossip naming them can be refused.
+    max_own_addresses: usize = 64, 1 => 10_000;
     /// Ports other than the default that gossip may name of one host, burned ones included.
     max_ports_per_host: usize = 4, 1 => 65_535;
     /// Entries of one `addr` or `addrv2`; more is a fault. The protocol's limit.
@@ -291,6 +293,14 @@ policy! {
     lease_timeout: Duration = secs(30), SHORTEST => hours(24);
     /// Messages that may wait for the holder of a lease; what comes beyond is dropped, and said.
     lease_queue: usize = 256, 1 => 100_000;
+    /// Messages of its leases that may wait for one connection; beyond, their senders wait.
+    lease_send_queue: usize = 4, 1 => 10_000;
+    /// What connections have read and the engine has not taken; beyond, connections stop reading.
+    input_queue: usize = 256, 1 => 1_000_000;
+    /// Requests of callers that the engine has not taken; beyond, callers wait.
+    command_queue: usize = 64, 1 => 1_000_000;
+    /// How long a connection that is told to end may take to send what is queued.
+    farewell: Duration = secs(1), SHORTEST => minutes(1);
     /// Events that may wait for a subscriber; a slower one is told how many it missed.
     event_queue: usize = 1024, 1 => 1_000_000;
 }

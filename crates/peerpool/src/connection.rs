@@ -8,7 +8,6 @@ use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bitcoin::p2p::message::NetworkMessage;
 use peerpool_core::address::Address;
@@ -30,9 +29,6 @@ use crate::lease::Tap;
 
 /// Bytes read at once, into a buffer on the stack that does not live across a wait.
 const READ_SIZE: usize = 16 * 1024;
-
-/// How long a connection that is told to end may take to send what is queued.
-const FLUSH: Duration = Duration::from_secs(1);
 
 /// What all connections of a pool have in common.
 #[derive(Debug)]
@@ -293,11 +289,12 @@ impl Connection {
         }
     }
 
-    /// Sends what is queued, as far as the peer takes it within [`FLUSH`], and closes.
+    /// Sends what is queued, as far as the peer takes it within `farewell`, and closes.
     async fn farewell(mut self) -> DisconnectReason {
         while let Ok(order) = self.wires.orders.try_recv() {
             self.on_order(order);
         }
+        let farewell = self.wires.common.policy.farewell;
         // Closing the queue first keeps holders of leases from extending the farewell.
         self.wires.messages.close();
         let flush = async {
@@ -316,7 +313,7 @@ impl Connection {
             self.stream.shutdown().await
         };
         // Whether the peer took it all changes nothing: the connection ends here.
-        let _: Result<io::Result<()>, _> = timeout(FLUSH, flush).await;
+        let _: Result<io::Result<()>, _> = timeout(farewell, flush).await;
         DisconnectReason::PoolClosed
     }
 }

@@ -31,15 +31,8 @@ use crate::lease::{DialFailure, Grant};
 use crate::pool::{Pool, Shared};
 use crate::seeds::Resolver;
 
-/// Inputs of connections that may wait; beyond, connections stop reading. Bounds memory and
-/// latency, no behaviour: an input is at most one message of 1000 addresses.
-const INPUT_QUEUE: usize = 256;
-
 /// Inputs taken before commands and releases get their turn.
 const INPUT_BATCH: usize = 64;
-
-/// Commands of callers that may wait; beyond, the callers wait.
-const COMMAND_QUEUE: usize = 64;
 
 /// Failed dials remembered for `LeaseError::TimedOut`.
 const FAILURES: usize = 8;
@@ -160,9 +153,9 @@ pub(crate) fn start(setup: Setup) -> Pool {
 /// A driver that does not run yet, and its handle.
 fn prepare(setup: Setup) -> (Driver, Pool) {
     let Setup { engine, policy, magic, seeds, resolver } = setup;
-    let (to_commands, commands) = mpsc::channel(COMMAND_QUEUE);
+    let (to_commands, commands) = mpsc::channel(policy.command_queue);
     let (to_releases, releases) = mpsc::channel(release_queue(&policy));
-    let (to_inputs, inputs) = mpsc::channel(INPUT_QUEUE);
+    let (to_inputs, inputs) = mpsc::channel(policy.input_queue);
     let (events, first) = broadcast::channel(policy.event_queue);
     let (ready, ready_count) = watch::channel(0);
     let last = Arc::new(OnceLock::new());

@@ -67,8 +67,7 @@ impl Book {
     /// Notes that `ip` is our own: gossip naming it is refused. Private ranges are not noted, since
     /// other nodes may share them.
     pub fn note_own(&mut self, host: Host) {
-        const BOUND: usize = 64;
-        if host.is_routable() && self.own.len() < BOUND {
+        if host.is_routable() && self.own.len() < self.policy.max_own_addresses {
             self.own.insert(host);
         }
     }

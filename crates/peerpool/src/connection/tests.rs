@@ -1,6 +1,7 @@
 //! A connection's task against a plain listener, without an engine.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use bitcoin::Network;
 use bitcoin::p2p::Magic;

@@ -18,9 +18,6 @@ use crate::lease::{self, DialFailure, Grant};
 /// Shortest frame: a v1 header.
 const FRAME_HEADER: usize = 24;
 
-/// Messages of leases that may wait for one connection; beyond, their senders wait.
-const MESSAGE_QUEUE: usize = 4;
-
 impl Driver {
     pub(super) fn on_output(&mut self, output: Output) {
         match output {
@@ -57,7 +54,7 @@ impl Driver {
 
     fn dial(&mut self, peer: PeerId, address: Address) {
         let (to_orders, orders) = mpsc::channel(self.common.policy.send_queue / FRAME_HEADER);
-        let (to_messages, messages) = mpsc::channel(MESSAGE_QUEUE);
+        let (to_messages, messages) = mpsc::channel(self.common.policy.lease_send_queue);
         let (to_close, close) = oneshot::channel();
         let common = Arc::clone(&self.common);
         let inputs = self.to_inputs.clone();
