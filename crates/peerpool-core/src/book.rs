@@ -59,6 +59,8 @@ pub struct Book {
     hearsay: Candidates,
     experienced: Candidates,
     waiting: Bag<Address>,
+    /// Addresses with a verdict that waits; those in use stand on another shelf.
+    verdicts: BTreeSet<Address>,
     backing_off: Bag<Address>,
     manual_due: Bag<Address>,
     /// Records per shelf.
@@ -84,6 +86,7 @@ impl Book {
             hearsay: Candidates::default(),
             experienced: Candidates::default(),
             waiting: Bag::default(),
+            verdicts: BTreeSet::new(),
             backing_off: Bag::default(),
             manual_due: Bag::default(),
             counts: [0; Shelf::ALL.len()],
@@ -106,6 +109,7 @@ impl Book {
         let Some(record) = self.records.remove(address) else { return };
         self.take_off(record.shelf, address);
         self.all.remove(address);
+        self.verdicts.remove(address);
         if let Some(at) = record.retry_at {
             self.retries.remove(&(at, *address));
         }
@@ -119,12 +123,17 @@ impl Book {
         let Some(record) = self.records.get_mut(&address) else { return };
         let old = record.retry_at;
         change(record);
-        let new = record.retry_at;
+        let (new, waits) = (record.retry_at, record.verdict.is_some());
         if let Some(at) = old {
             self.retries.remove(&(at, address));
         }
         if let Some(at) = new {
             self.retries.insert((at, address));
+        }
+        if waits {
+            self.verdicts.insert(address);
+        } else {
+            self.verdicts.remove(&address);
         }
         self.shelve(now, address);
     }

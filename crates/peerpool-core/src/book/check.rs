@@ -54,6 +54,12 @@ impl Book {
         let expiries: BTreeSet<_> = (self.records.iter())
             .filter_map(|(address, record)| Some((record.expires?, *address)))
             .collect();
+        let verdicts: BTreeSet<_> = (self.records.iter())
+            .filter_map(|(address, record)| record.verdict.map(|_| *address))
+            .collect();
+        if verdicts != self.verdicts {
+            return fail("the verdicts that wait differ from the records".to_owned());
+        }
         if retries != self.retries || expiries != self.expiries {
             return fail("a queue differs from the records".to_owned());
         }

@@ -127,7 +127,9 @@ impl Book {
 
     /// An outage is over: waiting verdicts lapse and back-offs start anew, spread over `jitter`.
     pub fn recover(&mut self, now: Now, jitter: Duration, rng: &mut Rng) {
-        let held: Vec<Address> = self.waiting.iter().chain(self.backing_off.iter()).collect();
+        // By the queues and not by the shelves: a sister port in use hides both.
+        let mut held = self.verdicts.clone();
+        held.extend(self.retries.iter().map(|(_, address)| *address));
         for address in held {
             let retry_at = now.mono + rng.between(Duration::ZERO, jitter);
             self.update(now, address, |record| {
@@ -144,6 +146,6 @@ impl Book {
             let (at, reason) = self.records.get(&address)?.verdict?;
             Some((address, at, reason))
         };
-        self.waiting.iter().filter_map(verdict).collect()
+        self.verdicts.iter().copied().filter_map(verdict).collect()
     }
 }
