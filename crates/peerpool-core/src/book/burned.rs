@@ -7,13 +7,15 @@ use crate::address::{Address, Host};
 use crate::id::BurnReason;
 use crate::time::Monotonic;
 
-/// What is not to be dialled again, and why. The oldest burn makes room for the newest.
+/// What is not to be dialled again, and why. The oldest burn makes room for the newest; addresses
+/// that turned out to be ourselves go last, and never fade.
 #[derive(Clone, Debug)]
 pub(super) struct Burned {
     memory: Duration,
     capacity: usize,
     entries: BTreeMap<Address, (Monotonic, BurnReason)>,
-    by_age: BTreeSet<(Monotonic, Address)>,
+    /// Whether it is ourselves, since when, and who: the first makes room first.
+    order: BTreeSet<(bool, Monotonic, Address)>,
     counts: BTreeMap<BurnReason, usize>,
 }
 
@@ -23,7 +25,7 @@ impl Burned {
             memory,
             capacity,
             entries: BTreeMap::new(),
-            by_age: BTreeSet::new(),
+            order: BTreeSet::new(),
             counts: BTreeMap::new(),
         }
     }
@@ -31,18 +33,18 @@ impl Burned {
     pub(super) fn insert(&mut self, now: Monotonic, address: Address, reason: BurnReason) {
         self.remove(&address);
         if self.entries.len() >= self.capacity {
-            if let Some((_, oldest)) = self.by_age.first().copied() {
+            if let Some((_, _, oldest)) = self.order.first().copied() {
                 self.remove(&oldest);
             }
         }
         self.entries.insert(address, (now, reason));
-        self.by_age.insert((now, address));
+        self.order.insert((reason == BurnReason::Itself, now, address));
         *self.counts.entry(reason).or_default() += 1;
     }
 
-    fn remove(&mut self, address: &Address) {
+    pub(super) fn remove(&mut self, address: &Address) {
         let Some((at, reason)) = self.entries.remove(address) else { return };
-        self.by_age.remove(&(at, *address));
+        self.order.remove(&(reason == BurnReason::Itself, at, *address));
         if let Some(count) = self.counts.get_mut(&reason) {
             *count -= 1;
             if *count == 0 {
@@ -51,18 +53,19 @@ impl Burned {
         }
     }
 
-    /// Whether `address` may not be dialled. A burn that has faded is forgotten here; an address
-    /// that turned out to be ourselves never fades.
-    pub(super) fn holds(&mut self, now: Monotonic, address: &Address) -> bool {
-        match self.entries.get(address) {
-            None => false,
-            Some((_, BurnReason::Itself)) => true,
-            Some((at, _)) if now.since(*at) < self.memory => true,
-            Some(_) => {
-                self.remove(address);
-                false
+    /// Forgets the burns that have faded.
+    pub(super) fn fade(&mut self, now: Monotonic) {
+        while let Some((false, at, address)) = self.order.first().copied() {
+            if now.since(at) < self.memory {
+                return;
             }
+            self.remove(&address);
         }
+    }
+
+    /// Whether `address` turned out to be ourselves.
+    pub(super) fn is_itself(&self, address: &Address) -> bool {
+        matches!(self.entries.get(address), Some((_, BurnReason::Itself)))
     }
 
     /// Burned ports of one host.
@@ -102,11 +105,11 @@ mod tests {
         let start = Monotonic::default();
         burned.insert(start, address(1), BurnReason::Refused);
         burned.insert(start, address(2), BurnReason::Itself);
-        let later = start + Duration::from_secs(9);
-        assert!(burned.holds(later, &address(1)) && burned.holds(later, &address(2)));
-        let later = start + Duration::from_secs(10);
-        assert!(!burned.holds(later, &address(1)) && burned.holds(later, &address(2)));
-        assert_eq!(burned.len(), 1);
+        burned.fade(start + Duration::from_secs(9));
+        assert!(burned.contains(&address(1)) && burned.contains(&address(2)));
+        burned.fade(start + Duration::from_secs(10));
+        assert!(!burned.contains(&address(1)) && burned.contains(&address(2)));
+        assert_eq!((burned.len(), burned.counts().len()), (1, 1));
     }
 
     #[test]
@@ -118,5 +121,17 @@ mod tests {
         }
         assert_eq!((burned.len(), burned.counts()[&BurnReason::Refused]), (16, 16));
         assert!(burned.contains(&address(99)) && !burned.contains(&address(83)));
+    }
+
+    #[test]
+    fn no_flood_of_burns_makes_us_forget_ourselves() {
+        let mut burned = Burned::new(Duration::from_secs(10), 16);
+        burned.insert(Monotonic::default(), address(200), BurnReason::Itself);
+        for n in 0..100 {
+            let now = Monotonic::new(Duration::from_millis(u64::from(n)));
+            burned.insert(now, address(n), BurnReason::Refused);
+        }
+        assert!(burned.is_itself(&address(200)));
+        assert_eq!(burned.len(), 16);
     }
 }

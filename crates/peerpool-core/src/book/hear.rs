@@ -32,7 +32,8 @@ impl Book {
         if !self.acceptable(&address) {
             return Heard::Refused;
         }
-        if self.burned.holds(now.mono, &address) {
+        self.burned.fade(now.mono);
+        if self.burned.contains(&address) {
             return Heard::Burned;
         }
         if let Some(record) = self.records.get_mut(&address) {
