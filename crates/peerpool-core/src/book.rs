@@ -31,6 +31,9 @@ use candidates::Candidates;
 pub use record::Source;
 use record::{Record, Shelf};
 
+/// How far clocks may differ before a time counts as impossible. Core's ten minutes.
+pub(crate) const TOLERANCE: Duration = Duration::from_secs(600);
+
 /// What became of an address the book was told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
@@ -67,6 +70,8 @@ pub struct Book {
     counts: [usize; Shelf::ALL.len()],
     burned: Burned,
     own: BTreeSet<Host>,
+    /// The unix time of the last advance.
+    unix: UnixTime,
     expiries: BTreeSet<(UnixTime, Address)>,
     retries: BTreeSet<(Monotonic, Address)>,
 }
@@ -92,6 +97,7 @@ impl Book {
             counts: [0; Shelf::ALL.len()],
             burned: Burned::new(policy.burn_memory, policy.max_burned),
             own: BTreeSet::new(),
+            unix: UnixTime::default(),
             expiries: BTreeSet::new(),
             retries: BTreeSet::new(),
         }

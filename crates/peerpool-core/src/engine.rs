@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use bitcoin::p2p::ServiceFlags;
 
 use crate::address::{Address, Net};
-use crate::book::Book;
+use crate::book::{Book, TOLERANCE};
 use crate::dialer::Dialer;
 use crate::discovery::Seeds;
 use crate::event::{Event, Status};
@@ -95,7 +95,9 @@ pub struct Engine {
     short_since: Option<Monotonic>,
     starved: bool,
     /// The time of the last input.
-    last_seen: Monotonic,
+    latest: Now,
+    /// When [`Engine::try_connect`] last ran.
+    tried_at: Monotonic,
     dials: u64,
     surplus: u64,
 }
@@ -133,7 +135,8 @@ impl Engine {
             phase: Phase::New,
             short_since: None,
             starved: false,
-            last_seen: Monotonic::default(),
+            latest: Now::default(),
+            tried_at: Monotonic::default(),
             dials: 0,
             surplus: 0,
             config,
@@ -143,6 +146,7 @@ impl Engine {
 
     /// Takes one input. Drain [`Engine::poll`] after it.
     pub fn handle(&mut self, now: Now, input: Input) {
+        let now = self.even_out(now);
         if self.phase == Phase::New {
             self.start(now);
         }
@@ -195,6 +199,16 @@ impl Engine {
     /// The addr book, for checks and views.
     pub fn book(&self) -> &Book {
         &self.book
+    }
+
+    /// Inputs of several connections come a little out of order, and so do the times at which their
+    /// bytes were read. Time stands still then; only a unix clock set back by more than the
+    /// tolerance is believed.
+    fn even_out(&mut self, now: Now) -> Now {
+        let set_back = now.unix + TOLERANCE < self.latest.unix;
+        let unix = if set_back { now.unix } else { now.unix.max(self.latest.unix) };
+        self.latest = Now { mono: now.mono.max(self.latest.mono), unix };
+        self.latest
     }
 
     fn policy(&self) -> &Policy {

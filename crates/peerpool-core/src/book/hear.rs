@@ -10,7 +10,7 @@ use crate::time::{Now, UnixTime};
 
 use super::burned::ports;
 use super::record::{Record, Shelf, Source};
-use super::{Book, Heard, meets};
+use super::{Book, Heard, TOLERANCE, meets};
 
 impl Book {
     /// Takes in an address that others told us of. `seen` is when, as they say; Core's correction
@@ -25,9 +25,10 @@ impl Book {
         rng: &mut Rng,
     ) -> Heard {
         const TOO_EARLY: UnixTime = UnixTime(100_000_000);
-        const TOLERANCE: Duration = Duration::from_secs(600);
         const CORRECTION: Duration = Duration::from_secs(5 * 86_400);
-        let impossible = seen <= TOO_EARLY || seen > now.unix + TOLERANCE;
+        // A seed's answer is of now, whatever our clock makes of that.
+        let told = matches!(source, Source::Peer(_));
+        let impossible = told && (seen <= TOO_EARLY || seen > now.unix + TOLERANCE);
         let seen = if impossible { now.unix - CORRECTION } else { seen };
         if !self.acceptable(&address) {
             return Heard::Refused;

@@ -97,6 +97,14 @@ impl Record {
         }
     }
 
+    /// Makes every time it speaks of `now` at the latest.
+    pub(super) fn cap_times(&mut self, now: UnixTime) {
+        self.last_seen = self.last_seen.min(now);
+        if let Some(experience) = &mut self.experience {
+            experience.last_success = experience.last_success.min(now);
+        }
+    }
+
     /// Whether failures back this address off instead of burning it.
     pub(super) fn backs_off(&self, now: UnixTime, experience_age: Duration) -> bool {
         self.manual

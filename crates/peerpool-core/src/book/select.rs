@@ -5,16 +5,32 @@ use crate::netgroup::NetGroup;
 use crate::rng::Rng;
 use crate::time::{Monotonic, Now};
 
-use super::Book;
+use super::{Book, TOLERANCE};
 
 impl Book {
-    /// Brings shelves up to date with the clocks.
+    /// Brings shelves up to date with the clocks. The unix clock goes back by more than ten minutes
+    /// or not at all: the engine evens out less.
     pub fn advance(&mut self, now: Now) {
+        self.burned.fade(now.mono);
+        if now.unix + TOLERANCE < self.unix {
+            self.on_clock_set_back(now);
+        }
+        self.unix = now.unix;
         while let Some((_, address)) = self.expiries.first().copied().filter(|e| e.0 <= now.unix) {
             self.shelve(now, address);
         }
         while let Some((_, address)) = self.retries.first().copied().filter(|e| e.0 <= now.mono) {
             self.update(now, address, |record| record.retry_at = None);
+        }
+    }
+
+    /// The unix clock was wrong, or is now: nothing was seen later than now, lest what was taken
+    /// in under the other time stay fresh until that time comes round; and what was too old then
+    /// may not be now.
+    fn on_clock_set_back(&mut self, now: Now) {
+        let all: Vec<Address> = self.records.keys().copied().collect();
+        for address in all {
+            self.update(now, address, |record| record.cap_times(now.unix));
         }
     }
 

@@ -20,7 +20,7 @@ impl Engine {
         if self.phase != Phase::Running {
             return;
         }
-        self.last_seen = now.mono;
+        self.tried_at = now.mono;
         self.book.advance(now);
         loop {
             let Self { dialer, peers, book, config, rng, .. } = self;
@@ -43,7 +43,7 @@ impl Engine {
     /// When [`Engine::try_connect`] may find something to do by itself.
     pub(super) fn connect_wake(&self) -> Option<Monotonic> {
         let seeds = self.seeds.next_round().filter(|_| self.starved);
-        let resumes = self.dialer.resumes_at(self.last_seen);
+        let resumes = self.dialer.resumes_at(self.tried_at);
         [self.book.wake_at(), seeds, self.dialer.next_probe(), resumes].into_iter().flatten().min()
     }
 

@@ -2,7 +2,9 @@
 
 mod addresses;
 mod burning;
+mod clocks;
 mod dialling;
+mod hostile;
 mod leasing;
 mod offline;
 mod pool;

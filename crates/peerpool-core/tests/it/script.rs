@@ -46,12 +46,17 @@ pub(crate) struct Script {
     /// What each seed answers.
     pub(crate) seeds: Vec<Result<Vec<IpAddr>, String>>,
     pub(crate) answers_pings: bool,
+    /// Called after every input.
+    pub(crate) watch: Option<fn(&Script)>,
+    /// How far the unix clock is off, in seconds.
+    pub(crate) unix_error: i64,
     pub(crate) latency: Duration,
     /// Every dial: when, and whom.
     pub(crate) dials: Vec<(Duration, Address)>,
     pub(crate) peers: BTreeMap<PeerId, Address>,
     pub(crate) granted: BTreeMap<LeaseId, PeerId>,
     pub(crate) events: Vec<Event>,
+    policy: Policy,
     inbox: BTreeMap<(Monotonic, u64), Input>,
     sequence: u64,
     inputs: u64,
@@ -94,6 +99,7 @@ impl Script {
 
     pub(crate) fn with_seed(config: Config, seed: u64) -> Self {
         Self {
+            policy: config.policy.clone(),
             engine: Engine::new(config, Rng::from_u64(seed)).expect("a valid policy"),
             now: Now { mono: Monotonic::default(), unix: UnixTime(START) },
             others: Node::Alive,
@@ -101,6 +107,8 @@ impl Script {
             gossip: vec![],
             seeds: vec![],
             answers_pings: true,
+            watch: None,
+            unix_error: 0,
             latency: Duration::from_millis(1),
             dials: vec![],
             peers: BTreeMap::new(),
@@ -132,6 +140,9 @@ impl Script {
             outputs += 1;
             assert!(outputs < 100_000, "poll does not end");
         }
+        if let Some(watch) = self.watch {
+            watch(self);
+        }
         self.inputs += 1;
         // Checking reads the whole book.
         if self.engine.book().len() < 100 || self.inputs % 100 == 0 {
@@ -142,13 +153,17 @@ impl Script {
     /// Lets time pass.
     pub(crate) fn run(&mut self, duration: Duration) {
         let end = self.now.mono + duration;
+        self.set_time(self.now.mono);
         self.input(Input::Wake);
+        let mut at_once = 0;
         loop {
             let wake = self.engine.wake_at();
             let first = self.inbox.first_key_value().map(|((at, _), _)| *at);
             let Some(at) = [wake, first].into_iter().flatten().min().filter(|at| *at <= end) else {
                 break;
             };
+            at_once = if at > self.now.mono { 0 } else { at_once + 1 };
+            assert!(at_once < 10_000, "the engine is never content");
             self.set_time(at.max(self.now.mono));
             let due = self.inbox.first_entry().filter(|entry| entry.key().0 <= self.now.mono);
             let input = due.map_or(Input::Wake, |entry| entry.remove());
@@ -162,8 +177,12 @@ impl Script {
     }
 
     fn set_time(&mut self, mono: Monotonic) {
-        let passed = mono.since_origin();
-        self.now = Now { mono, unix: UnixTime(START + passed.as_secs()) };
+        let unix = START + mono.since_origin().as_secs();
+        self.now = Now { mono, unix: UnixTime(unix.saturating_add_signed(self.unix_error)) };
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     pub(crate) fn status(&self) -> Status {

@@ -1,0 +1,37 @@
+//! What peers, gossip and outages may try: nobody else pays for it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bitcoin::p2p::ServiceFlags;
+use peerpool_core::address::Address;
+use peerpool_core::event::Event;
+use peerpool_core::id::LeaseId;
+use peerpool_core::io::Input;
+use peerpool_core::netgroup::NetGroup;
+use peerpool_core::wire::Control;
+
+use crate::script::{Node, Script, address, config, ips, nth};
+
+const HOUR: u64 = 3600;
+
+#[test]
+fn gossip_of_dead_ports_keeps_no_node_out_for_longer_than_a_burn() {
+    let port = |port| Address { port, ..nth(9) };
+    let mut script = Script::seeded(2, &[nth(1)]);
+    script.others = Node::Refusing;
+    script.nodes.extend([(nth(1), Node::Alive), (port(5000), Node::Alive)]);
+    script.run_secs(1);
+    let dead = (1..=4).map(|n| script.seen(port(4000 + n), Duration::ZERO)).collect();
+    script.gossip_from(nth(1), dead);
+    script.run_secs(60);
+    assert_eq!(script.status().burned.values().sum::<usize>(), 4);
+    let alive = script.seen(port(5000), Duration::ZERO);
+    script.gossip_from(nth(1), vec![alive]);
+    script.run_secs(24 * HOUR);
+    assert!(script.status().burned.is_empty(), "what has faded is not told as burned");
+    let alive = script.seen(port(5000), Duration::ZERO);
+    script.gossip_from(nth(1), vec![alive]);
+    script.run_secs(60);
+    assert!(script.ready().contains(&port(5000)));
+}
