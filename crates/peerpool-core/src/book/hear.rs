@@ -53,17 +53,23 @@ impl Book {
     }
 
     /// Takes in an address the user named: never burned, never evicted, dialled whatever its
-    /// network's range.
+    /// network's range. What spoke against it is forgotten, unless it is ourselves: then it is
+    /// refused.
     pub fn add_manual(&mut self, now: Now, address: Address) {
+        if self.burned.is_itself(&address) {
+            return;
+        }
+        self.burned.remove(&address);
         self.manual.insert(address);
         if !self.records.contains_key(&address) {
             let record = Record::new(Source::User, ServiceFlags::NONE, UnixTime(0));
             self.insert(now, address, record);
         }
-        if let Some(record) = self.records.get_mut(&address) {
+        self.update(now, address, |record| {
             record.manual = true;
-        }
-        self.shelve(now, address);
+            record.verdict = None;
+            record.retry_at = None;
+        });
     }
 
     /// Notes that `ip` is our own: gossip naming it is refused. Private ranges are not noted, since

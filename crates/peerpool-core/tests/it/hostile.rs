@@ -35,3 +35,27 @@ fn gossip_of_dead_ports_keeps_no_node_out_for_longer_than_a_burn() {
     script.run_secs(60);
     assert!(script.ready().contains(&port(5000)));
 }
+
+#[test]
+fn whom_the_user_names_is_dialled_though_its_verdict_waits() {
+    let mut script = Script::seeded(1, &[nth(1)]);
+    script.others = Node::Refusing;
+    script.run_secs(1);
+    assert_eq!(script.status().known.waiting, 1);
+    script.others = Node::Alive;
+    script.input(Input::AddManual(nth(1)));
+    script.run_secs(60);
+    assert_eq!(script.ready(), [nth(1)]);
+    assert!(script.status().burned.is_empty(), "manual addresses never burn");
+}
+
+#[test]
+fn ourselves_are_not_dialled_again_though_the_user_insists() {
+    let mut script = Script::seeded(2, &[nth(1)]);
+    script.nodes.insert(nth(9), Node::Itself);
+    for _ in 0..3 {
+        script.input(Input::AddManual(nth(9)));
+        script.run_secs(HOUR);
+    }
+    assert_eq!(script.dialled(nth(9)).len(), 1);
+}
