@@ -28,21 +28,23 @@ impl Book {
         }
     }
 
-    /// The handshake is done: the address is good, and a candidate from experience.
+    /// The handshake is done: the address is good, and a candidate from experience. Failures are
+    /// not forgotten yet: a quick drop would be one more in a row.
     pub fn on_ready(&mut self, now: Now, address: Address, services: ServiceFlags) {
         self.update(now, address, |record| {
             let proven = record.experience.is_some_and(|experience| experience.proven);
             record.experience = Some(Experience { last_success: now.unix, proven });
             record.services = services;
-            record.failures = 0;
             record.retry_at = None;
             record.verdict = None;
         });
     }
 
-    /// The peer stayed long enough, or was closed by us: a later failure backs off.
+    /// The peer stayed long enough, or was closed by us: a later failure backs off, and is the
+    /// first in a row.
     pub fn on_proven(&mut self, now: Now, address: Address) {
         self.update(now, address, |record| {
+            record.failures = 0;
             record.experience = Some(Experience { last_success: now.unix, proven: true });
         });
     }

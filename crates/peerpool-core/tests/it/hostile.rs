@@ -16,6 +16,21 @@ use crate::script::{Node, Script, address, config, ips, nth};
 const HOUR: u64 = 3600;
 
 #[test]
+fn ten_quick_drops_in_a_row_make_an_experienced_address_hearsay_again() {
+    let mut script = Script::seeded(2, &[nth(1), nth(2)]);
+    script.run_secs(2 * HOUR);
+    script.seeds = vec![Err("gone".to_owned())];
+    script.drop_peer(nth(2));
+    for _ in 0..(10 * HOUR / 10) {
+        script.run_secs(10);
+        if script.ready().contains(&nth(2)) {
+            script.drop_peer(nth(2));
+        }
+    }
+    assert_eq!(script.dialled(nth(2)).len(), 1 + 10);
+}
+
+#[test]
 fn gossip_of_dead_ports_keeps_no_node_out_for_longer_than_a_burn() {
     let port = |port| Address { port, ..nth(9) };
     let mut script = Script::seeded(2, &[nth(1)]);
