@@ -59,12 +59,16 @@ impl Book {
     }
 
     /// An address to find out with whether the network is up: a candidate if there is one, else
-    /// one that backs off or whose verdict waits.
+    /// one that backs off or whose verdict waits, its netgroup open or its name manual.
     pub fn select_probe(&self, nets: &[Net], rng: &mut Rng) -> Option<Address> {
+        const DRAWS: usize = 8;
+        let open = |address: &Address| {
+            self.is_manual(address) || !self.closed.contains(&NetGroup::of(&address.host))
+        };
         self.select_manual(rng)
             .or_else(|| self.select(nets, rng))
-            .or_else(|| self.backing_off.select(rng))
-            .or_else(|| self.waiting.select(rng))
+            .or_else(|| (0..DRAWS).filter_map(|_| self.backing_off.select(rng)).find(open))
+            .or_else(|| (0..DRAWS).filter_map(|_| self.waiting.select(rng)).find(open))
     }
 
     /// Whether [`Book::select_probe`] would find an address.

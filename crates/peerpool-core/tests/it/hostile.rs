@@ -74,3 +74,29 @@ fn ourselves_are_not_dialled_again_though_the_user_insists() {
     }
     assert_eq!(script.dialled(nth(9)).len(), 1);
 }
+
+#[test]
+fn probes_of_an_outage_keep_to_two_dials_a_netgroup() {
+    let crowd: Vec<_> =
+        (1..5).flat_map(|n| [1, 2].map(|g| address(&format!("11.{g}.1.{n}")))).collect();
+    let mut config = config(|policy| {
+        policy.target_connect_count = 1;
+        policy.dial_timeout = Duration::from_secs(300);
+        policy.hedge_delay = Duration::from_secs(60);
+    });
+    config.seeds = vec!["seed.test".to_owned()];
+    let mut script = Script::new(config);
+    script.seeds = vec![Ok(ips(&crowd))];
+    script.others = Node::Refusing;
+    script.run_secs(60);
+    assert!(script.status().offline);
+    script.others = Node::Silent;
+    for _ in 0..600 {
+        script.run_secs(1);
+        let mut groups = BTreeMap::<_, usize>::new();
+        for peer in script.status().connecting {
+            *groups.entry(NetGroup::of(&peer.address.host)).or_default() += 1;
+        }
+        assert!(groups.values().all(|dials| *dials <= 2), "{groups:?}");
+    }
+}
