@@ -151,12 +151,14 @@ impl Engine {
             self.start(now);
         }
         let mut stirred = stirs(&input);
+        let was_offline = self.dialer.evidence.is_offline();
         while let Some(timer) = self.timers.pop(now.mono) {
             self.on_timer(now, timer);
             stirred = true;
         }
         self.route(now, input);
-        if stirred {
+        // Any sign of life may end an outage.
+        if stirred || was_offline != self.dialer.evidence.is_offline() {
             self.try_connect(now);
         }
     }

@@ -16,6 +16,37 @@ use crate::script::{Node, Script, address, config, ips, nth};
 const HOUR: u64 = 3600;
 
 #[test]
+fn an_outage_that_a_pong_ends_is_over_at_once() {
+    let all: Vec<_> = (0..100).map(nth).collect();
+    let mut config = config(|policy| {
+        policy.target_connect_count = 3;
+        policy.max_dials = 4;
+        policy.max_seed_addresses = 100;
+        policy.recovery_jitter = Duration::from_secs(HOUR);
+    });
+    config.seeds = vec!["seed.test".to_owned()];
+    let mut script = Script::new(config);
+    script.seeds = vec![Ok(ips(&all))];
+    script.run_secs(1000);
+    script.others = Node::Silent;
+    script.answers_pings = false;
+    let stays = script.status().ready[0].clone();
+    for gone in script.ready() {
+        if gone != stays.address {
+            script.drop_peer(gone);
+        }
+    }
+    script.run_secs(50);
+    assert!(script.status().offline && script.status().available > 0);
+    let before = script.dials.len();
+    script.others = Node::Alive;
+    // Its pong is late, and for an older ping; but it is a sign of life.
+    script.input(Input::Control { peer: stays.id, message: Control::Pong(1) });
+    assert!(!script.status().offline);
+    assert!(script.dials.len() > before, "candidates are there, so they are dialled");
+}
+
+#[test]
 fn ten_quick_drops_in_a_row_make_an_experienced_address_hearsay_again() {
     let mut script = Script::seeded(2, &[nth(1), nth(2)]);
     script.run_secs(2 * HOUR);
