@@ -125,7 +125,8 @@ impl Engine {
     fn note_starved(&mut self, now: Now, tally: &Tally, target: usize) {
         // An outage is said already; probes are the way out as long as there is someone to probe.
         let probing = self.dialer.evidence.is_offline() && self.book.has_probe(&NETS);
-        let idle = tally.attempts == 0 && !self.seeds.is_asking() && !probing;
+        // Until the links of dials given up are closed, they may be what keeps others from going.
+        let idle = tally.in_flight == 0 && !self.seeds.is_asking() && !probing;
         let starved = tally.ready < target && idle;
         if starved && !self.starved {
             self.starved = true;

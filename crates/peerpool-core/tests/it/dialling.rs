@@ -201,22 +201,22 @@ fn a_silent_peer_is_pinged_and_dropped() {
     script.answers_pings = true;
     script.run_secs(1);
     expect![[r#"
-         3660.003 disconnected #1 11.2.1.1:8333 Ready pong_timed_out
-         3660.003 backed_off 11.2.1.1:8333 failures=0 retry_in=67s
-         3660.003 connecting #2 11.3.1.1:8333 OutboundFullRelay
-         3660.004 connected #2 11.3.1.1:8333
-         3660.005 ready #2 11.3.1.1:8333
-         3660.005 full 0.002s
-         3720.005 disconnected #2 11.3.1.1:8333 Ready pong_timed_out
-         3720.005 backed_off 11.3.1.1:8333 failures=0 retry_in=64s
-         3720.005 starved Known { blocked: 0, backing_off: 1, waiting: 0, burned: 0, ineligible: 0 }
-         3720.005 seed_asked seed.test
-         3720.006 seed_answered seed.test 0 of 2
-         3727.045 connecting #3 11.2.1.1:8333 OutboundFullRelay
-         3727.045 fed
-         3727.046 connected #3 11.2.1.1:8333
-         3727.047 ready #3 11.2.1.1:8333
-         3727.047 full 7.042s
+        3660.003 disconnected #1 11.2.1.1:8333 Ready pong_timed_out
+        3660.003 backed_off 11.2.1.1:8333 failures=0 retry_in=67s
+        3660.003 connecting #2 11.3.1.1:8333 OutboundFullRelay
+        3660.004 connected #2 11.3.1.1:8333
+        3660.005 ready #2 11.3.1.1:8333
+        3660.005 full 0.002s
+        3720.005 disconnected #2 11.3.1.1:8333 Ready pong_timed_out
+        3720.005 backed_off 11.3.1.1:8333 failures=0 retry_in=64s
+        3720.006 starved Known { blocked: 0, backing_off: 2, waiting: 0, burned: 0, ineligible: 0 }
+        3720.006 seed_asked seed.test
+        3720.007 seed_answered seed.test 0 of 2
+        3727.045 connecting #3 11.2.1.1:8333 OutboundFullRelay
+        3727.045 fed
+        3727.046 connected #3 11.2.1.1:8333
+        3727.047 ready #3 11.2.1.1:8333
+        3727.047 full 7.042s
     "#]]
     .assert_eq(&script.log());
 }

@@ -62,6 +62,22 @@ fn ten_quick_drops_in_a_row_make_an_experienced_address_hearsay_again() {
 }
 
 #[test]
+fn not_starved_while_someone_is_left_to_dial() {
+    let all: Vec<_> = (0..30).map(nth).collect();
+    let mut config = config(|policy| {
+        policy.target_connect_count = 1;
+        policy.max_dials = 1;
+    });
+    config.seeds = vec!["seed.test".to_owned()];
+    let mut script = Script::new(config);
+    script.seeds = vec![Ok(ips(&all))];
+    script.others = Node::Silent;
+    script.run_secs(25);
+    assert!(script.dials.len() >= 4 && script.status().available > 0);
+    assert!(!script.events.iter().any(|event| matches!(event, Event::Starved { .. })));
+}
+
+#[test]
 fn gossip_of_dead_ports_keeps_no_node_out_for_longer_than_a_burn() {
     let port = |port| Address { port, ..nth(9) };
     let mut script = Script::seeded(2, &[nth(1)]);
