@@ -12,7 +12,7 @@ use crate::id::{ConnectionType, DisconnectReason, PeerId};
 use crate::io::Output;
 use crate::liveness::{Due, Liveness};
 use crate::netgroup::NetGroup;
-use crate::peer::{Session, Stage};
+use crate::peer::{Peer, Session, Stage};
 use crate::time::Now;
 use crate::wire::{AddrEntry, Control, PROTOCOL_VERSION, Version};
 
@@ -123,7 +123,8 @@ impl Engine {
     }
 
     /// Whether a peer whose handshake is done finds a free slot, and a netgroup that is not full.
-    /// A manual peer takes the slot of the youngest automatic one that serves no lease.
+    /// A manual peer takes the slot of the youngest automatic one, of one that serves no lease if
+    /// it can. There is one: no more manual peers are dialled than there are slots.
     fn has_room(&mut self, now: Now, id: PeerId, connection_type: ConnectionType) -> bool {
         if !connection_type.counts() {
             return true;
@@ -135,11 +136,13 @@ impl Engine {
         if !full {
             return true;
         }
-        let youngest = self.peers.iter().rev().find(|(_, peer)| {
-            peer.connection_type == ConnectionType::OutboundFullRelay
-                && peer.session().is_some_and(|session| session.leases == 0)
-        });
-        let Some((youngest, address)) = youngest.map(|(id, peer)| (id, peer.address)) else {
+        let automatic = |(id, peer): (PeerId, &Peer)| {
+            let outbound = peer.connection_type == ConnectionType::OutboundFullRelay;
+            let leased = peer.session().filter(|_| outbound)?.leases > 0;
+            Some((leased, std::cmp::Reverse(id), peer.address))
+        };
+        let youngest = self.peers.iter().filter_map(automatic).min();
+        let Some((_, std::cmp::Reverse(youngest), address)) = youngest else {
             return false;
         };
         self.book.on_proven(now, address);

@@ -16,6 +16,21 @@ use crate::script::{Node, Script, address, config, ips, nth};
 const HOUR: u64 = 3600;
 
 #[test]
+fn a_manual_peer_finds_a_slot_though_every_peer_is_leased() {
+    let mut script = Script::seeded(2, &[nth(1), nth(2)]);
+    script.run_secs(60);
+    for lease in 0..10 {
+        let (lease, services) = (LeaseId(lease), ServiceFlags::NONE);
+        script.input(Input::Lease { lease, services, wait: false });
+    }
+    assert!(script.status().ready.iter().all(|peer| peer.leases > 0));
+    script.input(Input::AddManual(nth(9)));
+    script.run_secs(10);
+    assert_eq!(script.dialled(nth(9)).len(), 1, "not knocked at again and again");
+    assert!(script.ready().contains(&nth(9)) && script.ready().len() == 2);
+}
+
+#[test]
 fn an_outage_that_a_pong_ends_is_over_at_once() {
     let all: Vec<_> = (0..100).map(nth).collect();
     let mut config = config(|policy| {
