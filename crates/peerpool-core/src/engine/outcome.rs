@@ -159,7 +159,24 @@ impl Engine {
 
     // ---- evidence ----
 
+    /// Whether an address can tell if the network is up. One that the public internet cannot
+    /// reach answers through any outage, and its silence is none, unless such addresses are all
+    /// there is.
+    fn bears_witness(&self, address: Address) -> bool {
+        address.host.is_routable() || self.policy().allow_unroutable || self.config.connect_only
+    }
+
+    /// The peer answered its dial, or its bytes came.
+    pub(super) fn on_heard(&mut self, now: Now, id: PeerId) {
+        if self.peers.get(id).is_some_and(|peer| self.bears_witness(peer.address)) {
+            self.on_evidence(now);
+        }
+    }
+
     fn note_failure(&mut self, now: Now, address: Address) {
+        if !self.bears_witness(address) {
+            return;
+        }
         let window = self.policy().offline_after;
         let evidence = &mut self.dialer.evidence;
         evidence.on_failure(now.mono, NetGroup::of(&address.host));
@@ -170,7 +187,7 @@ impl Engine {
     }
 
     /// An established connection, or bytes read: the network is up.
-    pub(super) fn on_evidence(&mut self, now: Now) {
+    fn on_evidence(&mut self, now: Now) {
         self.timers.unset(Timer::Pool(PoolTimer::Doubt));
         self.timers.unset(Timer::Pool(PoolTimer::Judge));
         if self.dialer.evidence.on_evidence(now.mono) {

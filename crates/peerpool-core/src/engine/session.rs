@@ -20,7 +20,7 @@ use super::{Engine, PeerTimer};
 
 impl Engine {
     pub(super) fn on_connected(&mut self, now: Now, id: PeerId, local: Option<IpAddr>) {
-        self.on_evidence(now);
+        self.on_heard(now, id);
         let Some(peer) = self.peers.get_mut(id) else { return };
         let Stage::Connecting { fresh } = peer.stage else { return };
         let address = peer.address;
@@ -47,7 +47,7 @@ impl Engine {
     }
 
     pub(super) fn on_control(&mut self, now: Now, id: PeerId, message: Control) {
-        self.on_evidence(now);
+        self.on_heard(now, id);
         let ours = |nonce| self.peers.nonces().contains(&nonce);
         let itself = matches!(&message, Control::Version(version) if ours(version.nonce));
         let Some(peer) = self.peers.get_mut(id) else { return };
@@ -200,7 +200,7 @@ impl Engine {
     }
 
     pub(super) fn on_progress(&mut self, now: Now, id: PeerId) {
-        self.on_evidence(now);
+        self.on_heard(now, id);
         if let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.session_mut()) {
             session.liveness.on_progress(now.mono);
         }

@@ -114,6 +114,35 @@ fn gossip_of_dead_ports_keeps_no_node_out_for_longer_than_a_burn() {
 }
 
 #[test]
+fn a_peer_on_this_machine_is_no_witness_for_the_network() {
+    let all: Vec<_> = (0..40).map(nth).collect();
+    let mut config = config(|policy| policy.target_connect_count = 4);
+    config.seeds = vec!["seed.test".to_owned()];
+    config.manual = vec![address("127.0.0.1:8333")];
+    let mut script = Script::new(config);
+    script.seeds = vec![Ok(ips(&all))];
+    script.run_secs(HOUR);
+    // The cable is pulled. The peer on this machine talks on.
+    script.others = Node::Silent;
+    script.nodes.insert(address("127.0.0.1:8333"), Node::Alive);
+    for gone in script.ready() {
+        if gone != address("127.0.0.1:8333") {
+            script.drop_peer(gone);
+        }
+    }
+    let local = script.status().ready[0].id;
+    for nonce in 0..600 {
+        script.run_secs(1);
+        script.input(Input::Control { peer: local, message: Control::Ping(nonce) });
+    }
+    assert!(script.status().burned.is_empty(), "an outage is nobody's fault");
+    assert!(script.status().offline);
+    script.others = Node::Alive;
+    script.run_secs(21);
+    assert_eq!(script.ready().len(), 4);
+}
+
+#[test]
 fn whom_the_user_names_is_dialled_though_its_verdict_waits() {
     let mut script = Script::seeded(1, &[nth(1)]);
     script.others = Node::Refusing;
