@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::address::Address;
+use crate::address::{Address, Net};
 use crate::discovery::AddrBudget;
 use crate::event::PeerStatus;
 use crate::handshake::{Handshake, Handshaken};
@@ -195,6 +195,14 @@ impl Peers {
     /// Ready peers that count toward the target.
     pub fn slots_filled(&self) -> usize {
         self.table.values().filter(|peer| peer.fills_slot()).count()
+    }
+
+    /// Whether a connection on `net` is up: then there is a route.
+    pub fn has_link_on(&self, net: Net) -> bool {
+        let up = |peer: &Peer| matches!(peer.stage, Stage::Connected { .. } | Stage::Ready(_));
+        self.table
+            .values()
+            .any(|peer| peer.address.net() == net && peer.address.host.is_routable() && up(peer))
     }
 
     /// The load of a netgroup.

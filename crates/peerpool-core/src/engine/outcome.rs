@@ -29,7 +29,12 @@ impl Engine {
             DialError::Refused => self.on_failed(now, address, BurnReason::Refused),
             DialError::TimedOut => self.on_failed(now, address, BurnReason::TimedOut),
             DialError::NoRoute => {
-                self.dialer.pause(&[address.net()], now.mono + self.policy().probe_interval);
+                // A router far away may say so too: whoever gossips addresses behind one must not
+                // hold up all others.
+                if !self.peers.has_link_on(address.net()) {
+                    let until = now.mono + self.policy().probe_interval;
+                    self.dialer.pause(&[address.net()], until);
+                }
                 self.on_local_failure(now, address);
             }
             DialError::NoDescriptors => {

@@ -114,6 +114,19 @@ fn gossip_of_dead_ports_keeps_no_node_out_for_longer_than_a_burn() {
 }
 
 #[test]
+fn an_address_without_a_route_holds_up_no_other() {
+    let mut script = Script::seeded(2, &[nth(1)]);
+    script.run_secs(1);
+    script.nodes.insert(nth(2), Node::Unreachable);
+    for n in [2, 3] {
+        let entry = script.seen(nth(n), Duration::ZERO);
+        script.gossip_from(nth(1), vec![entry]);
+        script.run(Duration::from_millis(100));
+    }
+    assert!(script.ready().contains(&nth(3)));
+}
+
+#[test]
 fn a_peer_on_this_machine_is_no_witness_for_the_network() {
     let all: Vec<_> = (0..40).map(nth).collect();
     let mut config = config(|policy| policy.target_connect_count = 4);
