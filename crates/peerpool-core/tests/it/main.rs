@@ -1,6 +1,7 @@
 //! Scenario tests of the engine, one per rule, named after the rule; virtual time.
 
 mod addresses;
+mod book;
 mod burning;
 mod clocks;
 mod dialling;
@@ -8,5 +9,6 @@ mod hostile;
 mod leasing;
 mod offline;
 mod pool;
+mod random;
 mod script;
 mod starving;
