@@ -230,7 +230,7 @@ impl Engine {
         match input {
             Input::Wake => {}
             Input::SeedAnswer { seed, result } => self.on_seed_answer(now, seed, result),
-            Input::AddManual(address) => self.book.add_manual(now, address),
+            Input::AddManual(address) => self.on_add_manual(now, address),
             Input::Connected { peer, local } => self.on_connected(now, peer, local),
             Input::DialFailed { peer, error } => self.on_dial_failed(now, peer, error),
             Input::Control { peer, message } => self.on_control(now, peer, message),
@@ -254,6 +254,14 @@ impl Engine {
                     self.book.on_proven(now, peer.address);
                 }
             }
+        }
+    }
+
+    fn on_add_manual(&mut self, now: Now, address: Address) {
+        self.book.add_manual(now, address);
+        // It may be connecting or up already: from now on as the user's own.
+        if self.peers.make_manual(address) {
+            self.refresh_group(address);
         }
     }
 

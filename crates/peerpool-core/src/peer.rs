@@ -187,6 +187,16 @@ impl Peers {
         self.table.iter().map(|(id, peer)| (*id, peer))
     }
 
+    /// Makes the automatic peer at `address` a manual one. False if there is none.
+    pub fn make_manual(&mut self, address: Address) -> bool {
+        let automatic = |peer: &&mut Peer| {
+            peer.address == address && peer.connection_type == ConnectionType::OutboundFullRelay
+        };
+        let Some(peer) = self.table.values_mut().find(automatic) else { return false };
+        peer.connection_type = ConnectionType::Manual;
+        true
+    }
+
     /// Nonces of our `version` messages to live peers.
     pub fn nonces(&self) -> &BTreeSet<u64> {
         &self.nonces

@@ -68,9 +68,9 @@ impl Burned {
         matches!(self.entries.get(address), Some((_, BurnReason::Itself)))
     }
 
-    /// Burned ports of one host.
-    pub(super) fn ports_of(&self, host: Host) -> usize {
-        self.entries.range(ports(host)).count()
+    /// Burned addresses of one host.
+    pub(super) fn of(&self, host: Host) -> impl Iterator<Item = Address> + '_ {
+        self.entries.range(ports(host)).map(|(address, _)| *address)
     }
 
     pub(super) fn len(&self) -> usize {

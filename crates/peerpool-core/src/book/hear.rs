@@ -75,8 +75,17 @@ impl Book {
     /// Notes that `ip` is our own: gossip naming it is refused. Private ranges are not noted, since
     /// other nodes may share them.
     pub fn note_own(&mut self, host: Host) {
-        if host.is_routable() && self.own.len() < self.policy.max_own_addresses {
-            self.own.insert(host);
+        let known = self.own.contains(&host) || self.own.len() >= self.policy.max_own_addresses;
+        if known || !host.is_routable() {
+            return;
+        }
+        self.own.insert(host);
+        let heard: Vec<Address> = (self.records.range(ports(host)))
+            .filter(|(_, record)| !record.manual)
+            .map(|(address, _)| *address)
+            .collect();
+        for address in heard {
+            self.remove(&address);
         }
     }
 
@@ -99,9 +108,9 @@ impl Book {
     /// Whether the host has as many non-default ports in the book, burned ones included, as may
     /// be tried: gossip must not make a port scanner of us.
     fn has_ports_enough(&self, address: &Address) -> bool {
-        let known = self.records.range(ports(address.host)).count();
-        address.port != self.default_port
-            && known + self.burned.ports_of(address.host) >= self.policy.max_ports_per_host
+        let known = self.records.range(ports(address.host)).map(|(address, _)| *address);
+        let odd = known.chain(self.burned.of(address.host)).filter(|a| a.port != self.default_port);
+        address.port != self.default_port && odd.count() >= self.policy.max_ports_per_host
     }
 
     /// Makes room for one more record: among a few drawn at random the one heard of longest ago

@@ -90,7 +90,10 @@ impl Engine {
         let uptime = self.peers.uptime(id, now.mono);
         let verdict = match &peer.stage {
             Stage::Closing { .. } => return self.forget(now, id),
-            Stage::Connecting { .. } => Some((PeerState::Connecting, BurnReason::Refused)),
+            // The dial ended without a word from the network: our own fault.
+            Stage::Connecting { .. } => {
+                return self.on_dial_failed(now, id, DialError::Unsupported);
+            }
             Stage::Connected { handshake, .. } => {
                 let version_came = handshake.version().is_some();
                 Some((PeerState::Connected, handshake_verdict(reason, version_came)))

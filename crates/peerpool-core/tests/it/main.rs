@@ -5,6 +5,7 @@ mod book;
 mod burning;
 mod clocks;
 mod dialling;
+mod handshaking;
 mod hostile;
 mod leasing;
 mod offline;

@@ -56,6 +56,8 @@ pub(crate) struct Script {
     pub(crate) peers: BTreeMap<PeerId, Address>,
     pub(crate) granted: BTreeMap<LeaseId, PeerId>,
     pub(crate) events: Vec<Event>,
+    /// Every `version` the pool has sent.
+    pub(crate) greetings: Vec<Version>,
     policy: Policy,
     inbox: BTreeMap<(Monotonic, u64), Input>,
     sequence: u64,
@@ -114,6 +116,7 @@ impl Script {
             peers: BTreeMap::new(),
             granted: BTreeMap::new(),
             events: vec![],
+            greetings: vec![],
             inbox: BTreeMap::new(),
             sequence: 0,
             inputs: 0,
@@ -268,6 +271,9 @@ impl Script {
 
     fn on_send(&mut self, peer: PeerId, message: Control) {
         let address = self.peers[&peer];
+        if let Control::Version(version) = &message {
+            self.greetings.push((**version).clone());
+        }
         match (message, self.kind(&address)) {
             (Control::Version(_), Node::Rude) => {
                 self.closed.insert(peer);
