@@ -1,0 +1,81 @@
+//! What the engine's choices cost, at the sizes that its bounds allow. Prints figures; gates
+//! nothing.
+//!
+//! ```text
+//! cargo bench -p peerpool-core --bench policies
+//! ```
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use peerpool_core::address::{Address, Host, Net};
+use peerpool_core::book::{Book, Source};
+use peerpool_core::dialer::{Dialer, is_closed, wants_dial};
+use peerpool_core::id::ConnectionType;
+use peerpool_core::lease::select_peer;
+use peerpool_core::netgroup::NetGroup;
+use peerpool_core::peer::Peers;
+use peerpool_core::policy::Policy;
+use peerpool_core::rng::Rng;
+use peerpool_core::time::{Monotonic, Now, UnixTime};
+
+const NOW: Now = Now { mono: Monotonic::new(Duration::ZERO), unix: UnixTime(1_700_000_000) };
+const NETS: [Net; 2] = [Net::Ipv4, Net::Ipv6];
+
+/// The `n`th of many addresses in many netgroups.
+fn nth(n: u32) -> Address {
+    let ip = 0x0b00_0000 + n.wrapping_mul(0x9e37_79b1) % 0x6000_0000;
+    Address { host: Host::Ipv4(ip.into()), port: 8333 }
+}
+
+fn book(addresses: u32, rng: &mut Rng) -> Book {
+    let mut book = Book::new(&Policy::default(), 8333, &NETS);
+    let services = Policy::default().required_services;
+    for n in 0..addresses {
+        book.hear(NOW, nth(n), services, NOW.unix, Source::Seed(0), rng);
+    }
+    book
+}
+
+fn books(criterion: &mut Criterion) {
+    let mut rng = Rng::from_u64(1);
+    for addresses in [1_000, 65_536] {
+        let full = book(addresses, &mut rng);
+        criterion.bench_function(&format!("select one of {addresses}"), |bench| {
+            bench.iter(|| black_box(full.select(&NETS, &mut rng)));
+        });
+    }
+    let mut full = book(65_536, &mut rng);
+    let services = Policy::default().required_services;
+    let mut n = 100_000;
+    criterion.bench_function("hear of one more in a full book", |bench| {
+        bench.iter(|| {
+            n += 1;
+            full.hear(NOW, nth(n), services, NOW.unix, Source::Seed(0), &mut rng)
+        });
+    });
+}
+
+fn choices(criterion: &mut Criterion) {
+    let policy = Policy::default();
+    let mut peers = Peers::default();
+    for n in 0..1128 {
+        peers.insert(NOW.mono, nth(n), ConnectionType::OutboundFullRelay, u64::from(n));
+    }
+    let dialer = Dialer::new(&policy, &NETS, false);
+    criterion.bench_function("tally 1128 peers and decide on a dial", |bench| {
+        bench.iter(|| wants_dial(&dialer.tally(black_box(&peers)), 1000, policy.max_dials));
+    });
+    let group = NetGroup::of(&nth(7).host);
+    criterion.bench_function("is a netgroup closed", |bench| {
+        bench.iter(|| is_closed(black_box(&peers), group, &policy));
+    });
+    let mut rng = Rng::from_u64(1);
+    criterion.bench_function("select a peer to lease among 1128, none ready", |bench| {
+        bench.iter(|| select_peer(black_box(&peers), policy.required_services, &policy, &mut rng));
+    });
+}
+
+criterion_group!(benches, books, choices);
+criterion_main!(benches);
