@@ -16,13 +16,11 @@ mod select;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bitcoin::p2p::ServiceFlags;
-
 use crate::address::{Address, Host, Net};
 use crate::event::Known;
 use crate::id::BurnReason;
 use crate::netgroup::NetGroup;
-use crate::policy::Policy;
+use crate::policy::{Policy, meets};
 use crate::time::{Monotonic, Now, UnixTime};
 
 use bag::Bag;
@@ -285,13 +283,4 @@ impl Book {
 /// which only tests use, count as one.
 fn end_of(from: UnixTime, age: Duration) -> UnixTime {
     from + age.max(Duration::from_secs(1))
-}
-
-/// Whether `services` meet `required`; `NETWORK` is met by `NETWORK_LIMITED` too (BIP159).
-pub fn meets(services: ServiceFlags, required: ServiceFlags) -> bool {
-    let mut services = services;
-    if services.has(ServiceFlags::NETWORK_LIMITED) {
-        services |= ServiceFlags::NETWORK;
-    }
-    services.has(required)
 }

@@ -10,9 +10,9 @@
 
 use bitcoin::p2p::ServiceFlags;
 
-use crate::book::meets;
 use crate::event::PeerVersion;
 use crate::id::BurnReason;
+use crate::policy::meets;
 use crate::wire::{Control, PROTOCOL_VERSION, Version};
 
 /// The oldest protocol version accepted: its pings carry nonces (BIP31).

@@ -61,7 +61,7 @@ pub enum Input {
     Lease {
         /// The lease, named by the shell; never reused.
         lease: LeaseId,
-        /// Services the peer must have.
+        /// Services the peer must have; unlike in the policy, `NETWORK` here means all blocks.
         services: ServiceFlags,
         /// Whether to wait if no peer is free now.
         wait: bool,

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bitcoin::p2p::ServiceFlags;
 
-use crate::book::meets;
 use crate::id::{LeaseId, PeerId};
 use crate::io::Refusal;
 use crate::peer::Peers;
@@ -54,7 +53,7 @@ impl Leases {
             return None;
         }
         let services = session.handshaken.version().services;
-        let place = self.waiters.iter().position(|(_, wanted)| meets(services, *wanted))?;
+        let place = self.waiters.iter().position(|(_, wanted)| services.has(*wanted))?;
         let (lease, _) = self.waiters.remove(place)?;
         self.hold(lease, peer, peers);
         Some(lease)
@@ -118,7 +117,7 @@ pub fn select_peer(
         .filter(|(_, peer)| peer.fills_slot())
         .filter_map(|(id, peer)| Some((id, peer.session()?)))
         .filter(|(_, session)| session.leases < policy.slots_per_peer)
-        .filter(|(_, session)| meets(session.handshaken.version().services, services))
+        .filter(|(_, session)| session.handshaken.version().services.has(services))
         .map(|(id, session)| (id, session.leases))
         .collect();
     if free.is_empty() {

@@ -305,6 +305,15 @@ policy! {
     event_queue: usize = 1024, 1 => 1_000_000;
 }
 
+/// Whether `services` meet `required`; `NETWORK` is met by `NETWORK_LIMITED` too (BIP159).
+pub fn meets(services: ServiceFlags, required: ServiceFlags) -> bool {
+    let mut services = services;
+    if services.has(ServiceFlags::NETWORK_LIMITED) {
+        services |= ServiceFlags::NETWORK;
+    }
+    services.has(required)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

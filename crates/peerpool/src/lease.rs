@@ -31,7 +31,8 @@ impl Require {
         Self { services: ServiceFlags::NONE }
     }
 
-    /// A ready peer with all of these services.
+    /// A ready peer with all of these services. `NETWORK` means all blocks here: a pruned peer,
+    /// which the pool keeps too (`NETWORK_LIMITED`), does not meet it.
     pub const fn services(services: ServiceFlags) -> Self {
         Self { services }
     }

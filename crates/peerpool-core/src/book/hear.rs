@@ -5,12 +5,13 @@ use std::time::Duration;
 use bitcoin::p2p::ServiceFlags;
 
 use crate::address::{Address, Host, Net};
+use crate::policy::meets;
 use crate::rng::Rng;
 use crate::time::{Now, UnixTime};
 
 use super::burned::ports;
 use super::record::{Record, Shelf, Source};
-use super::{Book, Heard, TOLERANCE, meets};
+use super::{Book, Heard, TOLERANCE};
 
 impl Book {
     /// Takes in an address that others told us of. `seen` is when, as they say; Core's correction

@@ -62,6 +62,19 @@ fn a_peer_serves_slots_per_peer_and_no_more() {
 }
 
 #[test]
+fn a_pruned_peer_is_kept_but_not_lent_to_whoever_wants_all_blocks() {
+    let mut config = crate::script::config(|policy| {
+        policy.required_services = ServiceFlags::NETWORK;
+    });
+    config.manual = vec![nth(1)];
+    let mut script = Script::new(config);
+    script.run_secs(1);
+    ask(&mut script, 1, ServiceFlags::NETWORK, false);
+    ask(&mut script, 2, ServiceFlags::NETWORK_LIMITED, false);
+    assert_eq!(script.granted.keys().collect::<Vec<_>>(), [&LeaseId(2)]);
+}
+
+#[test]
 fn a_lost_peer_ends_its_leases() {
     let mut script = Script::seeded(1, &[nth(1), nth(2)]);
     script.run_secs(90);
