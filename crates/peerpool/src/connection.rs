@@ -153,7 +153,12 @@ impl Connection {
                     let frame = self.link.encode_message(&message);
                     self.out.push_bulk(&frame);
                 }
-                Step::Io(Ok(ready)) => self.on_ready(ready),
+                Step::Io(Ok(ready)) => {
+                    self.on_ready(ready);
+                    // A peer that floods keeps its socket readable for ever: without this its task
+                    // would run on, and keep the runtime from its timers for seconds.
+                    tokio::task::yield_now().await;
+                }
                 Step::Io(Err(_)) => self.end(DisconnectReason::Broken),
             }
         }
