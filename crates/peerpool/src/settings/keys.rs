@@ -184,9 +184,10 @@ fn edits(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// The items of a list written as one text.
+/// The items of a list written as one text. An empty one stays, to be refused: an unset variable
+/// after `--connect` must not mean "dial anyone".
 pub(super) fn split(text: &str) -> Vec<String> {
-    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    text.split(',').map(|item| item.trim().to_owned()).collect()
 }
 
 fn boolean(text: &str) -> Option<bool> {

@@ -73,6 +73,17 @@ fn a_list_replaces_the_earlier_one_and_a_repeated_flag_adds_up() {
 }
 
 #[test]
+fn an_empty_item_is_refused() {
+    let error = |env: &[_], flags: &[_]| load("", env, flags).expect_err("an empty item");
+    for key in ["connect", "add", "seeds", "required_services"] {
+        let told = error(&[], &[(key, "", "--set")]);
+        assert!(told.starts_with(&format!("{key} = \"\" (flag --set) is not allowed")), "{told}");
+    }
+    assert!(error(&[("PEERPOOL_CONNECT", "")], &[]).contains("connect = \"\""));
+    assert!(error(&[("PEERPOOL_SEEDS", "a.example,")], &[]).contains("seeds = \"\""));
+}
+
+#[test]
 fn every_key_is_taken_from_the_file() {
     let settings = load(
         r#"
