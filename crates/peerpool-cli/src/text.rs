@@ -36,10 +36,14 @@ pub(crate) fn pairs(map: &Map<String, Value>) -> String {
     pairs.collect::<Vec<_>>().join(" ")
 }
 
-/// The counters of the pool, on one line.
+/// The counters of the pool, on one line. An alarm stands first: a narrow terminal cuts the rest.
 pub(crate) fn counters(status: &Status) -> String {
-    let mut line = format!(
-        "ready {}/{}  connected {}  connecting {}  available {}  burned {}  dials {}  surplus {}",
+    let alarm: String = [(status.starved, "  STARVED"), (status.offline, "  OFFLINE")]
+        .into_iter()
+        .filter_map(|(holds, word)| holds.then_some(word))
+        .collect();
+    format!(
+        "ready {}/{}{alarm}  connected {}  connecting {}  available {}  burned {}  dials {}  surplus {}",
         status.ready_count(),
         status.target,
         status.connected.len(),
@@ -48,13 +52,7 @@ pub(crate) fn counters(status: &Status) -> String {
         status.burned.values().sum::<usize>(),
         status.dials,
         status.surplus,
-    );
-    for (holds, word) in [(status.starved, "  STARVED"), (status.offline, "  OFFLINE")] {
-        if holds {
-            line += word;
-        }
-    }
-    line
+    )
 }
 
 /// The last words of a run.
@@ -104,6 +102,12 @@ mod tests {
         );
         let line = event(&Stamped { at, event: Event::Fed }, start);
         assert_eq!(line, "  12.345s fed");
+    }
+
+    #[test]
+    fn an_alarm_is_seen_on_a_narrow_terminal() {
+        let status = Status { target: 1000, starved: true, offline: true, ..Status::default() };
+        assert!(counters(&status).starts_with("ready 0/1000  STARVED  OFFLINE  connected 0"));
     }
 
     #[test]
