@@ -86,7 +86,7 @@ pub(crate) async fn run(address: Address, mut wires: Wires) -> End {
         dial = connect::connect(address) => dial,
     };
     match dial {
-        Ok(stream) => End::Closed(Connection::new(stream, wires).run().await),
+        Ok(stream) => End::Closed(Connection::new(address, stream, wires).run().await),
         Err(error) => End::Dial(error),
     }
 }
@@ -119,9 +119,10 @@ enum Step {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, wires: Wires) -> Self {
+    fn new(address: Address, stream: TcpStream, wires: Wires) -> Self {
         let read_at = wires.common.clock.now();
-        let link = Link::new(wires.common.magic, &wires.common.policy);
+        let mut link = Link::new(wires.common.magic, &wires.common.policy);
+        link.set_remote(address);
         let local: Option<IpAddr> = stream.local_addr().ok().map(|address| address.ip());
         let connected = Input::Connected { peer: wires.peer, local };
         Self {
