@@ -13,8 +13,8 @@ use crate::id::LinkFault;
 use crate::policy::Policy;
 use crate::time::Monotonic;
 use crate::wire::{
-    self, Command, Control, Frame, FrameEvent, FrameReader, Kind, MAX_HEADERS, MAX_INVENTORY,
-    RawMessage, leading_count,
+    self, Command, Control, Frame, FrameEvent, FrameReader, HEADER_LEN, Kind, MAX_HEADERS,
+    MAX_INVENTORY, RawMessage, leading_count,
 };
 
 /// [`LinkOutput::Progress`] comes at most this often.
@@ -50,7 +50,7 @@ pub struct Counters {
     pub bad_frames: u64,
     /// Control messages that could not be decoded.
     pub undecodable: u64,
-    /// Payload bytes of unknown commands.
+    /// Bytes of frames with unknown commands, their headers included.
     pub unknown_bytes: u64,
     /// Pings that were not passed on: too short, or above `max_pings_answered_per_min`.
     pub pings_ignored: u64,
@@ -226,17 +226,14 @@ impl Link {
 
     fn on_frame_event(&mut self, now: Monotonic, event: FrameEvent) -> Result<(), LinkFault> {
         match event {
-            FrameEvent::Begun { command, .. } => {
-                self.on_begun(now, command);
-                Ok(())
-            }
+            FrameEvent::Begun { command, .. } => self.on_begun(now, command),
             FrameEvent::Body(length) => self.on_body(now, length),
             FrameEvent::Ended(Some(frame)) => self.on_frame(now, frame),
             FrameEvent::Ended(None) => self.on_bad_frame(),
         }
     }
 
-    fn on_begun(&mut self, now: Monotonic, command: Option<Command>) {
+    fn on_begun(&mut self, now: Monotonic, command: Option<Command>) -> Result<(), LinkFault> {
         self.kind = command.map(Kind::of);
         let keep = match self.kind {
             None => 0,
@@ -246,13 +243,20 @@ impl Link {
         };
         self.reader.keep(keep);
         self.on_progress(now);
+        self.on_unknown(now, HEADER_LEN)
     }
 
     fn on_body(&mut self, now: Monotonic, length: usize) -> Result<(), LinkFault> {
         self.on_progress(now);
+        self.on_unknown(now, length)
+    }
+
+    /// Counts so many more bytes of the frame, if its command is unknown. Its header counts too:
+    /// frames without a payload would be free otherwise.
+    fn on_unknown(&mut self, now: Monotonic, bytes: usize) -> Result<(), LinkFault> {
         if self.kind == Some(Kind::Unknown) {
-            self.counters.unknown_bytes += length as u64;
-            if self.unknown.add(now, length) > self.limits.unknown_bytes {
+            self.counters.unknown_bytes += bytes as u64;
+            if self.unknown.add(now, bytes) > self.limits.unknown_bytes {
                 return Err(LinkFault::Flood);
             }
         }

@@ -276,7 +276,7 @@ policy! {
     /// A frame begun may go this long without a further byte. Counted from its last byte, not its
     /// first, because a block may take minutes over a slow link.
     message_deadline: Duration = secs(30), SHORTEST => hours(1);
-    /// Payload bytes of unknown commands a peer may send in a minute.
+    /// Bytes of frames with unknown commands, headers included, that a peer may send in a minute.
     max_unknown_bytes_per_min: usize = 16_777_216, 1_000 => 1_000_000_000;
     /// Pings of a peer that are answered in a minute; the rest is ignored.
     max_pings_answered_per_min: usize = 600, 1 => 1_000_000;

@@ -254,16 +254,23 @@ fn control_messages_have_a_budget_per_minute() {
 
 #[test]
 fn unknown_commands_have_a_budget_of_bytes_per_minute() {
-    let policy = Policy { max_unknown_bytes_per_min: 1000, ..Policy::default() };
+    let policy = Policy { max_unknown_bytes_per_min: 1000 + HEADER_LEN, ..Policy::default() };
     let mut link = Link::new(MAGIC, &policy);
     let unknown = frame("novelty", &[1; 1000]);
     assert_eq!(feed(&mut link, START, &unknown), [LinkOutput::Progress]);
     assert_eq!(feed(&mut link, START, &frame("block", &[1; 5000])), []);
     assert_eq!(feed(&mut link, START + WINDOW, &unknown), [LinkOutput::Progress]);
-    // The byte too many is enough; the rest of its frame is not waited for.
-    let too_many = feed(&mut link, START + WINDOW, &unknown[..HEADER_LEN + 1]);
+    // What is too many is not waited for.
+    let too_many = feed(&mut link, START + WINDOW, &unknown[..HEADER_LEN]);
     assert_eq!(too_many, fault(LinkFault::Flood));
-    assert_eq!(link.counters().unknown_bytes, 2001);
+    assert_eq!(link.counters().unknown_bytes, 2000 + 3 * HEADER_LEN as u64);
+
+    // A frame without a payload is not free.
+    let mut link = Link::new(MAGIC, &policy);
+    let empty = frame("novelty", &[]);
+    let within = (1000 + HEADER_LEN) / HEADER_LEN;
+    assert_eq!(feed(&mut link, START, &empty.repeat(within)), [LinkOutput::Progress]);
+    assert_eq!(feed(&mut link, START, &empty), [LinkOutput::Fault(LinkFault::Flood)]);
 }
 
 #[test]
