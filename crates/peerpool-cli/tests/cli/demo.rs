@@ -41,7 +41,8 @@ fn the_last_lines_are_the_summary_and_the_status() {
 fn without_a_terminal_people_get_lines() {
     let output = output(&["demo", "--for", "1s", "--nodes", "60", "--target", "2"]);
     let shown = text(&output.stdout);
-    assert!(shown.contains(" ready "), "{shown}");
+    // Not the last line, which begins "stopped: ready".
+    assert!(shown.lines().any(|line| line.contains("s ready ") && line.contains('#')), "{shown}");
     assert!(shown.contains("burned addresses dialled again: 0   stale dialled: 0\n"), "{shown}");
     assert!(shown.lines().any(|line| line.starts_with("stopped: ready ")), "{shown}");
     assert!(!shown.contains('\x1b'), "{shown}");
