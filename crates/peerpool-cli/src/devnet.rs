@@ -58,9 +58,15 @@ pub(crate) async fn run(args: args::Devnet) -> Result<(), Failure> {
 
 /// Starts a devnet, with as many open files as the system allows: every living node listens.
 pub(crate) async fn start(builder: Builder) -> Result<Devnet, Failure> {
-    // Where the limit stays too low, the start itself says so.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
-    builder.start().await.map_err(Failure::said)
+    let limit = rlimit::increase_nofile_limit(u64::MAX);
+    builder.start().await.map_err(|error| match limit {
+        // EMFILE has no stable kind.
+        Ok(limit) if error.to_string().contains("os error 24") => Failure::said(format!(
+            "{error}; every living node listens, and this process is limited to {limit} open \
+             files (see `ulimit -Hn`): fewer --nodes need fewer"
+        )),
+        _ => Failure::said(error),
+    })
 }
 
 /// The command line of a pool that joins this network.

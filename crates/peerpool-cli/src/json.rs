@@ -175,9 +175,9 @@ pub(crate) fn unix_seconds(at: SystemTime) -> f64 {
     rounded(since.as_secs_f64())
 }
 
-/// A duration in seconds, to the tenth of a millisecond.
+/// A duration in seconds, to the microsecond.
 pub(crate) fn seconds(duration: Duration) -> Value {
-    ((duration.as_secs_f64() * 10_000.0).round() / 10_000.0).into()
+    ((duration.as_secs_f64() * 1e6).round() / 1e6).into()
 }
 
 fn rounded(number: f64) -> f64 {

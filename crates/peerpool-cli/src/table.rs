@@ -62,18 +62,27 @@ fn render(frame: &mut Frame<'_>, status: &Status) {
     // Those that may be used come first: on a small terminal the rest is cut off.
     let all = status.ready.iter().chain(&status.connected).chain(&status.connecting);
     let rows = all.take(usize::from(peers.height)).map(row);
-    let widths = [
-        Constraint::Length(10),
-        Constraint::Length(23),
-        Constraint::Fill(3),
-        Constraint::Fill(2),
-        Constraint::Length(8),
-        Constraint::Length(8),
-        Constraint::Length(7),
-    ];
+    let widths = widths(peers.width);
     let table = ratatui::widgets::Table::new(rows, widths)
         .header(Row::new(header).style(Style::new().fg(Color::DarkGray)));
     frame.render_widget(table, peers);
+}
+
+/// Columns that a narrow terminal has no room for go, those first that tell least of a peer's
+/// state: services, user agent, height, ping.
+fn widths(terminal: u16) -> [Constraint; 7] {
+    let room = |needed: u16, width: Constraint| {
+        if terminal >= needed { width } else { Constraint::Length(0) }
+    };
+    [
+        Constraint::Length(10),
+        Constraint::Min(16),
+        room(80, Constraint::Fill(3)),
+        room(100, Constraint::Fill(3)),
+        room(60, Constraint::Length(8)),
+        room(45, Constraint::Length(8)),
+        Constraint::Length(7),
+    ]
 }
 
 fn row(peer: &PeerStatus) -> Row<'static> {
@@ -155,5 +164,12 @@ mod tests {
         ];
         assert_eq!(cells, expected);
         assert!(lines[3].starts_with("connecting"), "{shown}");
+
+        let mut terminal = Terminal::new(TestBackend::new(40, 6)).expect("a terminal in memory");
+        terminal.draw(|frame| render(frame, &status)).expect("drawn");
+        let shown = terminal.backend().to_string();
+        let narrow: Vec<_> =
+            shown.lines().nth(2).expect("a row").trim_matches('"').split_whitespace().collect();
+        assert_eq!(narrow, ["ready", "127.1.2.3:18444", "1m15s"], "{shown}");
     }
 }

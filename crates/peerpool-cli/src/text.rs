@@ -25,6 +25,8 @@ pub(crate) fn event(stamped: &Stamped, start: SystemTime) -> String {
 /// A flat JSON object as `key=value`.
 pub(crate) fn pairs(map: &Map<String, Value>) -> String {
     let pairs = map.iter().map(|(key, value)| match value {
+        // Escaped by its printing already; quoting would escape it once more.
+        Value::String(text) if key == "user_agent" => format!("{key}=\"{text}\""),
         Value::Array(items) => {
             let items: Vec<_> = items.iter().filter_map(Value::as_str).collect();
             format!("{key}={}", items.join(","))
@@ -97,7 +99,7 @@ mod tests {
         );
         assert_eq!(
             line,
-            "  12.345s ready         #3 [2a01::1]:8333 user_agent=\"/a b\\\\n/\" \
+            "  12.345s ready         #3 [2a01::1]:8333 user_agent=\"/a b\\n/\" \
              services=network,witness protocol=70016 height=9 relay=true"
         );
         let line = event(&Stamped { at, event: Event::Fed }, start);

@@ -73,6 +73,7 @@ pub struct Link {
     control: Window,
     pings: Window,
     unknown: Window,
+    unasked: Window,
     counters: Counters,
     outputs: VecDeque<LinkOutput>,
     faulted: bool,
@@ -85,6 +86,7 @@ struct Limits {
     undecodable: usize,
     addr_entries: usize,
     unknown_bytes: usize,
+    unasked_bytes: usize,
     pings_answered: usize,
     pings: usize,
     control: usize,
@@ -120,6 +122,7 @@ impl Link {
                 undecodable: policy.max_undecodable,
                 addr_entries: policy.max_addr_entries,
                 unknown_bytes: policy.max_unknown_bytes_per_min,
+                unasked_bytes: policy.max_unasked_bytes_per_min,
                 pings_answered: policy.max_pings_answered_per_min,
                 pings: policy.max_pings_per_min,
                 control: policy.max_control_per_min,
@@ -133,6 +136,7 @@ impl Link {
             control: Window::default(),
             pings: Window::default(),
             unknown: Window::default(),
+            unasked: Window::default(),
             counters: Counters::default(),
             outputs: VecDeque::new(),
             faulted: false,
@@ -243,24 +247,28 @@ impl Link {
         };
         self.reader.keep(keep);
         self.on_progress(now);
-        self.on_unknown(now, HEADER_LEN)
+        self.on_data(now, HEADER_LEN)
     }
 
     fn on_body(&mut self, now: Monotonic, length: usize) -> Result<(), LinkFault> {
         self.on_progress(now);
-        self.on_unknown(now, length)
+        self.on_data(now, length)
     }
 
-    /// Counts so many more bytes of the frame, if its command is unknown. Its header counts too:
-    /// frames without a payload would be free otherwise.
-    fn on_unknown(&mut self, now: Monotonic, bytes: usize) -> Result<(), LinkFault> {
-        if self.kind == Some(Kind::Unknown) {
-            self.counters.unknown_bytes += bytes as u64;
-            if self.unknown.add(now, bytes) > self.limits.unknown_bytes {
-                return Err(LinkFault::Flood);
+    /// Counts so many more bytes of the frame, if its command is unknown or nobody wants it. Its
+    /// header counts too: frames without a payload would be free otherwise.
+    fn on_data(&mut self, now: Monotonic, bytes: usize) -> Result<(), LinkFault> {
+        let within = match self.kind {
+            Some(Kind::Unknown) => {
+                self.counters.unknown_bytes += bytes as u64;
+                self.unknown.add(now, bytes) <= self.limits.unknown_bytes
             }
-        }
-        Ok(())
+            Some(kind) if kind.is_data() && !self.watched => {
+                self.unasked.add(now, bytes) <= self.limits.unasked_bytes
+            }
+            _ => true,
+        };
+        if within { Ok(()) } else { Err(LinkFault::Flood) }
     }
 
     fn on_progress(&mut self, now: Monotonic) {

@@ -135,13 +135,15 @@ macro_rules! policy {
                 }
             }
 
-            /// Holds every number against its bounds.
+            /// Holds every number against its bounds, and shortest waits against longest ones.
             ///
             /// # Errors
-            /// The first number out of its bounds.
+            /// The first number out of its bounds, or wait out of order.
             pub fn check(&self) -> Result<(), PolicyError> {
                 $( within(stringify!($key), self.$key, $min, $max)?; )+
-                Ok(())
+                in_order("backoff_min", self.backoff_min, "backoff_max", self.backoff_max)?;
+                let (min, max) = (self.seed_retry_min, self.seed_retry_max);
+                in_order("seed_retry_min", min, "seed_retry_max", max)
             }
         }
     };
@@ -163,6 +165,14 @@ fn within<T: Value>(key: &str, value: T, min: T, max: T) -> Result<(), PolicyErr
         return Ok(());
     }
     Err(PolicyError { key: key.to_owned(), value: value.write(), allowed: allowed(min, max) })
+}
+
+fn in_order(key: &str, min: Duration, other: &str, max: Duration) -> Result<(), PolicyError> {
+    if min <= max {
+        return Ok(());
+    }
+    let allowed = format!("at most {other}, which is {}", max.write());
+    Err(PolicyError { key: key.to_owned(), value: min.write(), allowed })
 }
 
 const fn ms(n: u64) -> Duration {
@@ -278,6 +288,9 @@ policy! {
     message_deadline: Duration = secs(30), SHORTEST => hours(1);
     /// Bytes of frames with unknown commands, headers included, that a peer may send in a minute.
     max_unknown_bytes_per_min: usize = 16_777_216, 1_000 => 1_000_000_000;
+    /// Bytes of messages for nobody (no lease, and not for the engine), headers included, that a
+    /// peer may send in a minute. Late answers of a lease just given back come under it too.
+    max_unasked_bytes_per_min: usize = 67_108_864, 1_000 => 1_000_000_000;
     /// Pings of a peer that are answered in a minute; the rest is ignored.
     max_pings_answered_per_min: usize = 600, 1 => 1_000_000;
     /// Pings in a minute above which the link is closed.
@@ -345,6 +358,11 @@ mod tests {
         assert!(policy.set("target", "8").is_none());
         policy.dial_timeout = ms(9);
         assert_eq!(policy.check().expect_err("too short").key, "dial_timeout");
+        let policy = Policy { backoff_max: secs(5), ..Policy::default() };
+        check(
+            policy.check().expect_err("the shortest wait is longer than the longest"),
+            "backoff_min = \"1min\" is not allowed; allowed: at most backoff_max, which is 5s",
+        );
     }
 
     #[test]

@@ -80,7 +80,8 @@ impl Builder {
         self
     }
 
-    /// Dials these addresses and no others: no seeds, no gossip. Adds up when called again.
+    /// Dials these addresses and no others: no seeds, no gossip. Adds up when called again. At
+    /// least one must be named, or the start fails.
     pub fn connect<A: Into<Address>>(mut self, addresses: impl IntoIterator<Item = A>) -> Self {
         self.connect_only = true;
         self.manual.extend(addresses.into_iter().map(Into::into));
@@ -155,6 +156,12 @@ impl Builder {
         if self.user_agent.len() > MAX_USER_AGENT {
             return Err(StartError::UserAgent { length: self.user_agent.len() });
         }
+        if self.connect_only && self.manual.is_empty() {
+            return Err(StartError::NobodyToDial);
+        }
+        if let Some(address) = self.manual.iter().find(|address| !can_be_dialled(address)) {
+            return Err(StartError::Address { address: *address });
+        }
         raise_open_files(&self.policy)?;
         if let Some(path) = &self.data_dir {
             std::fs::create_dir_all(path)
@@ -175,6 +182,14 @@ impl Builder {
         let setup =
             driver::Setup { engine, policy: self.policy, magic: self.chain.magic, seeds, resolver };
         Ok(driver::start(setup))
+    }
+}
+
+/// Whether there can be a node at this address at all. (The net that reaches it is another matter.)
+pub(crate) fn can_be_dialled(address: &Address) -> bool {
+    match address.host.ip() {
+        Some(ip) => address.port != 0 && !ip.is_unspecified() && !ip.is_multicast(),
+        None => true,
     }
 }
 
@@ -241,6 +256,13 @@ pub enum StartError {
         /// `max_dials`.
         max_dials: usize,
     },
+    /// [`Builder::connect`] was given no address: there is nobody to dial.
+    NobodyToDial,
+    /// No node can be at this address: port 0, the unspecified address, or multicast.
+    Address {
+        /// The address.
+        address: Address,
+    },
     /// The limit of open files could not be read or raised.
     OpenFilesUnknown(io::Error),
     /// The data directory could not be created.
@@ -274,6 +296,11 @@ impl fmt::Display for StartError {
                 f,
                 "target_connect_count = {target} and max_dials = {max_dials} may need {needed} \
                  open files, and this process is limited to {limit} (see `ulimit -Hn`)"
+            ),
+            Self::NobodyToDial => f.write_str("only named addresses may be dialled, and none is"),
+            Self::Address { address } => write!(
+                f,
+                "{address} cannot be dialled; allowed: a port from 1 to 65535 of a single host"
             ),
             Self::OpenFilesUnknown(error) => {
                 write!(f, "the limit of open files could not be read or raised: {error}")

@@ -56,11 +56,16 @@ impl Pool {
     /// Waits until at least `n` peers that count toward the target are ready. Cancel safe.
     ///
     /// # Errors
-    /// At once if `n` is above the target; [`ReadyError::Closed`] if the pool closes.
+    /// At once if `n` is above [`Status::target`]; [`ReadyError::Closed`] if the pool closes.
     pub async fn ready(&self, n: usize) -> Result<(), ReadyError> {
-        let target = self.shared.target;
-        if n > target {
-            return Err(ReadyError::Unsatisfiable { wanted: n, target });
+        let unsatisfiable = |target| ReadyError::Unsatisfiable { wanted: n, target };
+        if n > self.shared.target {
+            return Err(unsatisfiable(self.shared.target));
+        }
+        // Where only named addresses are dialled, there may be fewer of them.
+        let report = self.report().await.ok_or(ReadyError::Closed)?;
+        if n > report.status.target {
+            return Err(unsatisfiable(report.status.target));
         }
         let mut ready = self.shared.ready.clone();
         let reached = ready.wait_for(|count| *count >= n).await;

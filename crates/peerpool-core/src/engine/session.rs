@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use bitcoin::p2p::ServiceFlags;
 
+use crate::address::Host;
 use crate::book::{Heard, Source};
 use crate::discovery::{AddrBudget, select_entries};
 use crate::event::{Event, UserAgent};
@@ -36,8 +37,9 @@ impl Engine {
         let (handshake, message) = Handshake::begin(version);
         peer.stage = Stage::Connected { handshake, fresh: true };
         self.dialer.on_dial_answered(address.net(), !fresh);
-        if let Some(ip) = local {
-            self.book.note_own(ip.into());
+        // A node on this very machine is reached from its own address; that is no reason to lose it.
+        if let Some(own) = local.map(Host::from).filter(|own| *own != address.host) {
+            self.book.note_own(own);
         }
         self.set_timer(id, PeerTimer::Deadline, now.mono + self.policy().handshake_deadline);
         self.set_timer(id, PeerTimer::Hedge, now.mono + self.policy().hedge_delay);

@@ -253,6 +253,23 @@ fn control_messages_have_a_budget_per_minute() {
 }
 
 #[test]
+fn messages_for_nobody_have_a_budget_of_bytes_per_minute() {
+    let policy = Policy { max_unasked_bytes_per_min: 1000 + HEADER_LEN, ..Policy::default() };
+    let block = frame("block", &[1; 1000]);
+    let flood = fault(LinkFault::Flood);
+    let mut link = Link::new(MAGIC, &policy);
+    assert_eq!(feed(&mut link, START, &block), [LinkOutput::Progress]);
+    assert_eq!(feed(&mut link, START, &block[..HEADER_LEN]), flood);
+
+    let mut link = Link::new(MAGIC, &policy);
+    link.set_watched(true);
+    for _ in 0..10 {
+        let outputs = feed(&mut link, START, &block);
+        assert!(!outputs.contains(&flood[0]), "whoever leases the peer has asked for them");
+    }
+}
+
+#[test]
 fn unknown_commands_have_a_budget_of_bytes_per_minute() {
     let policy = Policy { max_unknown_bytes_per_min: 1000 + HEADER_LEN, ..Policy::default() };
     let mut link = Link::new(MAGIC, &policy);

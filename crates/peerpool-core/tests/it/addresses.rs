@@ -168,6 +168,35 @@ fn our_own_address_is_refused() {
 }
 
 #[test]
+fn our_own_address_is_forgotten_though_heard_before() {
+    let all: Vec<_> = (0..9).map(nth).collect();
+    let mut script = Script::seeded(2, &all);
+    script.others = Node::Silent;
+    script.run(Duration::from_millis(10));
+    let own =
+        all.iter().find(|at| script.dialled(**at).is_empty()).copied().expect("nine are many");
+    let peer = script.status().connecting[0].id;
+    script.input(Input::Connected { peer, local: own.host.ip() });
+    script.run_secs(60);
+    assert!(script.dialled(own).is_empty());
+    assert!(all.iter().all(|at| *at == own || !script.dialled(*at).is_empty()));
+}
+
+#[test]
+fn a_node_beside_us_is_reached_from_its_own_address_and_kept() {
+    let mut script = Script::seeded(1, &[nth(1)]);
+    script.others = Node::Silent;
+    script.run(Duration::from_millis(10));
+    let peer = script.status().connecting[0].id;
+    script.others = Node::Alive;
+    script.input(Input::Connected { peer, local: nth(1).host.ip() });
+    script.run_secs(70);
+    script.drop_peer(nth(1));
+    script.run_secs(120);
+    assert_eq!(script.ready(), [nth(1)]);
+}
+
+#[test]
 fn gossip_is_rationed_as_core_rations_it() {
     let mut script = Script::seeded(1, &[nth(1)]);
     script.run_secs(1);

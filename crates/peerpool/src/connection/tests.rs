@@ -237,3 +237,30 @@ async fn a_dial_is_given_up_when_told() {
     close.send(Close::Flushed).unwrap();
     assert!(matches!(task.await.unwrap(), End::Closed(_)));
 }
+
+#[tokio::test]
+async fn a_flooding_peer_lets_others_have_their_turn() {
+    let plenty = |policy: &mut Policy| policy.max_pings_per_min = 1_000_000;
+    let mut rig = rig(1_000_000, |policy| {
+        plenty(policy);
+        policy.max_pings_answered_per_min = 1_000_000;
+    })
+    .await;
+    rig.connected().await;
+    let ping = rig.codec.encode(&Ping(7));
+    let flood = ping.repeat(4 * READ_SIZE / ping.len());
+    // More than one read's worth lies in the socket before the connection has its turn.
+    let written = rig.remote.try_write(&flood).unwrap();
+    assert!(written >= 2 * READ_SIZE, "only {written} bytes lie in the socket");
+    let (mut total, mut most) = (0, 0);
+    while total < written / ping.len() {
+        tokio::task::yield_now().await;
+        let mut turn = 0;
+        while rig.inputs.try_recv().is_ok() {
+            turn += 1;
+        }
+        total += turn;
+        most = most.max(turn);
+    }
+    assert!(most <= READ_SIZE / ping.len() + 1, "{most} pings in one turn");
+}

@@ -8,6 +8,7 @@ use peerpool_core::chain::Chain;
 use peerpool_core::policy::Policy;
 
 use super::{ENV_PREFIX, Given, Settings, SettingsError, Source};
+use crate::builder::can_be_dialled;
 
 /// The names of service bits in settings, tables and JSON, by bit.
 pub const SERVICES: [(&str, ServiceFlags); 6] = [
@@ -215,7 +216,7 @@ fn dns_server(text: &str) -> Option<SocketAddr> {
 }
 
 fn is_address(text: &str) -> bool {
-    Address::parse(text, 1).is_ok()
+    Address::parse(text, 1).is_ok_and(|address| can_be_dialled(&address))
 }
 
 fn is_host_name(text: &str) -> bool {
