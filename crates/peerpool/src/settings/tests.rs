@@ -90,7 +90,7 @@ fn every_key_is_taken_from_the_file() {
         network = "signet"
         target_connect_count = 12
         max_addresses = 1_000
-        data_dir = "/tmp/peers"
+        data_dir = "/srv/peers"
         seeds = ["seed.example"]
         dns = false
         connect = ["1.2.3.4", "[2a01::1]:5"]
@@ -106,7 +106,7 @@ fn every_key_is_taken_from_the_file() {
     .expect("good settings");
     let texts = |list: &[Address]| list.iter().map(Address::to_string).collect::<Vec<_>>();
     assert_eq!((settings.policy.target_connect_count, settings.policy.max_addresses), (12, 1000));
-    assert_eq!(settings.data_dir, Some("/tmp/peers".into()));
+    assert_eq!(settings.data_dir, Some("/srv/peers".into()));
     assert_eq!(settings.seeds, ["seed.example"]);
     assert!(!settings.dns && settings.policy.allow_unroutable && settings.policy.relay);
     assert_eq!(texts(&settings.connect), ["1.2.3.4:38333", "[2a01::1]:5"]);
