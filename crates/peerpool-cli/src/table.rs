@@ -76,11 +76,12 @@ fn widths(terminal: u16) -> [Constraint; 7] {
     };
     [
         Constraint::Length(10),
-        Constraint::Min(16),
-        room(80, Constraint::Fill(3)),
-        room(100, Constraint::Fill(3)),
-        room(60, Constraint::Length(8)),
-        room(45, Constraint::Length(8)),
+        // With its port, the longest IPv4 address has 21 letters, the longest IPv6 address 47.
+        Constraint::Length(if terminal >= 150 { 47 } else { 21.min(terminal.saturating_sub(19)) }),
+        room(75, Constraint::Fill(3)),
+        room(110, Constraint::Fill(3)),
+        room(58, Constraint::Length(8)),
+        room(50, Constraint::Length(8)),
         Constraint::Length(7),
     ]
 }
