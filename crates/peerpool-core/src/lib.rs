@@ -1,7 +1,7 @@
 //! The engine of peerpool, without input or output of its own.
 //!
-//! Two machines decide everything. The `Engine` is the control plane: whom to
-//! dial, when to ping, whom to drop, who gets a lease. A `Link` is the data plane of
+//! Two machines decide everything. The [`Engine`](engine::Engine) is the control plane: whom to
+//! dial, when to ping, whom to drop, who gets a lease. A [`Link`](link::Link) is the data plane of
 //! one connection: bytes in; messages, faults and progress out. Neither reads a clock, opens a
 //! socket or draws a random number that its caller's seed does not fix.
 //!

@@ -1,5 +1,7 @@
 //! What an ending means: verdicts, back-offs, evidence.
 
+use std::time::Duration;
+
 use crate::address::Address;
 use crate::event::{DialError, Event};
 use crate::id::{BurnReason, ConnectionType, DisconnectReason, LinkFault, PeerId, PeerState};
@@ -95,8 +97,7 @@ impl Engine {
                 return self.on_dial_failed(now, id, DialError::Unsupported);
             }
             Stage::Connected { handshake, .. } => {
-                let version_came = handshake.version().is_some();
-                Some((PeerState::Connected, handshake_verdict(reason, version_came)))
+                Some(handshake_verdict(reason, handshake.version().is_some()))
             }
             Stage::Ready(_) => None,
         };
@@ -104,20 +105,20 @@ impl Engine {
         self.drop_leases(id);
         self.forget(now, id);
         let (state, told) = match verdict {
-            Some((state, verdict)) => (state, DisconnectReason::Handshake(verdict)),
+            Some(verdict) => (PeerState::Connected, DisconnectReason::Handshake(verdict)),
             None => (PeerState::Ready, reason),
         };
         self.tell(Event::Disconnected { peer: id, address, state, reason: told });
-        match (verdict, uptime) {
-            (Some((_, verdict)), _) => self.on_failed(now, address, verdict),
-            (None, Some(_)) if connection_type == ConnectionType::AddrFetch => {}
-            (None, uptime) => self.on_lost(now, address, uptime.unwrap_or_default()),
+        match verdict {
+            Some(verdict) => self.on_failed(now, address, verdict),
+            None if connection_type == ConnectionType::AddrFetch => {}
+            None => self.on_lost(now, address, uptime.unwrap_or_default()),
         }
     }
 
     /// A ready peer left, or had to be left. Soon after becoming ready that is a failure; later
     /// it is a loss, after which the address rests as if it had failed once.
-    pub(super) fn on_lost(&mut self, now: Now, address: Address, uptime: std::time::Duration) {
+    pub(super) fn on_lost(&mut self, now: Now, address: Address, uptime: Duration) {
         if uptime < self.policy().quick_drop {
             return self.on_failed(now, address, BurnReason::QuickDrop);
         }
@@ -125,9 +126,7 @@ impl Engine {
         if uptime >= self.policy().backoff_max {
             self.book.forgive(now, address);
         }
-        if let Some((failures, retry_in)) = self.book.back_off(now, address, false, &mut self.rng) {
-            self.tell(Event::BackedOff { address, failures, retry_in });
-        }
+        self.back_off(now, address, false);
     }
 
     // ---- verdicts ----
@@ -139,11 +138,7 @@ impl Engine {
             return self.burn(now, address, reason);
         }
         if self.book.backs_off(now, &address) {
-            if let Some((failures, retry_in)) =
-                self.book.back_off(now, address, true, &mut self.rng)
-            {
-                self.tell(Event::BackedOff { address, failures, retry_in });
-            }
+            self.back_off(now, address, true);
         } else if self.dialer.evidence.is_recent(now.mono, self.policy().offline_after) {
             self.burn(now, address, reason);
         } else {
@@ -155,7 +150,12 @@ impl Engine {
     /// A local error says nothing of the address: it rests, and is not burned.
     fn on_local_failure(&mut self, now: Now, address: Address) {
         self.note_failure(now, address);
-        if let Some((failures, retry_in)) = self.book.back_off(now, address, false, &mut self.rng) {
+        self.back_off(now, address, false);
+    }
+
+    fn back_off(&mut self, now: Now, address: Address, failed: bool) {
+        let Self { book, rng, .. } = self;
+        if let Some((failures, retry_in)) = book.back_off(now, address, failed, rng) {
             self.tell(Event::BackedOff { address, failures, retry_in });
         }
     }
@@ -201,7 +201,7 @@ impl Engine {
         if self.dialer.evidence.on_evidence(now.mono) {
             let jitter = self.policy().recovery_jitter;
             self.book.recover(now, jitter, &mut self.rng);
-            let next = now.mono + self.rng.between(std::time::Duration::ZERO, jitter);
+            let next = now.mono + self.rng.between(Duration::ZERO, jitter);
             self.seeds.reset(next, &self.config.policy);
             self.tell(Event::Online);
             return;
