@@ -15,7 +15,7 @@ use crate::time::{Monotonic, Now};
 use super::{Engine, NETS, PeerTimer, Phase};
 
 impl Engine {
-    /// Decides whether to dial more; runs after every input.
+    /// Decides whether to dial more; runs after every input that can change the answer.
     pub(super) fn try_connect(&mut self, now: Now) {
         if self.phase != Phase::Running {
             return;

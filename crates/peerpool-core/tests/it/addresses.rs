@@ -6,6 +6,7 @@ use std::time::Duration;
 use bitcoin::p2p::ServiceFlags;
 use expect_test::expect;
 use peerpool_core::address::Address;
+use peerpool_core::book::Source;
 use peerpool_core::event::Event;
 use peerpool_core::io::Input;
 use peerpool_core::time::UnixTime;
@@ -58,6 +59,8 @@ fn sources_addresses_come_from_peers_too() {
     script.run_secs(1);
     let ready: BTreeSet<_> = script.ready().into_iter().collect();
     assert_eq!(ready, BTreeSet::from([nth(1), nth(2), nth(3)]));
+    let source = |n| script.engine.book().source(&nth(n));
+    assert_eq!((source(1), source(2)), (Some(Source::Seed(0)), Some(Source::Peer(nth(1)))));
     expect![[r#"
             0.000 seed_asked seed.test
             0.001 seed_answered seed.test 1 of 1
