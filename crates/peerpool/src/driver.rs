@@ -130,8 +130,6 @@ struct Driver {
     failures: VecDeque<DialFailure>,
     last: Arc<OnceLock<Status>>,
     closing: Option<Closing>,
-    /// The time of the last input: the engine's clock never goes back.
-    latest: Now,
 }
 
 /// What the driver waited for.
@@ -190,7 +188,6 @@ fn prepare(setup: Setup) -> (Driver, Pool) {
         failures: VecDeque::new(),
         last,
         closing: None,
-        latest: Now::default(),
     };
     (driver, Pool::new(shared))
 }
@@ -255,8 +252,7 @@ impl Driver {
     }
 
     fn handle_at(&mut self, now: Now, input: Input) {
-        self.latest = Now { mono: now.mono.max(self.latest.mono), unix: now.unix };
-        self.engine.handle(self.latest, input);
+        self.engine.handle(now, input);
         while let Some(output) = self.engine.poll() {
             self.on_output(output);
         }

@@ -42,14 +42,14 @@ async fn a_task_that_dies_frees_its_slot() {
     let (_listener, _filler, address) = silent().await;
     let (mut driver, pool) = prepare(setup(vec![address]));
     driver.handle(Input::Wake);
-    assert_eq!(driver.engine.status(driver.latest).connecting.len(), 1);
+    assert_eq!(driver.engine.status(driver.common.clock.now()).connecting.len(), 1);
 
     // Aborted or panicked: either way the task ends without a report of its own.
     driver.tasks.abort_all();
     let ended = driver.tasks.join_next_with_id().await.unwrap();
     assert!(ended.is_err());
     driver.on_ended(ended);
-    let status = driver.engine.status(driver.latest);
+    let status = driver.engine.status(driver.common.clock.now());
     assert!(status.connecting.is_empty(), "{status:?}");
     assert!(driver.peers.is_empty() && driver.jobs.is_empty());
     drop(pool);
@@ -80,7 +80,7 @@ async fn a_request_released_before_it_arrives_is_not_granted() {
     driver.on_release(LeaseId(0));
     let services = ServiceFlags::NONE;
     driver.on_command(Command::Lease { lease: LeaseId(0), services, wait: true, reply });
-    assert_eq!(driver.engine.status(driver.latest).waiters, 0);
+    assert_eq!(driver.engine.status(driver.common.clock.now()).waiters, 0);
     assert!(driver.waiting.is_empty());
     drop(pool);
 }
