@@ -167,7 +167,7 @@ pub enum Event {
         /// What the verdict would be.
         reason: BurnReason,
     },
-    /// A peer told us of addresses.
+    /// A peer told us of addresses. Not told of a message that its ration pays nothing for.
     Gossip {
         /// The peer.
         peer: PeerId,

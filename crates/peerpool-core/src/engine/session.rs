@@ -188,13 +188,17 @@ impl Engine {
         let received = entries.len();
         let Some(session) = peer.session_mut() else { return };
         let taken = select_entries(entries, now.mono, &mut session.budget, &config.policy, rng);
+        let paid = !taken.is_empty();
         let mut kept = 0;
         for AddrEntry { time, services, address } in taken {
             let source = Source::Peer(source);
             let heard = self.book.hear(now, address, services, time, source, &mut self.rng);
             kept += usize::from(heard == Heard::New);
         }
-        self.tell(Event::Gossip { peer: id, address: source, received, kept });
+        // What the budget does not pay for is not told either: a flood of it would fill logs.
+        if paid {
+            self.tell(Event::Gossip { peer: id, address: source, received, kept });
+        }
         // One entry is the peer announcing itself; more is the answer we came for.
         if connection_type == ConnectionType::AddrFetch && received > 1 {
             self.disconnect(id, DisconnectReason::AddrFetchDone);
