@@ -59,10 +59,11 @@ pub struct Book {
     closed: BTreeSet<NetGroup>,
     hearsay: Candidates,
     experienced: Candidates,
-    waiting: Bag<Address>,
+    /// Addresses that wait for evidence or for the end of their back-off, the one tried longest ago
+    /// first.
+    resting: BTreeSet<(Monotonic, Address)>,
     /// Addresses with a verdict that waits; those in use stand on another shelf.
     verdicts: BTreeSet<Address>,
-    backing_off: Bag<Address>,
     manual_due: Bag<Address>,
     /// Records per shelf.
     counts: [usize; Shelf::ALL.len()],
@@ -88,9 +89,8 @@ impl Book {
             closed: BTreeSet::new(),
             hearsay: Candidates::default(),
             experienced: Candidates::default(),
-            waiting: Bag::default(),
+            resting: BTreeSet::new(),
             verdicts: BTreeSet::new(),
-            backing_off: Bag::default(),
             manual_due: Bag::default(),
             counts: [0; Shelf::ALL.len()],
             burned: Burned::new(policy.burn_memory, policy.max_burned),
@@ -111,7 +111,7 @@ impl Book {
 
     fn remove(&mut self, address: &Address) {
         let Some(record) = self.records.remove(address) else { return };
-        self.take_off(record.shelf, address);
+        self.take_off(&record, address);
         self.all.remove(address);
         self.verdicts.remove(address);
         if let Some(at) = record.retry_at {
@@ -146,10 +146,11 @@ impl Book {
     fn shelve(&mut self, now: Now, address: Address) {
         let Some(record) = self.records.get(&address) else { return };
         let (shelf, expires) = self.standing(now, &address, record);
-        let (old_shelf, old_expires) = (record.shelf, record.expires);
-        if shelf != old_shelf {
-            self.take_off(old_shelf, &address);
-            self.put_on(shelf, address);
+        let old_expires = record.expires;
+        if shelf != record.shelf {
+            let record = record.clone();
+            self.take_off(&record, &address);
+            self.put_on(shelf, &record, address);
         }
         if expires != old_expires {
             if let Some(at) = old_expires {
@@ -201,25 +202,27 @@ impl Book {
         (Shelf::Idle, None)
     }
 
-    fn take_off(&mut self, shelf: Shelf, address: &Address) {
-        self.counts[shelf as usize] -= 1;
-        match shelf {
+    fn take_off(&mut self, record: &Record, address: &Address) {
+        self.counts[record.shelf as usize] -= 1;
+        match record.shelf {
             Shelf::Hearsay => self.hearsay.remove(address),
             Shelf::Experienced => self.experienced.remove(address),
-            Shelf::Waiting => self.waiting.remove(address),
-            Shelf::BackingOff => self.backing_off.remove(address),
+            Shelf::Waiting | Shelf::BackingOff => {
+                self.resting.remove(&(record.tried_at, *address));
+            }
             Shelf::Manual => self.manual_due.remove(address),
             Shelf::InUse | Shelf::Idle => {}
         }
     }
 
-    fn put_on(&mut self, shelf: Shelf, address: Address) {
+    fn put_on(&mut self, shelf: Shelf, record: &Record, address: Address) {
         self.counts[shelf as usize] += 1;
         match shelf {
             Shelf::Hearsay => self.hearsay.insert(address, &self.closed),
             Shelf::Experienced => self.experienced.insert(address, &self.closed),
-            Shelf::Waiting => self.waiting.insert(address),
-            Shelf::BackingOff => self.backing_off.insert(address),
+            Shelf::Waiting | Shelf::BackingOff => {
+                self.resting.insert((record.tried_at, address));
+            }
             Shelf::Manual => self.manual_due.insert(address),
             Shelf::InUse | Shelf::Idle => {}
         }
@@ -261,8 +264,8 @@ impl Book {
         let candidates = self.hearsay.len() + self.experienced.len();
         Known {
             blocked: candidates - self.hearsay.open_len() - self.experienced.open_len(),
-            backing_off: self.backing_off.len(),
-            waiting: self.waiting.len(),
+            backing_off: self.counts[Shelf::BackingOff as usize],
+            waiting: self.counts[Shelf::Waiting as usize],
             burned: self.burned.len(),
             ineligible: self.counts[Shelf::Idle as usize],
         }

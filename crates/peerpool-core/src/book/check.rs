@@ -20,8 +20,6 @@ impl Book {
             let on = [
                 (Shelf::Hearsay, self.hearsay.contains(address)),
                 (Shelf::Experienced, self.experienced.contains(address)),
-                (Shelf::Waiting, self.waiting.contains(address)),
-                (Shelf::BackingOff, self.backing_off.contains(address)),
                 (Shelf::Manual, self.manual_due.contains(address)),
             ];
             for (shelf, holds) in on {
@@ -31,6 +29,10 @@ impl Book {
                         record.shelf
                     ));
                 }
+            }
+            let rests = matches!(record.shelf, Shelf::Waiting | Shelf::BackingOff);
+            if rests != self.resting.contains(&(record.tried_at, *address)) {
+                return fail(format!("{address}: on shelf {:?}, at rest or not", record.shelf));
             }
             let due = record.retry_at.is_some_and(|at| at <= now.mono)
                 || record.expires.is_some_and(|at| at <= now.unix);
@@ -57,6 +59,11 @@ impl Book {
         let verdicts: BTreeSet<_> = (self.records.iter())
             .filter_map(|(address, record)| record.verdict.map(|_| *address))
             .collect();
+        if self.resting.len()
+            != counts[Shelf::Waiting as usize] + counts[Shelf::BackingOff as usize]
+        {
+            return fail("more addresses rest than stand on the shelves".to_owned());
+        }
         if verdicts != self.verdicts {
             return fail("the verdicts that wait differ from the records".to_owned());
         }

@@ -26,6 +26,9 @@ impl Book {
         for sister in sisters {
             self.shelve(now, sister);
         }
+        if let Some(record) = self.records.get_mut(&address).filter(|_| in_use) {
+            record.tried_at = now.mono;
+        }
     }
 
     /// The handshake is done: the address is good, and a candidate from experience. Failures are

@@ -74,6 +74,8 @@ pub(super) struct Record {
     pub(super) retry_at: Option<Monotonic>,
     pub(super) verdict: Option<(Monotonic, BurnReason)>,
     pub(super) asked_at: Option<Monotonic>,
+    /// When it was last dialled. Changes only while it stands on no shelf that is ordered by it.
+    pub(super) tried_at: Monotonic,
     pub(super) shelf: Shelf,
     /// The entry of this record in the book's expiry queue.
     pub(super) expires: Option<UnixTime>,
@@ -92,6 +94,7 @@ impl Record {
             retry_at: None,
             verdict: None,
             asked_at: None,
+            tried_at: Monotonic::default(),
             shelf: Shelf::Idle,
             expires: None,
         }

@@ -59,16 +59,16 @@ impl Book {
     }
 
     /// An address to find out with whether the network is up: a candidate if there is one, else
-    /// one that backs off or whose verdict waits, its netgroup open or its name manual.
+    /// one that backs off or whose verdict waits, its netgroup open or its name manual. Of these it
+    /// is the one tried longest ago, so that probes go round: nobody is knocked at for the whole of
+    /// an outage, and who returns is found within as many probes as there are addresses.
     pub fn select_probe(&self, nets: &[Net], rng: &mut Rng) -> Option<Address> {
-        const DRAWS: usize = 8;
         let open = |address: &Address| {
             self.is_manual(address) || !self.closed.contains(&NetGroup::of(&address.host))
         };
         self.select_manual(rng)
             .or_else(|| self.select(nets, rng))
-            .or_else(|| (0..DRAWS).filter_map(|_| self.backing_off.select(rng)).find(open))
-            .or_else(|| (0..DRAWS).filter_map(|_| self.waiting.select(rng)).find(open))
+            .or_else(|| self.resting.iter().map(|(_, address)| *address).find(open))
     }
 
     /// Whether [`Book::select_probe`] would find an address.
@@ -76,8 +76,7 @@ impl Book {
         !self.manual_due.is_empty()
             || self.experienced.has_open(nets)
             || self.hearsay.has_open(nets)
-            || !self.backing_off.is_empty()
-            || !self.waiting.is_empty()
+            || !self.resting.is_empty()
     }
 
     /// A manual address that may be dialled now.
