@@ -252,7 +252,21 @@ impl Link {
 
     fn on_body(&mut self, now: Monotonic, length: usize) -> Result<(), LinkFault> {
         self.on_progress(now);
-        self.on_data(now, length)
+        self.on_data(now, length)?;
+        self.check_count()
+    }
+
+    /// Holds a list against the protocol's limit as soon as its count is there: the rest need not
+    /// be waited for, nor held.
+    fn check_count(&self) -> Result<(), LinkFault> {
+        let max = match self.kind {
+            Some(Kind::Addr | Kind::AddrV2) => self.limits.addr_entries,
+            Some(Kind::Inventory) => MAX_INVENTORY,
+            Some(Kind::Headers) => MAX_HEADERS,
+            _ => return Ok(()),
+        };
+        let within = leading_count(self.reader.kept()).is_none_or(|count| count <= max);
+        if within { Ok(()) } else { Err(LinkFault::TooMany) }
     }
 
     /// Counts so many more bytes of the frame, if its command is unknown or nobody wants it. Its
@@ -288,18 +302,14 @@ impl Link {
     fn on_frame(&mut self, now: Monotonic, frame: Frame) -> Result<(), LinkFault> {
         self.counters.messages += 1;
         let kind = Kind::of(frame.command);
-        let max_count = match kind {
-            Kind::Ping => return self.on_ping(now, frame),
-            Kind::Inventory => MAX_INVENTORY,
-            Kind::Headers => MAX_HEADERS,
-            Kind::Data | Kind::Unknown => usize::MAX,
-            _ => return self.on_control(now, kind, frame),
-        };
-        if leading_count(&frame.payload).is_some_and(|count| count > max_count) {
-            return Err(LinkFault::TooMany);
+        match kind {
+            Kind::Ping => self.on_ping(now, frame),
+            kind if kind.is_data() => {
+                self.push_message(frame);
+                Ok(())
+            }
+            _ => self.on_control(now, kind, frame),
         }
-        self.push_message(frame);
-        Ok(())
     }
 
     fn on_ping(&mut self, now: Monotonic, frame: Frame) -> Result<(), LinkFault> {

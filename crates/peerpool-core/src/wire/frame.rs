@@ -152,6 +152,14 @@ impl FrameReader {
         }
     }
 
+    /// What is kept so far of the payload that has begun. Its checksum is not judged yet.
+    pub fn kept(&self) -> &[u8] {
+        match &self.state {
+            State::Header { .. } => &[],
+            State::Body(body) => &body.kept,
+        }
+    }
+
     /// Whether a frame has begun and is not finished.
     pub fn is_mid_frame(&self) -> bool {
         !matches!(self.state, State::Header { filled: 0, .. })
