@@ -3,6 +3,18 @@
 //! A link knows nothing of states or of other peers. What it passes on it has decoded and held
 //! against the flood budgets; the order of the handshake is the engine's to judge.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used,
+        reason = "nothing that a peer sends may panic"
+    )
+)]
+
 use std::collections::VecDeque;
 use std::time::Duration;
 

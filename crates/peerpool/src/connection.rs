@@ -4,6 +4,18 @@
 //! The task waits in one place, so nothing it waits for keeps it from obeying the driver. Reading
 //! pauses while the driver's queue is full; the driver never waits for a connection.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used,
+        reason = "nothing that a peer sends may panic"
+    )
+)]
+
 use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
@@ -274,7 +286,7 @@ impl Connection {
             Ok(0) => self.end(DisconnectReason::ClosedByPeer),
             Ok(count) => {
                 self.read_at = self.wires.common.clock.now();
-                self.link.handle_bytes(self.read_at.mono, &buffer[..count]);
+                self.link.handle_bytes(self.read_at.mono, buffer.get(..count).unwrap_or_default());
             }
             Err(error) if is_transient(&error) => {}
             Err(_) => self.end(DisconnectReason::Broken),
@@ -360,7 +372,7 @@ impl Outgoing {
     }
 
     fn unsent(&self) -> &[u8] {
-        &self.bytes[self.sent..]
+        self.bytes.get(self.sent..).unwrap_or_default()
     }
 
     fn push(&mut self, frame: &[u8]) {

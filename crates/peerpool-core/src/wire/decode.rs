@@ -19,6 +19,7 @@ pub(crate) const MAX_INVENTORY: usize = 50_000;
 /// knows. The count of a message's list is held against the bytes that are there before anything
 /// is allocated for it. (For lists within transactions rust-bitcoin reserves up to 1 MB for a
 /// moment.)
+#[expect(clippy::expect_used, reason = "no command is longer than 12 characters")]
 pub fn decode(message: &RawMessage) -> NetworkMessage {
     let RawMessage { command, payload } = message;
     decode_known(command.as_str(), payload).unwrap_or_else(|| NetworkMessage::Unknown {

@@ -20,6 +20,7 @@ pub fn encode_frame(magic: [u8; 4], command: Command, payload: &[u8]) -> Vec<u8>
     frame(magic, command.to_bytes(), payload)
 }
 
+#[expect(clippy::expect_used, reason = "for payloads of our own")]
 pub(super) fn frame(magic: [u8; 4], command: [u8; 12], payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a payload has fewer than 4 GiB");
     let mut out = Vec::with_capacity(HEADER_LEN + payload.len());
@@ -111,11 +112,12 @@ impl FrameReader {
         match &mut self.state {
             State::Header { bytes: header, filled } => {
                 let (taken, rest) = bytes.split_at((HEADER_LEN - *filled).min(bytes.len()));
-                header[*filled..*filled + taken.len()].copy_from_slice(taken);
+                for (place, byte) in header.iter_mut().skip(*filled).zip(taken) {
+                    *place = *byte;
+                }
                 *filled += taken.len();
                 *bytes = rest;
-                let known = (*filled).min(self.magic.len());
-                if header[..known] != self.magic[..known] {
+                if header.iter().take(*filled).zip(&self.magic).any(|(byte, magic)| byte != magic) {
                     return Err(LinkFault::BadMagic);
                 }
                 if *filled < HEADER_LEN {
@@ -135,12 +137,10 @@ impl FrameReader {
                 body.take(taken);
                 Ok((!taken.is_empty()).then_some(FrameEvent::Body(taken.len())))
             }
-            State::Body(_) => {
-                let State::Body(body) = std::mem::replace(&mut self.state, START) else {
-                    unreachable!("this arm matched a body")
-                };
-                Ok(Some(FrameEvent::Ended(body.end())))
-            }
+            State::Body(_) => match std::mem::replace(&mut self.state, START) {
+                State::Body(body) => Ok(Some(FrameEvent::Ended(body.end()))),
+                State::Header { .. } => Ok(None),
+            },
         }
     }
 
@@ -176,13 +176,11 @@ impl FrameReader {
 
 impl Body {
     fn new(header: &[u8; HEADER_LEN]) -> Self {
-        let part = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
-        let mut command = [0; 12];
-        command.copy_from_slice(&header[4..16]);
+        let [_, _, _, _, command @ .., a, b, c, d, e, f, g, h] = *header;
         Self {
             command: Command::from_bytes(command),
-            length: u32::from_le_bytes(part(16)) as usize,
-            checksum: part(20),
+            length: u32::from_le_bytes([a, b, c, d]) as usize,
+            checksum: [e, f, g, h],
             received: 0,
             keep: usize::MAX,
             kept: Vec::new(),
@@ -194,7 +192,7 @@ impl Body {
         self.hash.input(bytes);
         self.received += bytes.len();
         let wanted = self.keep.min(self.length).saturating_sub(self.kept.len());
-        let bytes = &bytes[..wanted.min(bytes.len())];
+        let bytes = bytes.get(..wanted).unwrap_or(bytes);
         if bytes.len() > self.kept.capacity() - self.kept.len() {
             let ahead = self.kept.len().min(MAX_AHEAD);
             self.kept.reserve_exact(wanted.min(bytes.len() + ahead));
