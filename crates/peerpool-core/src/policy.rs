@@ -316,6 +316,9 @@ policy! {
     farewell: Duration = secs(1), SHORTEST => minutes(1);
     /// Events that may wait for a subscriber; a slower one is told how many it missed.
     event_queue: usize = 1024, 1 => 1_000_000;
+    /// Bytes of log lines about events in an hour; half of them may come at once. Lines beyond are
+    /// counted and left out, since peers cause events. Core allows 1 MiB a place in its code.
+    max_log_bytes_per_hour: usize = 1_000_000, 1_000 => 1_000_000_000;
 }
 
 /// Whether `services` meet `required`; `NETWORK` is met by `NETWORK_LIMITED` too (BIP159).

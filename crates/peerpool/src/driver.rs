@@ -15,6 +15,7 @@
     )
 )]
 
+mod log;
 mod outputs;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -42,6 +43,7 @@ use crate::events::Stamped;
 use crate::lease::{DialFailure, Grant};
 use crate::pool::{Pool, Shared};
 use crate::seeds::Resolver;
+use log::EventLog;
 
 /// Inputs taken before commands and releases get their turn.
 const INPUT_BATCH: usize = 64;
@@ -140,6 +142,7 @@ struct Driver {
     events: broadcast::Sender<Stamped>,
     ready: watch::Sender<usize>,
     failures: VecDeque<DialFailure>,
+    log: EventLog,
     last: Arc<OnceLock<Status>>,
     closing: Option<Closing>,
 }
@@ -169,6 +172,7 @@ fn prepare(setup: Setup) -> (Driver, Pool) {
     let (events, first) = broadcast::channel(policy.event_queue);
     let (ready, ready_count) = watch::channel(0);
     let last = Arc::new(OnceLock::new());
+    let log = EventLog::new(policy.max_log_bytes_per_hour);
     let shared = Shared {
         commands: to_commands,
         releases: to_releases,
@@ -198,6 +202,7 @@ fn prepare(setup: Setup) -> (Driver, Pool) {
         events,
         ready,
         failures: VecDeque::new(),
+        log,
         last,
         closing: None,
     };

@@ -103,7 +103,7 @@ impl Driver {
 
     /// Keeps what the driver itself needs to know of an event, and tells the subscribers.
     fn tell(&mut self, event: Event) {
-        tracing::debug!(name = event.as_str(), ?event);
+        self.log.write(self.common.clock.mono(), &event);
         let at = SystemTime::now();
         match &event {
             Event::Connecting { peer, connection_type, .. } if !connection_type.counts() => {
