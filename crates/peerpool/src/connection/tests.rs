@@ -177,6 +177,56 @@ async fn more_than_the_send_queue_holds_ends_the_connection() {
     assert_eq!(rig.reason().await, DisconnectReason::SendQueueFull);
 }
 
+/// A connection that runs nowhere, and the far end of its socket.
+async fn idle(policy: Policy) -> (Connection, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (remote, _) = listener.accept().await.unwrap();
+    let (inputs, _) = mpsc::channel(1);
+    let (_, orders) = mpsc::channel(1);
+    let (_, messages) = mpsc::channel(1);
+    let (_, close) = oneshot::channel();
+    let common = Arc::new(Common { magic: magic(), policy, clock: Clock::start() });
+    let wires = Wires { peer: PeerId(1), common, inputs, orders, messages, close };
+    (Connection::new(address.into(), stream, wires), remote)
+}
+
+#[tokio::test]
+async fn a_send_queue_never_holds_more_than_it_says_and_one_frame() {
+    let policy = Policy::default();
+    assert_eq!((policy.send_queue, policy.write_stall), (262_144, Duration::from_secs(20)));
+    let (mut connection, _remote) = idle(policy.clone()).await;
+    let mut pushed = 0;
+    while connection.ended.is_none() {
+        connection.on_order(Order::Send(Ping(1)));
+        pushed += 1;
+        assert!(pushed < 100_000, "the queue has no end");
+    }
+    assert_eq!(connection.ended, Some(DisconnectReason::SendQueueFull));
+    let frame = connection.link.encode(&Ping(1)).len();
+    assert!(connection.out.bytes.len() <= policy.send_queue + frame);
+    assert!(connection.out.bytes.capacity() <= 2 * (policy.send_queue + frame));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_reads_nothing_is_left_after_20_s() {
+    let (mut connection, _remote) = idle(Policy::default()).await;
+    connection.on_order(Order::Send(Ping(1)));
+    let began = Instant::now();
+    let stall = connection.deadline().unwrap();
+    assert_eq!(stall - began, Duration::from_secs(20));
+    // Nothing but the peer's taking some of it puts that off.
+    tokio::time::advance(Duration::from_secs(19)).await;
+    connection.on_order(Order::Send(Ping(2)));
+    assert_eq!(connection.deadline(), Some(stall));
+    connection.on_timer();
+    assert_eq!(connection.ended, None);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    connection.on_timer();
+    assert_eq!(connection.ended, Some(DisconnectReason::NotReading));
+}
+
 #[tokio::test]
 async fn only_a_lease_is_given_messages_and_a_slow_one_is_told_how_many_it_missed() {
     let mut rig = rig(8, |policy| policy.lease_queue = 2).await;

@@ -13,7 +13,11 @@ mod events;
 mod leases;
 mod limits;
 mod litecoind;
+mod log;
+mod offsets;
+mod raw;
 mod real_nodes;
+mod resources;
 
 use std::time::Duration;
 
