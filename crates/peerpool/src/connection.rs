@@ -86,7 +86,11 @@ pub(crate) async fn run(address: Address, mut wires: Wires) -> End {
         dial = connect::connect(address) => dial,
     };
     match dial {
-        Ok(stream) => End::Closed(Connection::new(address, stream, wires).run().await),
+        Ok(stream) => {
+            // By reference: each async function that took it would keep a place for it.
+            let mut connection = Connection::new(address, stream, wires);
+            End::Closed(connection.run().await)
+        }
         Err(error) => End::Dial(error),
     }
 }
@@ -138,7 +142,7 @@ impl Connection {
         }
     }
 
-    async fn run(mut self) -> DisconnectReason {
+    async fn run(&mut self) -> DisconnectReason {
         loop {
             self.pass_on();
             if let (None, Some(reason)) = (&self.held_back, self.ended) {
@@ -296,7 +300,7 @@ impl Connection {
     }
 
     /// Sends what is queued, as far as the peer takes it within `farewell`, and closes.
-    async fn farewell(mut self) -> DisconnectReason {
+    async fn farewell(&mut self) -> DisconnectReason {
         while let Ok(order) = self.wires.orders.try_recv() {
             self.on_order(order);
         }

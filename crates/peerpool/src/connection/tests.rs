@@ -264,3 +264,11 @@ async fn a_flooding_peer_lets_others_have_their_turn() {
     }
     assert!(most <= READ_SIZE / ping.len() + 1, "{most} pings in one turn");
 }
+#[test]
+fn the_task_of_a_connection_takes_less_than_2_kb() {
+    fn size<F: Future>(_: fn(Address, Wires) -> F) -> usize {
+        size_of::<F>()
+    }
+    let size = size(run);
+    assert!(size < 2048, "{size} bytes: a pool has hundreds of them");
+}
