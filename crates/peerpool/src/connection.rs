@@ -42,9 +42,9 @@ pub(crate) struct Common {
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Send a control message.
-    Send(Control),
+    Send(Box<Control>),
     /// Give this lease what the peer sends.
-    Attach(Tap),
+    Attach(Box<Tap>),
     /// No longer.
     Detach(LeaseId),
 }
@@ -257,7 +257,7 @@ impl Connection {
                     self.end(DisconnectReason::SendQueueFull);
                 }
             }
-            Order::Attach(tap) => self.taps.push(tap),
+            Order::Attach(tap) => self.taps.push(*tap),
             Order::Detach(lease) => self.taps.retain(|tap| tap.lease != lease),
         }
         self.link.set_watched(!self.taps.is_empty());
