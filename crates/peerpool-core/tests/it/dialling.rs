@@ -92,6 +92,42 @@ fn where_answers_come_at_once_an_unanswered_dial_is_not_waited_for_400_ms() {
 }
 
 #[test]
+fn where_answer_times_differ_widely_few_dials_are_made_in_vain() {
+    let mut table = String::from("alive  dials  need  surplus  time to 8\n");
+    for alive in [1.0, 0.9, 0.3] {
+        let (mut dials, mut surplus, mut times) = (0, 0, Vec::new());
+        for seed in 0..20 {
+            let mut script = with_share(seed, 1000, alive);
+            (script.latency, script.spread) =
+                (Duration::from_millis(20), Duration::from_millis(300));
+            script.run_secs(60);
+            dials += script.status().dials;
+            surplus += script.status().surplus;
+            times.extend(script.events.iter().find_map(|event| match event {
+                Event::Full { took } => Some(*took),
+                _ => None,
+            }));
+        }
+        times.sort();
+        let mean = dials as f64 / 20.0;
+        let need = 8.0 / alive;
+        assert!(mean <= 1.5 * need, "{mean} dials where {need} would do");
+        table += &format!(
+            "{alive:>5}  {mean:>5.1}  {need:>4.0}  {:>7.1}  {:>8.2}s\n",
+            surplus as f64 / 20.0,
+            times[times.len() / 2].as_secs_f64(),
+        );
+    }
+    expect![[r#"
+        alive  dials  need  surplus  time to 8
+            1   10.0     8      2.0      0.48s
+          0.9   10.8     9      2.1      0.48s
+          0.3   31.8    27     12.6      0.88s
+    "#]]
+    .assert_eq(&table);
+}
+
+#[test]
 fn never_more_than_max_dials_in_flight() {
     let mut script = with_share(1, 1000, 0.0);
     for _ in 0..100 {
