@@ -2,13 +2,15 @@
 //! value is judged the same whether a flag, a variable or a file brings it.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use peerpool::parse_duration;
 use peerpool::settings::{ENV_PREFIX, Flag, Settings};
-use peerpool_sim::actor::{Kind, Mix};
+use peerpool_sim::actor::{Ages, Kind, Mix};
 use peerpool_sim::devnet::Builder;
 
 use crate::failure::Failure;
@@ -31,6 +33,9 @@ pub(crate) enum Command {
     Devnet(Devnet),
     /// Run the pool against a stand-in network of its own
     Demo(Demo),
+    /// Measure the pool on a stand-in network
+    #[command(subcommand)]
+    Bench(Bench),
 }
 
 #[derive(Debug, clap::Args)]
@@ -205,6 +210,114 @@ pub(crate) struct Demo {
     /// One JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Time until the pool is full, beside that of an oracle that dials living nodes only
+    Fill(Fill),
+    /// Memory and processor time of `peerpool run` holding peers, in a process of its own
+    Hold(Hold),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Fill {
+    /// Different ready nodes to reach
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) target: usize,
+    /// How many nodes the stand-in network has
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = nodes)]
+    pub(crate) nodes: usize,
+    /// Percentages alive of what the DNS seed and of what gossip names
+    #[arg(
+        long,
+        value_name = "DNS/GOSSIP,...",
+        value_delimiter = ',',
+        default_value = "100/100,90/20,30/20,5/5"
+    )]
+    pub(crate) shares: Vec<Shares>,
+    /// Round trip to every node, such as 80ms
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "0ms")]
+    pub(crate) latency: Duration,
+    /// How old gossiped addresses are: kind (under 3 h) or core (as Bitcoin Core ages them)
+    #[arg(long, value_name = "AGES", value_parser = ages, default_value = "kind")]
+    pub(crate) gossip_ages: Ages,
+    /// Runs for each pair of shares, each on another network
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: u64,
+    /// Seed of the first run
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) rng_seed: u64,
+    /// Runs at once; more than one disturb each other, and save time only where they wait
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = jobs)]
+    pub(crate) jobs: usize,
+    /// Longest run
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "2min")]
+    pub(crate) timeout: Duration,
+    /// File to write each run to, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) raw: Option<PathBuf>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Hold {
+    /// How many peers to hold, one run each
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "8,125,1000")]
+    pub(crate) peers: Vec<usize>,
+    /// How long to hold them
+    #[arg(long = "for", value_name = "TIME", value_parser = time, default_value = "1min")]
+    pub(crate) lasting: Duration,
+    /// File to write each run to, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) raw: Option<PathBuf>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How much of what DNS and gossip name is alive, from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Shares {
+    pub(crate) dns: f64,
+    pub(crate) gossip: f64,
+}
+
+impl FromStr for Shares {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let percent = |text: &str| {
+            let number: f64 = text.trim().parse().ok()?;
+            (0.0..=100.0).contains(&number).then_some(number / 100.0)
+        };
+        let shares = text
+            .split_once('/')
+            .and_then(|(dns, gossip)| Some(Self { dns: percent(dns)?, gossip: percent(gossip)? }));
+        shares.ok_or_else(|| {
+            format!("{text:?} is not understood: write two percentages, such as 90/20")
+        })
+    }
+}
+
+impl fmt::Display for Shares {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Percentages that were typed come back as they were.
+        let percent = |share: f64| (share * 1e6).round() / 1e4;
+        write!(f, "{}/{}", percent(self.dns), percent(self.gossip))
+    }
+}
+
+fn ages(text: &str) -> Result<Ages, String> {
+    let found = Ages::ALL.into_iter().find(|ages| ages.as_str() == text);
+    found.ok_or_else(|| format!("one of {}", Ages::ALL.map(Ages::as_str).join(", ")))
+}
+
+fn jobs(text: &str) -> Result<usize, String> {
+    let jobs = text.parse().ok().filter(|jobs| (1..=100).contains(jobs));
+    jobs.ok_or_else(|| "a whole number from 1 to 100".to_owned())
 }
 
 fn time(text: &str) -> Result<Duration, String> {

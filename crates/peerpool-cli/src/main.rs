@@ -3,6 +3,7 @@
 //! Everything the commands can do, the library can; this crate only reads flags and prints.
 
 mod args;
+mod bench;
 mod demo;
 mod devnet;
 mod failure;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
                 Command::Probe(args) => probe::run(args).await,
                 Command::Devnet(args) => devnet::run(args).await,
                 Command::Demo(args) => demo::run(args).await,
+                Command::Bench(args) => bench::run(args).await,
             }
         });
         // A name that the system's resolver still looks for must not hold the exit up.

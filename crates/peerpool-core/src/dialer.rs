@@ -1,14 +1,18 @@
 //! Whom to dial and how many at once: `try_connect`'s decisions.
 //!
 //! Parallel and hedged: enough dials are in flight for the missing peers at the success rate seen
-//! lately. A dial (or handshake) unanswered for `hedge_delay` is no longer counted on, but goes on
-//! until its deadline. Offline, one probe at a time takes the place of all that.
+//! lately. A dial (or handshake) that takes much longer than answers do lately is no longer counted
+//! on, but goes on until its deadline. Offline, one probe at a time takes the place of all that.
 
 mod evidence;
+mod pace;
 mod rate;
 
 pub use evidence::Evidence;
+pub use pace::Pace;
 pub use rate::Rate;
+
+use std::time::Duration;
 
 use crate::address::{Address, Net};
 use crate::book::Book;
@@ -52,6 +56,8 @@ pub struct Dialer {
     nets: Vec<Net>,
     dial: [Rate; Net::ALL.len()],
     handshake: [Rate; Net::ALL.len()],
+    dial_pace: [Pace; Net::ALL.len()],
+    handshake_pace: [Pace; Net::ALL.len()],
     seen: [bool; Net::ALL.len()],
     paused_until: [Option<Monotonic>; Net::ALL.len()],
     /// Whether the network is up.
@@ -68,6 +74,8 @@ impl Dialer {
             nets: nets.to_vec(),
             dial: Default::default(),
             handshake: Default::default(),
+            dial_pace: Default::default(),
+            handshake_pace: Default::default(),
             seen: Default::default(),
             paused_until: Default::default(),
             evidence: Evidence::default(),
@@ -101,9 +109,10 @@ impl Dialer {
 
     // ---- rates ----
 
-    /// A dial was answered; `late` if it was no longer counted on.
-    pub fn on_dial_answered(&mut self, net: Net, late: bool) {
+    /// A dial was answered after so long; `late` if it was no longer counted on.
+    pub fn on_dial_answered(&mut self, net: Net, took: Duration, late: bool) {
         self.paused_until[net.index()] = None;
+        self.dial_pace[net.index()].count(took);
         let rate = &mut self.dial[net.index()];
         if late { rate.correct() } else { rate.count(true) }
     }
@@ -123,6 +132,17 @@ impl Dialer {
             (false, true) => {}
             (success, false) => rate.count(success),
         }
+    }
+
+    /// A handshake was done after so long.
+    pub fn on_handshake_answered(&mut self, net: Net, took: Duration) {
+        self.handshake_pace[net.index()].count(took);
+    }
+
+    /// How long a dial and a handshake on `net` are counted on.
+    pub fn hedge_delays(&self, net: Net, policy: &Policy) -> (Duration, Duration) {
+        let at = net.index();
+        (self.dial_pace[at].delay(policy), self.handshake_pace[at].delay(policy))
     }
 
     /// The share of attempts on `net` that end ready; `None` before the first.

@@ -44,13 +44,15 @@ pub struct Peer {
 pub enum Stage {
     /// The dial was sent.
     Connecting {
-        /// Whether it is still counted on: not once `hedge_delay` has passed unanswered.
+        /// Whether it is still counted on: not once it has taken much longer than others do.
         fresh: bool,
     },
     /// TCP is up.
     Connected {
         /// The handshake.
         handshake: Handshake,
+        /// Since when.
+        since: Monotonic,
         /// Whether it is still counted on.
         fresh: bool,
     },

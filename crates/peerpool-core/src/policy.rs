@@ -210,8 +210,11 @@ policy! {
     dial_timeout: Duration = secs(5), SHORTEST => minutes(5);
     /// How long from the dial's answer to `verack`; nothing extends it. Core waits 60 s.
     handshake_deadline: Duration = secs(10), SHORTEST => minutes(5);
-    /// A dial or handshake unanswered for this long is no longer counted on, but goes on.
+    /// A dial or handshake unanswered for this long is no longer counted on, but goes on. The delay
+    /// on a network where answers come sooner is three times their mean.
     hedge_delay: Duration = ms(400), SHORTEST => minutes(1);
+    /// The delay never falls below this, however quick the answers; `hedge_delay` wins if shorter.
+    hedge_delay_min: Duration = ms(50), SHORTEST => minutes(1);
     /// Dials and handshakes in flight at once.
     max_dials: usize = 128, 1 => 10_000;
     /// Dials and handshakes in flight at once to one netgroup.

@@ -1,10 +1,12 @@
 //! Virtual Bitcoin nodes, one [`Actor`] per connection to one: bytes in; bytes out and the decision
 //! to close. No sockets, no clock, no randomness but what is passed in, so that the same actors
-//! run on loopback and in virtual time.
+//! run on loopback and in virtual time. A transport hands bytes in as they come, calls
+//! [`Actor::handle_timeout`] at [`Actor::wake_at`], and sends what either wrote, in order.
 //!
 //! Messages are read and written by rust-bitcoin's codec: what the pool's own wire code says is
 //! checked here by an implementation that shares nothing with it.
 
+mod ages;
 mod headers;
 mod kind;
 mod roster;
@@ -18,12 +20,13 @@ use bitcoin::p2p::message::{NetworkMessage, RawNetworkMessage};
 use bitcoin::p2p::message_network::VersionMessage;
 use bitcoin::p2p::{Magic, ServiceFlags};
 use peerpool_core::rng::Rng;
-use peerpool_core::time::Now;
+use peerpool_core::time::{Monotonic, Now};
 
+pub use ages::Ages;
 pub use headers::HeaderChain;
 pub use kind::{Kind, Mix, ParseKindError};
 #[cfg(feature = "tcp")]
-pub(crate) use roster::sample;
+pub(crate) use roster::sample_share;
 pub use roster::{Listing, Roster};
 
 /// The protocol version that actors speak: the first with `wtxidrelay` (BIP339) and the one from
@@ -48,13 +51,15 @@ pub enum Next {
 #[derive(Clone, Debug)]
 pub struct Actor {
     roster: Arc<Roster>,
-    kind: Kind,
+    node: Listing,
     peer: SocketAddr,
     rng: Rng,
     received: Vec<u8>,
     stage: Stage,
     wants_addrv2: bool,
     gossiped: bool,
+    /// When it relays addresses next.
+    relays_at: Option<Monotonic>,
 }
 
 /// How far the handshake is.
@@ -66,24 +71,25 @@ enum Stage {
 }
 
 impl Actor {
-    /// The end of a connection that a node of this kind accepted from `peer`. A refusing node that
-    /// is made to accept closes, a silent one stays mute.
-    pub fn new(roster: Arc<Roster>, kind: Kind, peer: SocketAddr, rng: Rng) -> Self {
+    /// The end of a connection that `node` accepted from `peer`. A refusing node that is made to
+    /// accept closes, a silent one stays mute.
+    pub fn new(roster: Arc<Roster>, node: Listing, peer: SocketAddr, rng: Rng) -> Self {
         Self {
             roster,
-            kind,
+            node,
             peer,
             rng,
             received: Vec::new(),
             stage: Stage::AwaitVersion,
             wants_addrv2: false,
             gossiped: false,
+            relays_at: None,
         }
     }
 
     /// The connection was accepted.
     pub fn handle_open(&mut self) -> Next {
-        match self.kind {
+        match self.node.kind {
             Kind::Rude | Kind::Refusing => Next::Close,
             _ => Next::Stay,
         }
@@ -93,7 +99,7 @@ impl Actor {
     /// received, up to one message of 4 MB. A frame with wrong magic or a payload above that is
     /// answered by closing; one that does not decode is skipped, as Core does.
     pub fn handle_bytes(&mut self, now: Now, bytes: &[u8], out: &mut Vec<u8>) -> Next {
-        if !self.kind.shakes_hands() {
+        if !self.node.kind.shakes_hands() {
             return self.handle_open();
         }
         self.received.extend_from_slice(bytes);
@@ -116,6 +122,22 @@ impl Actor {
         next
     }
 
+    /// When to call [`Actor::handle_timeout`]; `None` if the node has nothing to say of itself.
+    pub fn wake_at(&self) -> Option<Monotonic> {
+        self.relays_at
+    }
+
+    /// Appends to `out` what the node says of itself now. Does nothing before
+    /// [`Actor::wake_at`].
+    pub fn handle_timeout(&mut self, now: Now, out: &mut Vec<u8>) -> Next {
+        if self.relays_at.is_some_and(|at| at <= now.mono) {
+            let entries = self.roster.relayed(now.unix, &mut self.rng);
+            self.say_addresses(entries, out);
+            self.relays_at = Some(now.mono + ages::relay_pause(&mut self.rng));
+        }
+        Next::Stay
+    }
+
     fn on_message(&mut self, now: Now, message: NetworkMessage, out: &mut Vec<u8>) -> Next {
         match (self.stage, message) {
             (Stage::AwaitVersion, NetworkMessage::Version(version)) => {
@@ -126,7 +148,7 @@ impl Actor {
             (Stage::Ready, NetworkMessage::SendAddrV2 | NetworkMessage::WtxidRelay) => {
                 return Next::Close;
             }
-            (Stage::AwaitVerack, NetworkMessage::Verack) => self.stage = Stage::Ready,
+            (Stage::AwaitVerack, NetworkMessage::Verack) => self.on_ready(now, out),
             (Stage::Ready, NetworkMessage::Ping(nonce)) => {
                 self.say(NetworkMessage::Pong(nonce), out);
             }
@@ -162,21 +184,33 @@ impl Actor {
         self.say(NetworkMessage::Verack, out);
     }
 
+    fn on_ready(&mut self, now: Now, out: &mut Vec<u8>) {
+        self.stage = Stage::Ready;
+        if self.roster.ages == Ages::Core {
+            self.say_addresses(vec![self.roster.announcement(now.unix, &self.node)], out);
+            self.relays_at = Some(now.mono + ages::relay_pause(&mut self.rng));
+        }
+    }
+
     /// Answers the first getaddr and no other, as Core does.
     fn on_getaddr(&mut self, now: Now, out: &mut Vec<u8>) {
         if std::mem::replace(&mut self.gossiped, true) {
             return;
         }
-        let entries = self.roster.gossip(now.unix, &mut self.rng);
+        let entries = self.roster.gossip(now.unix, self.node.address, &mut self.rng);
+        self.say_addresses(entries, out);
+    }
+
+    fn say_addresses(&self, entries: Vec<AddrV2Message>, out: &mut Vec<u8>) {
         if entries.is_empty() {
             return;
         }
-        let answer = if self.wants_addrv2 {
+        let message = if self.wants_addrv2 {
             NetworkMessage::AddrV2(entries)
         } else {
             NetworkMessage::Addr(entries.iter().filter_map(as_v1).collect())
         };
-        self.say(answer, out);
+        self.say(message, out);
     }
 
     fn say(&self, message: NetworkMessage, out: &mut Vec<u8>) {

@@ -24,9 +24,11 @@ mod builder;
 mod dns;
 mod error;
 mod layout;
+mod line;
 mod log;
 mod node;
 mod server;
+mod transit;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -245,7 +247,7 @@ type Place = (Ipv4Addr, Kind);
 /// What the DNS seed is told: every node but the stale ones.
 fn zone(builder: &Builder, places: &[Place]) -> Zone {
     let named = places.iter().filter(|(_, kind)| *kind != Kind::Stale);
-    let (living, dead): (Vec<&Place>, _) = named.partition(|(_, kind)| kind.shakes_hands());
+    let (living, dead): (Vec<&Place>, _) = named.partition(|(_, kind)| kind.is_usable());
     let ips = |places: Vec<&Place>| places.into_iter().map(|&(ip, _)| ip).collect();
     Zone {
         living: ips(living),
@@ -294,11 +296,15 @@ async fn settle(
             services: builder.services,
             user_agent: concat!("/devnet:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
             gossip_answer: builder.gossip_answer,
+            gossip_share: builder.gossip_share,
+            ages: builder.gossip_ages,
+            seed: builder.seed,
             listings: places.iter().map(listing).collect(),
             headers: HeaderChain::regtest(HEIGHT),
         }),
         log: Log::new(),
         vanish_after: builder.vanish_after.clone(),
+        latency: builder.latency,
     });
     let mut nodes = BTreeMap::new();
     for &Listing { address, kind } in &common.roster.listings {

@@ -54,9 +54,9 @@ pub(crate) struct Common {
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Send a control message.
-    Send(Control),
+    Send(Box<Control>),
     /// Give this lease what the peer sends.
-    Attach(Tap),
+    Attach(Box<Tap>),
     /// No longer.
     Detach(LeaseId),
 }
@@ -98,7 +98,11 @@ pub(crate) async fn run(address: Address, mut wires: Wires) -> End {
         dial = connect::connect(address) => dial,
     };
     match dial {
-        Ok(stream) => End::Closed(Connection::new(address, stream, wires).run().await),
+        Ok(stream) => {
+            // By reference: each async function that took it would keep a place for it.
+            let mut connection = Connection::new(address, stream, wires);
+            End::Closed(connection.run().await)
+        }
         Err(error) => End::Dial(error),
     }
 }
@@ -150,7 +154,7 @@ impl Connection {
         }
     }
 
-    async fn run(mut self) -> DisconnectReason {
+    async fn run(&mut self) -> DisconnectReason {
         loop {
             self.pass_on();
             if let (None, Some(reason)) = (&self.held_back, self.ended) {
@@ -265,7 +269,7 @@ impl Connection {
                     self.end(DisconnectReason::SendQueueFull);
                 }
             }
-            Order::Attach(tap) => self.taps.push(tap),
+            Order::Attach(tap) => self.taps.push(*tap),
             Order::Detach(lease) => self.taps.retain(|tap| tap.lease != lease),
         }
         self.link.set_watched(!self.taps.is_empty());
@@ -308,7 +312,7 @@ impl Connection {
     }
 
     /// Sends what is queued, as far as the peer takes it within `farewell`, and closes.
-    async fn farewell(mut self) -> DisconnectReason {
+    async fn farewell(&mut self) -> DisconnectReason {
         while let Ok(order) = self.wires.orders.try_recv() {
             self.on_order(order);
         }

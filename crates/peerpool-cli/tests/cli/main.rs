@@ -6,6 +6,7 @@
     reason = "a test fails by panicking; clippy.toml covers test functions only"
 )]
 
+mod bench;
 mod demo;
 #[path = "../../../peerpool/tests/it/dns.rs"]
 mod dns;

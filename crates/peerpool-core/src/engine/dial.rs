@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::address::Address;
+use crate::address::{Address, Net};
 use crate::book::{Heard, Source};
 use crate::dialer::{Tally, is_closed};
 use crate::event::Event;
@@ -12,7 +12,7 @@ use crate::netgroup::NetGroup;
 use crate::peer::Stage;
 use crate::time::{Monotonic, Now};
 
-use super::{Engine, NETS, PeerTimer, Phase};
+use super::{Engine, NETS, PeerTimer, Phase, Timer};
 
 impl Engine {
     /// Decides whether to dial more; runs after every input that can change the answer.
@@ -53,7 +53,8 @@ impl Engine {
         self.book.set_in_use(now, address, true);
         self.refresh_group(address);
         self.set_timer(peer, PeerTimer::Deadline, now.mono + self.policy().dial_timeout);
-        self.set_timer(peer, PeerTimer::Hedge, now.mono + self.policy().hedge_delay);
+        let (delay, _) = self.dialer.hedge_delays(address.net(), &self.config.policy);
+        self.set_timer(peer, PeerTimer::Hedge, now.mono + delay);
         self.dials += 1;
         self.outputs.push_back(Output::Dial { peer, address });
         self.tell(Event::Connecting { peer, address, connection_type });
@@ -62,6 +63,21 @@ impl Engine {
     pub(super) fn refresh_group(&mut self, address: Address) {
         let group = NetGroup::of(&address.host);
         self.book.set_closed(group, is_closed(&self.peers, group, &self.config.policy));
+    }
+
+    /// Sets until when each attempt on `net` is counted on, by the answer times known by now: those
+    /// made before the first answers came would be waited for much too long.
+    pub(super) fn set_hedges(&mut self, net: Net) {
+        let (dial, handshake) = self.dialer.hedge_delays(net, &self.config.policy);
+        let Self { peers, timers, .. } = self;
+        for (id, peer) in peers.iter().filter(|(_, peer)| peer.address.net() == net) {
+            let at = match peer.stage {
+                Stage::Connecting { fresh: true } => peer.dialled_at + dial,
+                Stage::Connected { since, fresh: true, .. } => since + handshake,
+                _ => continue,
+            };
+            timers.set(Timer::Peer(id, PeerTimer::Hedge), at);
+        }
     }
 
     /// The attempt is no longer counted on: another may be made in its place.

@@ -35,14 +35,15 @@ impl Engine {
             relay: self.config.policy.relay,
         };
         let (handshake, message) = Handshake::begin(version);
-        peer.stage = Stage::Connected { handshake, fresh: true };
-        self.dialer.on_dial_answered(address.net(), !fresh);
+        peer.stage = Stage::Connected { handshake, since: now.mono, fresh: true };
+        let took = now.mono.since(peer.dialled_at);
+        self.dialer.on_dial_answered(address.net(), took, !fresh);
         // A node on this very machine is reached from its own address; that is no reason to lose it.
         if let Some(own) = local.map(Host::from).filter(|own| *own != address.host) {
             self.book.note_own(own);
         }
         self.set_timer(id, PeerTimer::Deadline, now.mono + self.policy().handshake_deadline);
-        self.set_timer(id, PeerTimer::Hedge, now.mono + self.policy().hedge_delay);
+        self.set_hedges(address.net());
         self.refresh_group(address);
         self.tell(Event::Connected { peer: id, address });
         self.send(id, message);
@@ -86,6 +87,10 @@ impl Engine {
         self.count_handshake(id, true);
         let Some(peer) = self.peers.get(id) else { return };
         let (address, connection_type) = (peer.address, peer.connection_type);
+        if let Stage::Connected { since, .. } = peer.stage {
+            self.dialer.on_handshake_answered(address.net(), now.mono.since(since));
+            self.set_hedges(address.net());
+        }
         let services = handshaken.version().services;
         self.book.on_ready(now, address, services);
         if !self.has_room(now, id, connection_type) {

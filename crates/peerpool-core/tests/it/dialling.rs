@@ -60,8 +60,8 @@ fn dials_stay_within_one_and_a_half_times_an_oracles_need() {
         alive  dials  need  surplus  time to 8
             1   10.0     8      2.0      0.06s
           0.9   11.0     9      2.3      0.06s
-          0.3   28.4    27     10.0      0.46s
-         0.05  213.1   160     90.0      0.52s
+          0.3   28.6    27     10.2      0.17s
+         0.05  211.5   160     89.0      0.22s
     "#]]
     .assert_eq(&table);
 }
@@ -77,6 +77,54 @@ fn an_unanswered_dial_stops_counting_after_400_ms_but_goes_on() {
     assert_eq!(script.status().connecting.len(), 2, "and both go on");
     script.run_secs(5);
     assert_eq!(script.status().connecting.len(), 0, "until their time-out");
+}
+
+#[test]
+fn where_answers_come_at_once_an_unanswered_dial_is_not_waited_for_400_ms() {
+    let mut script = with_share(1, 1000, 0.3);
+    script.run(Duration::from_millis(300));
+    let full = script.events.iter().find_map(|event| match event {
+        Event::Full { took } => Some(*took),
+        _ => None,
+    });
+    let full = full.expect("full before the first delay would have passed");
+    assert!(full >= Duration::from_millis(50), "{full:?}: never shorter than the least delay");
+}
+
+#[test]
+fn where_answer_times_differ_widely_few_dials_are_made_in_vain() {
+    let mut table = String::from("alive  dials  need  surplus  time to 8\n");
+    for alive in [1.0, 0.9, 0.3] {
+        let (mut dials, mut surplus, mut times) = (0, 0, Vec::new());
+        for seed in 0..20 {
+            let mut script = with_share(seed, 1000, alive);
+            (script.latency, script.spread) =
+                (Duration::from_millis(20), Duration::from_millis(300));
+            script.run_secs(60);
+            dials += script.status().dials;
+            surplus += script.status().surplus;
+            times.extend(script.events.iter().find_map(|event| match event {
+                Event::Full { took } => Some(*took),
+                _ => None,
+            }));
+        }
+        times.sort();
+        let mean = dials as f64 / 20.0;
+        let need = 8.0 / alive;
+        assert!(mean <= 1.5 * need, "{mean} dials where {need} would do");
+        table += &format!(
+            "{alive:>5}  {mean:>5.1}  {need:>4.0}  {:>7.1}  {:>8.2}s\n",
+            surplus as f64 / 20.0,
+            times[times.len() / 2].as_secs_f64(),
+        );
+    }
+    expect![[r#"
+        alive  dials  need  surplus  time to 8
+            1   10.0     8      2.0      0.48s
+          0.9   10.8     9      2.1      0.48s
+          0.3   31.8    27     12.6      0.88s
+    "#]]
+    .assert_eq(&table);
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub(crate) struct Script {
     /// How far the unix clock is off, in seconds.
     pub(crate) unix_error: i64,
     pub(crate) latency: Duration,
+    /// How much longer answers of some peers take, at most.
+    pub(crate) spread: Duration,
     /// Every dial: when, and whom.
     pub(crate) dials: Vec<(Duration, Address)>,
     pub(crate) peers: BTreeMap<PeerId, Address>,
@@ -112,6 +114,7 @@ impl Script {
             watch: None,
             unix_error: 0,
             latency: Duration::from_millis(1),
+            spread: Duration::ZERO,
             dials: vec![],
             peers: BTreeMap::new(),
             granted: BTreeMap::new(),
@@ -227,7 +230,17 @@ impl Script {
 
     fn soon(&mut self, input: Input) {
         self.sequence += 1;
-        self.inbox.insert((self.now.mono + self.latency, self.sequence), input);
+        // The peer's own share of the spread, the same for all its answers.
+        let share = match &input {
+            Input::Connected { peer, .. }
+            | Input::DialFailed { peer, .. }
+            | Input::Control { peer, .. } => {
+                (peer.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u32
+            }
+            _ => 0,
+        };
+        let latency = self.latency + self.spread * share / 256;
+        self.inbox.insert((self.now.mono + latency, self.sequence), input);
     }
 
     fn kind(&self, address: &Address) -> Node {

@@ -53,6 +53,11 @@ impl Kind {
     pub const fn shakes_hands(self) -> bool {
         matches!(self, Kind::Honest | Kind::Stale | Kind::Vanishing)
     }
+
+    /// Whether a pool may count a node of this kind as a good peer, once it has dialled it.
+    pub const fn is_usable(self) -> bool {
+        self.shakes_hands()
+    }
 }
 
 impl fmt::Display for Kind {

@@ -2,13 +2,13 @@
 //! about, which headers they have.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use bitcoin::p2p::address::{AddrV2, AddrV2Message};
 use bitcoin::p2p::{Magic, ServiceFlags};
 use peerpool_core::rng::Rng;
 use peerpool_core::time::UnixTime;
 
+use super::ages::{self, Ages, Cached};
 use super::{HeaderChain, Kind};
 
 /// Core answers getaddr with at most this share of what it knows (`MAX_PCT_ADDR_TO_SEND`).
@@ -17,12 +17,6 @@ const ANSWER_PERCENT: usize = 23;
 const ANSWER_FLOOR: usize = 10;
 /// Most entries in one addr or addrv2 message, as in Core's `MAX_ADDR_TO_SEND`.
 pub(super) const ANSWER_MAX: usize = 1000;
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// Ages of gossiped addresses, drawn uniformly. The oldest fresh one lies an hour under the 3 h at
-/// which hearsay ends, the youngest stale one a quarter of an hour above.
-const FRESH: (Duration, Duration) = (Duration::ZERO, Duration::from_secs(2 * 3600));
-const STALE: (Duration, Duration) = (Duration::from_secs(3 * 3600 + 900), HOUR.saturating_mul(240));
 
 /// A node as the others know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +38,13 @@ pub struct Roster {
     pub user_agent: String,
     /// Most addresses in an answer to getaddr; see [`Roster::gossip`].
     pub gossip_answer: usize,
+    /// Share of usable nodes among gossiped addresses, stale ones left out; their natural share,
+    /// stale nodes among them, if `None`.
+    pub gossip_share: Option<f64>,
+    /// How old gossip is.
+    pub ages: Ages,
+    /// Seed of what a node keeps over its connections: its cached answer.
+    pub seed: u64,
     /// Every node, the dead ones too.
     pub listings: Vec<Listing>,
     /// The headers that every node has.
@@ -51,34 +52,95 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// An answer to getaddr: a random sample of the network without repetition, of `gossip_answer`
-    /// entries or 23 % of the network (but at least ten), whichever is less. Stale nodes appear
-    /// 3 h 15 min to 10 days old, all others, dead or alive, up to 2 h old.
-    pub fn gossip(&self, now: UnixTime, rng: &mut Rng) -> Vec<AddrV2Message> {
+    /// The answer of the node at `from` to getaddr: a random sample of the network without
+    /// repetition, of `gossip_answer` entries or 23 % of the network (but at least ten), whichever
+    /// is less; fewer if the share cannot be had otherwise. How old it is, and for how long it is
+    /// the same, [`Ages`] says.
+    pub fn gossip(&self, now: UnixTime, from: SocketAddr, rng: &mut Rng) -> Vec<AddrV2Message> {
         let share = (self.listings.len() * ANSWER_PERCENT / 100).max(ANSWER_FLOOR);
         let count = share.min(self.gossip_answer).min(self.listings.len()).min(ANSWER_MAX);
-        sample(&self.listings, count, rng)
-            .into_iter()
-            .map(|listing| {
-                let (from, to) = if listing.kind == Kind::Stale { STALE } else { FRESH };
-                let seen = now - rng.between(from, to);
-                AddrV2Message {
-                    time: u32::try_from(seen.0).unwrap_or(u32::MAX),
-                    services: self.services,
-                    addr: match listing.address.ip() {
-                        IpAddr::V4(ip) => AddrV2::Ipv4(ip),
-                        IpAddr::V6(ip) => AddrV2::Ipv6(ip),
-                    },
-                    port: listing.address.port(),
-                }
-            })
-            .collect()
+        match self.ages {
+            Ages::Kind => {
+                let entry = |listing: &Listing, rng: &mut Rng| {
+                    let age = ages::kind_age(listing.kind == Kind::Stale, rng);
+                    self.entry(listing, now - age)
+                };
+                let named = self.select(count, true, rng);
+                named.into_iter().map(|listing| entry(listing, rng)).collect()
+            }
+            Ages::Core => {
+                let Cached { mut rng, filled } = Cached::of(self.seed, from, now);
+                let entry = |listing: &Listing, rng: &mut Rng| {
+                    let gone = !listing.kind.is_usable() || listing.kind == Kind::Stale;
+                    let seen = filled - ages::cached_age(gone, rng);
+                    self.entry(listing, ages::within_horizon(now, seen))
+                };
+                let named = self.select(count, true, &mut rng);
+                named.into_iter().map(|listing| entry(listing, &mut rng)).collect()
+            }
+        }
+    }
+
+    /// A few addresses that announced themselves within the last 10 min, as nodes relay them.
+    /// Stale nodes are not among them.
+    pub fn relayed(&self, now: UnixTime, rng: &mut Rng) -> Vec<AddrV2Message> {
+        let count = ages::relay_entries(rng);
+        let named = self.select(count, false, rng);
+        let entry = |listing| self.entry(listing, now - ages::relayed_age(rng));
+        named.into_iter().map(entry).collect()
+    }
+
+    /// What a node says of itself, now.
+    pub fn announcement(&self, now: UnixTime, node: &Listing) -> AddrV2Message {
+        self.entry(node, now)
+    }
+
+    fn select(&self, count: usize, stale: bool, rng: &mut Rng) -> Vec<&Listing> {
+        let stale = stale && self.gossip_share.is_none();
+        let named = self.listings.iter().filter(|listing| stale || listing.kind != Kind::Stale);
+        let (usable, others): (Vec<_>, Vec<_>) = named.partition(|named| named.kind.is_usable());
+        sample_share(&usable, &others, count, self.gossip_share, rng)
+    }
+
+    fn entry(&self, listing: &Listing, seen: UnixTime) -> AddrV2Message {
+        AddrV2Message {
+            time: u32::try_from(seen.0).unwrap_or(u32::MAX),
+            services: self.services,
+            addr: match listing.address.ip() {
+                IpAddr::V4(ip) => AddrV2::Ipv4(ip),
+                IpAddr::V6(ip) => AddrV2::Ipv6(ip),
+            },
+            port: listing.address.port(),
+        }
     }
 }
 
+/// `count` different items in random order, this share of them from `some` and the rest from
+/// `others`; any of both without a share. Fewer where there are not enough.
+pub(crate) fn sample_share<T: Copy>(
+    some: &[T],
+    others: &[T],
+    count: usize,
+    share: Option<f64>,
+    rng: &mut Rng,
+) -> Vec<T> {
+    let Some(share) = share else {
+        let all: Vec<_> = some.iter().chain(others).copied().collect();
+        return sample(&all, count, rng);
+    };
+    let count = count.min(some.len() + others.len());
+    let wanted = count as f64 * share;
+    // Rounded at random, so that the share is right on average in small answers too.
+    let from_some = (wanted as usize + usize::from(rng.chance(wanted.fract()))).min(count);
+    let mut picked = sample(some, from_some, rng);
+    picked.extend(sample(others, count - from_some, rng));
+    rng.shuffle(&mut picked);
+    picked
+}
+
 /// `count` different items in random order; all of them if there are fewer.
-pub(crate) fn sample<'a, T>(items: &'a [T], count: usize, rng: &mut Rng) -> Vec<&'a T> {
-    let mut order: Vec<&T> = items.iter().collect();
+fn sample<T: Copy>(items: &[T], count: usize, rng: &mut Rng) -> Vec<T> {
+    let mut order = items.to_vec();
     let count = count.min(order.len());
     for at in 0..count {
         let other = at + rng.below(order.len() - at);
@@ -91,6 +153,7 @@ pub(crate) fn sample<'a, T>(items: &'a [T], count: usize, rng: &mut Rng) -> Vec<
 #[cfg(test)]
 pub(super) mod tests {
     use std::collections::BTreeSet;
+    use std::time::Duration;
 
     use super::*;
 
@@ -102,6 +165,9 @@ pub(super) mod tests {
             services: ServiceFlags::NETWORK | ServiceFlags::WITNESS,
             user_agent: "/devnet:test/".to_owned(),
             gossip_answer: 1000,
+            gossip_share: None,
+            ages: Ages::Kind,
+            seed: 1,
             listings: (0..nodes)
                 .map(|at| Listing { address: address(at), kind: kind(at) })
                 .collect(),
@@ -109,27 +175,103 @@ pub(super) mod tests {
         }
     }
 
+    const NOW: UnixTime = UnixTime(2_000_000_000);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn ask(roster: &Roster, seed: u64) -> Vec<AddrV2Message> {
+        roster.gossip(NOW, roster.listings[0].address, &mut Rng::from_u64(seed))
+    }
+
+    fn kind_of(roster: &Roster, entry: &AddrV2Message) -> Kind {
+        let address = entry.socket_addr().unwrap();
+        roster.listings.iter().find(|listing| listing.address == address).unwrap().kind
+    }
+
+    fn age(entry: &AddrV2Message) -> Duration {
+        NOW.since(UnixTime(entry.time.into()))
+    }
+
     #[test]
     fn gossip_is_a_bounded_sample_without_repetition() {
         let sizes = [(0, 0), (5, 5), (30, 10), (100, 23), (1000, 230), (10_000, 1000)];
         for (nodes, expected) in sizes {
             let roster = roster(nodes);
-            let gossip = roster.gossip(UnixTime(2_000_000_000), &mut Rng::from_u64(1));
-            let distinct: BTreeSet<_> =
-                gossip.iter().map(|entry| entry.socket_addr().unwrap()).collect();
-            assert_eq!((gossip.len(), distinct.len()), (expected, expected), "{nodes} nodes");
+            let from = SocketAddr::from(([127, 1, 0, 1], 18444));
+            for ages in Ages::ALL {
+                let roster = Roster { ages, ..roster.clone() };
+                let gossip = roster.gossip(NOW, from, &mut Rng::from_u64(1));
+                let distinct: BTreeSet<_> =
+                    gossip.iter().map(|entry| entry.socket_addr().unwrap()).collect();
+                assert_eq!((gossip.len(), distinct.len()), (expected, expected), "{nodes} nodes");
+            }
         }
     }
 
     #[test]
     fn stale_nodes_are_old_and_all_others_fresh() {
         let roster = roster(1000);
-        let now = UnixTime(2_000_000_000);
-        for entry in roster.gossip(now, &mut Rng::from_u64(2)) {
-            let address = entry.socket_addr().unwrap();
-            let listing = roster.listings.iter().find(|l| l.address == address).unwrap();
-            let age = now.since(UnixTime(entry.time.into()));
-            assert_eq!(age > 3 * HOUR, listing.kind == Kind::Stale, "{listing:?} {age:?}");
+        for entry in ask(&roster, 2) {
+            let stale = kind_of(&roster, &entry) == Kind::Stale;
+            assert_eq!(age(&entry) > 3 * HOUR, stale, "{entry:?} {:?}", age(&entry));
+        }
+    }
+
+    #[test]
+    fn gossip_holds_as_many_usable_nodes_as_told() {
+        let mut roster = roster(999);
+        for (listing, kind) in roster
+            .listings
+            .iter_mut()
+            .zip([Kind::Honest, Kind::Refusing, Kind::Stale].into_iter().cycle())
+        {
+            listing.kind = kind;
+        }
+        for (share, allowed) in [(0.0, 0..=0), (0.05, 11..=12), (0.9, 206..=207), (1.0, 229..=229)]
+        {
+            roster.gossip_share = Some(share);
+            for ages in Ages::ALL {
+                roster.ages = ages;
+                let kinds: Vec<_> =
+                    ask(&roster, 3).iter().map(|entry| kind_of(&roster, entry)).collect();
+                let usable = kinds.iter().filter(|kind| **kind == Kind::Honest).count();
+                assert_eq!(kinds.len(), 229);
+                assert!(allowed.contains(&usable), "{share}: {usable}");
+                assert!(!kinds.contains(&Kind::Stale));
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_as_cores_is_one_for_a_day_and_old() {
+        let roster = Roster { ages: Ages::Core, ..roster(10_000) };
+        assert_eq!(ask(&roster, 4), ask(&roster, 5), "the cache answers, whoever asks");
+        let [one, two] = [0, 1].map(|at| {
+            let from = roster.listings[at].address;
+            roster.gossip(NOW, from, &mut Rng::from_u64(4))
+        });
+        assert_ne!(one, two, "each node has its own");
+        let (mut fresh, mut total) = (0, 0);
+        for listing in &roster.listings[..50] {
+            let gossip = roster.gossip(NOW, listing.address, &mut Rng::from_u64(4));
+            assert!(gossip.iter().all(|entry| age(entry) >= 2 * HOUR), "a hop costs 2 h");
+            assert!(gossip.iter().all(|entry| age(entry) <= 30 * 24 * HOUR), "the horizon");
+            fresh += gossip.iter().filter(|entry| age(entry) < 3 * HOUR).count();
+            total += gossip.len();
+        }
+        assert!(fresh * 100 < total, "{fresh} of {total} are under 3 h old");
+    }
+
+    #[test]
+    fn relayed_addresses_are_few_and_fresh() {
+        let roster = roster(1000);
+        let mut rng = Rng::from_u64(6);
+        for _ in 0..100 {
+            let relayed = roster.relayed(NOW, &mut rng);
+            assert!((1..=3).contains(&relayed.len()));
+            for entry in relayed {
+                assert!(age(&entry) < HOUR / 6);
+                assert_ne!(kind_of(&roster, &entry), Kind::Stale);
+            }
         }
     }
 }

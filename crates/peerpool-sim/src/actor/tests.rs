@@ -1,5 +1,8 @@
 //! The actor, spoken to in bytes.
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
 use bitcoin::p2p::message_blockdata::GetHeadersMessage;
@@ -9,6 +12,8 @@ use super::roster::tests::roster;
 use super::*;
 
 const NOW: UnixTime = UnixTime(2_000_000_000);
+/// One of the roster's.
+const NODE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 1, 0, 1)), 18444);
 
 struct Talk {
     actor: Actor,
@@ -17,8 +22,13 @@ struct Talk {
 
 impl Talk {
     fn with(kind: Kind) -> Self {
+        Self::on(roster(100), kind)
+    }
+
+    fn on(roster: Roster, kind: Kind) -> Self {
         let peer = SocketAddr::from(([127, 0, 0, 1], 50000));
-        let mut actor = Actor::new(Arc::new(roster(100)), kind, peer, Rng::from_u64(7));
+        let node = Listing { address: NODE, kind };
+        let mut actor = Actor::new(Arc::new(roster), node, peer, Rng::from_u64(7));
         let next = actor.handle_open();
         Self { actor, next }
     }
@@ -27,15 +37,19 @@ impl Talk {
         let mut out = Vec::new();
         let now = Now { unix: NOW, ..Now::default() };
         self.next = self.actor.handle_bytes(now, bytes, &mut out);
-        let mut messages = Vec::new();
-        let mut rest = &out[..];
-        while let Frame::Whole(length) = frame_length(Magic::REGTEST, rest) {
-            let message: RawNetworkMessage = deserialize(&rest[..length]).unwrap();
-            messages.push(message.into_payload());
-            rest = &rest[length..];
+        messages_in(&out)
+    }
+
+    /// What it says of itself in a while.
+    fn wait(&mut self, time: Duration) -> Vec<(Duration, NetworkMessage)> {
+        let mut said = Vec::new();
+        while let Some(at) = self.actor.wake_at().filter(|at| at.since_origin() <= time) {
+            let passed = at.since_origin();
+            let mut out = Vec::new();
+            self.next = self.actor.handle_timeout(Now { mono: at, unix: NOW + passed }, &mut out);
+            said.extend(messages_in(&out).into_iter().map(|message| (passed, message)));
         }
-        assert!(rest.is_empty(), "an actor writes whole messages");
-        messages
+        said
     }
 
     fn say(&mut self, message: NetworkMessage) -> Vec<NetworkMessage> {
@@ -51,6 +65,18 @@ impl Talk {
         talk.say(NetworkMessage::Verack);
         talk
     }
+}
+
+fn messages_in(out: &[u8]) -> Vec<NetworkMessage> {
+    let mut messages = Vec::new();
+    let mut rest = out;
+    while let Frame::Whole(length) = frame_length(Magic::REGTEST, rest) {
+        let message: RawNetworkMessage = deserialize(&rest[..length]).unwrap();
+        messages.push(message.into_payload());
+        rest = &rest[length..];
+    }
+    assert!(rest.is_empty(), "an actor writes whole messages");
+    messages
 }
 
 fn frame(message: NetworkMessage) -> Vec<u8> {
@@ -183,4 +209,34 @@ fn the_rude_close_and_the_mute_stay() {
     let mut mute = Talk::with(Kind::Mute);
     assert!(mute.say(version(PROTOCOL_VERSION)).is_empty());
     assert_eq!(mute.next, Next::Stay);
+}
+
+#[test]
+fn fresh_addresses_come_as_they_do_from_core() {
+    let mut talk = Talk::on(Roster { ages: Ages::Core, ..roster(100) }, Kind::Honest);
+    talk.say(version(PROTOCOL_VERSION));
+    talk.say(NetworkMessage::SendAddrV2);
+    let announced = talk.say(NetworkMessage::Verack);
+    let [NetworkMessage::AddrV2(entries)] = &announced[..] else { panic!("{announced:?}") };
+    let [entry] = &entries[..] else { panic!("{entries:?}") };
+    assert_eq!((entry.socket_addr().unwrap(), u64::from(entry.time)), (NODE, NOW.0));
+
+    let said = talk.wait(Duration::from_secs(3600));
+    assert!((90..150).contains(&said.len()), "twice a minute, not {} an hour", said.len());
+    for (passed, message) in said {
+        let NetworkMessage::AddrV2(entries) = message else { panic!("{message:?}") };
+        let now = NOW + passed;
+        let age = |entry: &AddrV2Message| now.since(UnixTime(entry.time.into()));
+        assert!(entries.iter().all(|entry| age(entry) < Duration::from_secs(600)));
+    }
+    let early = talk.actor.wake_at().unwrap();
+    let mut out = Vec::new();
+    assert_eq!(talk.actor.handle_timeout(Now::default(), &mut out), Next::Stay);
+    assert!(out.is_empty() && talk.actor.wake_at() == Some(early), "nothing before its time");
+}
+
+#[test]
+fn kind_nodes_speak_only_when_asked() {
+    let talk = Talk::ready(Kind::Honest, true);
+    assert_eq!(talk.actor.wake_at(), None);
 }

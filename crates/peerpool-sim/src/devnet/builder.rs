@@ -8,7 +8,7 @@ use bitcoin::p2p::ServiceFlags;
 use peerpool_core::chain::Chain;
 
 use super::{Devnet, DevnetError, DnsMode};
-use crate::actor::{Kind, Mix};
+use crate::actor::{Ages, Kind, Mix};
 
 /// Settings of a [`Devnet`]; see [`Devnet::builder`].
 #[derive(Clone, Debug)]
@@ -19,11 +19,14 @@ pub struct Builder {
     pub(super) chain: Chain,
     pub(super) services: ServiceFlags,
     pub(super) gossip_answer: usize,
+    pub(super) gossip_share: Option<f64>,
+    pub(super) gossip_ages: Ages,
     pub(super) dns_port: u16,
     pub(super) dns_share: Option<f64>,
     pub(super) dns_mode: DnsMode,
     pub(super) filter_names: bool,
     pub(super) vanish_after: RangeInclusive<Duration>,
+    pub(super) latency: Duration,
 }
 
 impl Default for Builder {
@@ -37,11 +40,14 @@ impl Default for Builder {
             chain,
             services: ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::NETWORK_LIMITED,
             gossip_answer: 1000,
+            gossip_share: None,
+            gossip_ages: Ages::Kind,
             dns_port: 0,
             dns_share: None,
             dns_mode: DnsMode::Answer,
             filter_names: true,
             vanish_after: Duration::from_secs(5)..=Duration::from_secs(30),
+            latency: Duration::ZERO,
         }
     }
 }
@@ -49,6 +55,8 @@ impl Default for Builder {
 impl Builder {
     /// Most nodes a devnet may have. Each living node costs a file descriptor, each silent one two.
     pub const NODES_MAX: usize = 20_000;
+    /// Longest round trip.
+    pub const LATENCY_MAX: Duration = Duration::from_secs(60);
 
     /// How many nodes, 1 to [`Builder::NODES_MAX`]; default 100.
     pub fn nodes(mut self, nodes: usize) -> Self {
@@ -94,14 +102,28 @@ impl Builder {
         self
     }
 
+    /// Share of usable nodes ([`Kind::is_usable`]) among the addresses that nodes gossip, 0 to 1;
+    /// stale nodes are then never named. An answer is shorter where the network has not enough of
+    /// either. Default: their natural share, stale nodes among them.
+    pub fn gossip_share(mut self, share: f64) -> Self {
+        self.gossip_share = Some(share);
+        self
+    }
+
+    /// How old gossip is; default [`Ages::Kind`].
+    pub fn gossip_ages(mut self, ages: Ages) -> Self {
+        self.gossip_ages = ages;
+        self
+    }
+
     /// The DNS seed's UDP port on 127.0.0.1; default 0, which picks a free one.
     pub fn dns_port(mut self, port: u16) -> Self {
         self.dns_port = port;
         self
     }
 
-    /// Share of honest and vanishing nodes among the addresses the DNS seed gives, 0 to 1; stale
-    /// nodes are never given. Default: their natural share.
+    /// Share of usable nodes ([`Kind::is_usable`]) among the addresses the DNS seed gives, 0 to 1;
+    /// stale nodes are never given. Default: their natural share.
     pub fn dns_share(mut self, share: f64) -> Self {
         self.dns_share = Some(share);
         self
@@ -126,6 +148,16 @@ impl Builder {
         self
     }
 
+    /// The round trip to every node, up to [`Builder::LATENCY_MAX`]; default zero. All that a node
+    /// sends, and its closing, leaves so much after what it answers, in order, and a reply under
+    /// way holds up no reading. What a node does first on a connection waits two round trips: the
+    /// kernel takes every dial at once, and its round trip is made up for there. For the same
+    /// reason a refusal comes without any latency. The DNS seed has none either.
+    pub fn latency(mut self, round_trip: Duration) -> Self {
+        self.latency = round_trip;
+        self
+    }
+
     /// Binds every socket and starts serving.
     ///
     /// # Errors
@@ -146,6 +178,12 @@ impl Builder {
         }
         if let Some(share) = self.dns_share.filter(|share| !(0.0..=1.0).contains(share)) {
             return setting("dns_share", share.to_string(), "0 to 1");
+        }
+        if let Some(share) = self.gossip_share.filter(|share| !(0.0..=1.0).contains(share)) {
+            return setting("gossip_share", share.to_string(), "0 to 1");
+        }
+        if self.latency > Self::LATENCY_MAX {
+            return setting("latency", format!("{:?}", self.latency), "up to 60s");
         }
         if self.gossip_answer > 1000 {
             return setting("gossip_answer", self.gossip_answer.to_string(), "0 to 1000");
@@ -174,6 +212,8 @@ mod tests {
         check("kinds", whole().kinds(Mix::only(Kind::Rude).with(Kind::Rude, 0)));
         check("dns_share", whole().dns_share(f64::NAN));
         check("dns_share", whole().dns_share(1.1));
+        check("gossip_share", whole().gossip_share(-0.1));
+        check("latency", whole().latency(Duration::from_secs(61)));
         check("gossip_answer", whole().gossip_answer(1001));
         check("vanish_after", whole().vanish_after(Duration::from_secs(2)..=Duration::ZERO));
         assert!(whole().check().is_ok());

@@ -15,7 +15,7 @@ use peerpool_core::rng::Rng;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
-use crate::actor::sample;
+use crate::actor::sample_share;
 
 /// The name that the seed answers to.
 pub(super) const SEED_NAME: &str = "seed.devnet";
@@ -217,19 +217,7 @@ impl Seed {
 
     fn select_addresses(&self, count: usize) -> Vec<Ipv4Addr> {
         let Zone { living, dead, share, .. } = &self.zone;
-        let all = living.len() + dead.len();
-        let rng = &mut self.state().rng;
-        let Some(share) = *share else {
-            let all: Vec<_> = living.iter().chain(dead).copied().collect();
-            return sample(&all, count, rng).into_iter().copied().collect();
-        };
-        let wanted = count.min(all) as f64 * share;
-        // Rounded at random, so that the share is right on average in small answers too.
-        let good = wanted as usize + usize::from(rng.chance(wanted.fract()));
-        let mut picked = sample(living, good, rng);
-        picked.extend(sample(dead, count.min(all) - good, rng));
-        rng.shuffle(&mut picked);
-        picked.into_iter().copied().collect()
+        sample_share(living, dead, count, *share, &mut self.state().rng)
     }
 }
 

@@ -27,12 +27,19 @@ pub(super) struct Common {
     pub(super) roster: Arc<Roster>,
     pub(super) log: Log,
     pub(super) vanish_after: RangeInclusive<Duration>,
+    /// The round trip to every node.
+    pub(super) latency: Duration,
 }
 
 impl Common {
     pub(super) fn now(&self) -> Now {
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Now { mono: Monotonic::new(self.log.since_start()), unix: UnixTime(unix.as_secs()) }
+    }
+
+    /// Sleeps until this time of [`Common::now`].
+    pub(super) async fn until(&self, at: Monotonic) {
+        tokio::time::sleep(at.since_origin().saturating_sub(self.log.since_start())).await;
     }
 }
 

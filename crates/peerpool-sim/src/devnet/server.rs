@@ -13,8 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::line::Line;
 use super::node::Common;
-use crate::actor::{Actor, Kind, Next};
+use crate::actor::{Actor, Kind, Listing};
 
 /// Most connections to one node; more wait in the backlog.
 const LINKS_MAX: usize = 256;
@@ -93,10 +94,11 @@ impl Server {
         self.streams.push(Arc::downgrade(&stream));
         let logged = Logged::new(&self.common, self.address, self.built_as, self.streams.len());
         let roster = Arc::clone(&self.common.roster);
-        let actor = Actor::new(roster, self.plays, peer, Rng::from_u64(self.rng.u64()));
+        let node = Listing { address: self.address, kind: self.plays };
+        let actor = Actor::new(roster, node, peer, Rng::from_u64(self.rng.u64()));
         self.links.spawn(async move {
             // A broken connection is the other side's affair: there is no one to tell.
-            let _ = converse(&stream, actor, &logged.0).await;
+            let _ = Line::new(&stream, actor, &logged.0).run().await;
         });
     }
 
@@ -153,37 +155,4 @@ fn far_end(stream: &TcpStream) -> End {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => End::Open,
         Err(_) => End::Closed,
     }
-}
-
-/// Moves bytes between a socket and its actor until either closes.
-async fn converse(stream: &TcpStream, mut actor: Actor, common: &Common) -> io::Result<()> {
-    let mut next = actor.handle_open();
-    let mut buffer = vec![0; 4096];
-    let mut out = Vec::new();
-    while next == Next::Stay {
-        stream.readable().await?;
-        let count = match stream.try_read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error),
-        };
-        next = actor.handle_bytes(common.now(), &buffer[..count], &mut out);
-        // A peer that does not read stops us here, and costs no more than this one answer.
-        write_all(stream, &out).await?;
-        out.clear();
-    }
-    Ok(())
-}
-
-async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        stream.writable().await?;
-        match stream.try_write(bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -6,3 +6,4 @@ mod client;
 mod dns;
 mod faults;
 mod kinds;
+mod latency;

@@ -133,7 +133,7 @@ async fn a_full_driver_queue_stops_reading_but_not_obeying() {
     // Nobody takes inputs: `Connected` fills the queue, and a ping is held back.
     rig.say(&Ping(1)).await;
     rig.say(&Ping(2)).await;
-    rig.orders.send(Order::Send(Verack)).await.unwrap();
+    rig.orders.send(Order::Send(Box::new(Verack))).await.unwrap();
     let expected = rig.codec.encode(&Verack);
     let mut got = vec![0; expected.len()];
     rig.remote.read_exact(&mut got).await.unwrap();
@@ -147,7 +147,7 @@ async fn told_to_end_it_sends_what_is_queued_first() {
     let mut rig = rig(8, |_| ()).await;
     rig.connected().await;
     rig.messages.send(bulk()).await.unwrap();
-    rig.orders.send(Order::Send(Verack)).await.unwrap();
+    rig.orders.send(Order::Send(Box::new(Verack))).await.unwrap();
     rig.end(Close::Flushed);
     let mut got = Vec::new();
     rig.remote.read_to_end(&mut got).await.unwrap();
@@ -172,7 +172,7 @@ async fn more_than_the_send_queue_holds_ends_the_connection() {
         tokio::task::yield_now().await;
     }
     // The socket is full: from here on, control messages pile up.
-    while rig.orders.send(Order::Send(Ping(1))).await.is_ok() {}
+    while rig.orders.send(Order::Send(Box::new(Ping(1)))).await.is_ok() {}
     rig.connected().await;
     assert_eq!(rig.reason().await, DisconnectReason::SendQueueFull);
 }
@@ -232,7 +232,7 @@ async fn only_a_lease_is_given_messages_and_a_slow_one_is_told_how_many_it_misse
     let mut rig = rig(8, |policy| policy.lease_queue = 2).await;
     rig.connected().await;
     let (tap, mut inbox) = lease::queue(LeaseId(1), &rig.policy);
-    rig.orders.send(Order::Attach(tap)).await.unwrap();
+    rig.orders.send(Order::Attach(Box::new(tap))).await.unwrap();
     for payload in 0..5 {
         let command = "lent".parse().unwrap();
         let message = NetworkMessage::Unknown { command, payload: vec![payload] };
@@ -313,4 +313,12 @@ async fn a_flooding_peer_lets_others_have_their_turn() {
         most = most.max(turn);
     }
     assert!(most <= READ_SIZE / ping.len() + 1, "{most} pings in one turn");
+}
+#[test]
+fn the_task_of_a_connection_takes_less_than_2_kb() {
+    fn size<F: Future>(_: fn(Address, Wires) -> F) -> usize {
+        size_of::<F>()
+    }
+    let size = size(run);
+    assert!(size < 2048, "{size} bytes: a pool has hundreds of them");
 }

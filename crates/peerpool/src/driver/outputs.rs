@@ -23,7 +23,7 @@ impl Driver {
         match output {
             Output::AskSeed { seed } => self.ask_seed(seed),
             Output::Dial { peer, address } => self.dial(peer, address),
-            Output::Send { peer, message } => self.order(peer, Order::Send(message)),
+            Output::Send { peer, message } => self.order(peer, Order::Send(Box::new(message))),
             Output::Disconnect { peer } => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.asked = true;
@@ -95,7 +95,7 @@ impl Driver {
             return;
         };
         let (tap, inbox) = lease::queue(lease, &self.common.policy);
-        self.order(id, Order::Attach(tap));
+        self.order(id, Order::Attach(Box::new(tap)));
         self.held.insert(lease, id);
         // A caller that left meanwhile drops the grant; its release is on the way.
         let _ = reply.send(Ok(Grant { peer: id, address, version, inbox, outbox }));

@@ -1,0 +1,77 @@
+//! `peerpool bench`: what users feel, measured on a stand-in network: how long until the pool is
+//! full, and what it costs to hold peers.
+
+mod figures;
+mod fill;
+mod hold;
+mod progress;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde_json::{Map, Value};
+
+use crate::args;
+use crate::failure::Failure;
+use crate::json;
+use crate::screen::print;
+
+/// Runs the benchmark asked for.
+pub(crate) async fn run(args: args::Bench) -> Result<(), Failure> {
+    match args {
+        args::Bench::Fill(args) => fill::run(args).await,
+        args::Bench::Hold(args) => hold::run(args).await,
+    }
+}
+
+/// Where figures go as they come: stdout if JSON is asked for, and the file of raw runs.
+struct Records {
+    json: bool,
+    raw: Option<File>,
+}
+
+impl Records {
+    fn open(json: bool, raw: Option<&Path>) -> Result<Self, Failure> {
+        let create = |path: &Path| {
+            File::create(path)
+                .map_err(|error| Failure::said(format_args!("--raw {}: {error}", path.display())))
+        };
+        Ok(Self { json, raw: raw.map(create).transpose()? })
+    }
+
+    /// Writes one record: its kind, the time, and `rest`.
+    fn write(&mut self, event: &str, rest: Map<String, Value>) -> io::Result<()> {
+        let mut record = Map::new();
+        record.insert("event".into(), event.into());
+        record.insert("at".into(), json::unix_seconds(SystemTime::now()).into());
+        record.extend(rest);
+        let line = Value::from(record).to_string();
+        if let Some(raw) = &mut self.raw {
+            writeln!(raw, "{line}")?;
+        }
+        if self.json { print(&line) } else { Ok(()) }
+    }
+
+    /// A table for people.
+    fn say(&self, words: &str) -> io::Result<()> {
+        if self.json { Ok(()) } else { print(words) }
+    }
+}
+
+/// What the figures were measured on.
+fn machine() -> Map<String, Value> {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut map = Map::new();
+    map.insert("cpu".into(), model.map_or("unknown", |(_, model)| model).into());
+    map.insert("cores".into(), cores.into());
+    map.insert("os".into(), std::env::consts::OS.into());
+    map.insert("kernel".into(), kernel.trim().into());
+    map.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+    map.insert("debug_build".into(), cfg!(debug_assertions).into());
+    map
+}

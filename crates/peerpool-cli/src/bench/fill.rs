@@ -1,0 +1,344 @@
+//! `peerpool bench fill`: time until the pool holds its target of different nodes, on a fresh
+//! network each time, beside an oracle's: the same pool told the addresses of living nodes only.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use peerpool::{Address, Builder, Event, NetGroup, Pool, Stamped};
+use peerpool_sim::actor::{Ages, Kind, Mix};
+use peerpool_sim::devnet::Devnet;
+use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
+
+use super::figures::{self, Times, median};
+use super::progress::Progress;
+use super::{Records, machine};
+use crate::args::{self, Shares};
+use crate::failure::Failure;
+use crate::screen::GRACE;
+use crate::signals::Stop;
+use crate::{devnet, json, text};
+
+/// More events than a run has: one that is missed would falsify the count of dials.
+const EVENT_QUEUE: usize = 100_000;
+/// The network: half of it lives, and of the dead half refuses and half is silent. How much of
+/// what a pool hears of lives is the case's to say.
+const MIX: Mix =
+    Mix::only(Kind::Honest).with(Kind::Honest, 2).with(Kind::Refusing, 1).with(Kind::Silent, 1);
+
+/// Runs it.
+pub(crate) async fn run(args: args::Fill) -> Result<(), Failure> {
+    let mut stop = Stop::after(None)?;
+    let mut records = Records::open(args.json, args.raw.as_deref())?;
+    records.write("bench_fill", setting(&args))?;
+    let total = args.shares.len() * args.seeds as usize;
+    let mut progress = Progress::new(total);
+    let (mut cases, mut done) = (Vec::new(), 0);
+    for &shares in &args.shares {
+        let mut runs = Vec::new();
+        let mut seeds = args.rng_seed..args.rng_seed + args.seeds;
+        let mut under_way = JoinSet::new();
+        loop {
+            progress.show(done, &format!("{shares} % of DNS/gossip alive"));
+            while under_way.len() < args.jobs
+                && let Some(seed) = seeds.next()
+            {
+                under_way.spawn(Case::new(&args, shares, seed).run());
+            }
+            let ended = tokio::select! {
+                () = stop.wished() => break,
+                ended = under_way.join_next() => ended,
+            };
+            let Some(ended) = ended else { break };
+            let run =
+                ended.map_err(|error| Failure::said(format_args!("a run failed: {error}")))?;
+            let run = run?;
+            records.write("run", run.json(shares))?;
+            runs.push(run);
+            done += 1;
+        }
+        let case = Summary { shares, runs };
+        records.write("case", case.json())?;
+        cases.push(case);
+    }
+    drop(progress);
+    if done < total {
+        records.say(&format!("stopped after {done} of {total} runs"))?;
+    }
+    records.say(&report(&args, &cases))?;
+    Ok(())
+}
+
+/// What was measured, on what.
+fn setting(args: &args::Fill) -> Map<String, Value> {
+    let mut map = Map::new();
+    map.insert("target".into(), args.target.into());
+    map.insert("nodes".into(), args.nodes.into());
+    map.insert("latency".into(), json::seconds(args.latency));
+    map.insert("gossip_ages".into(), args.gossip_ages.as_str().into());
+    map.insert("seeds".into(), args.seeds.into());
+    map.insert("first_seed".into(), args.rng_seed.into());
+    map.insert("timeout".into(), json::seconds(args.timeout));
+    map.insert("jobs".into(), args.jobs.into());
+    map.insert("machine".into(), machine().into());
+    map
+}
+
+/// One run to be made.
+struct Case {
+    shares: Shares,
+    seed: u64,
+    target: usize,
+    nodes: usize,
+    latency: Duration,
+    ages: Ages,
+    timeout: Duration,
+}
+
+/// One run.
+struct Run {
+    seed: u64,
+    pool: Filled,
+    oracle: Filled,
+    /// Most connections one node had at once, by the network's count.
+    most_links: usize,
+}
+
+/// How a pool came to be full, or did not.
+struct Filled {
+    took: Option<Duration>,
+    dials: u64,
+    surplus: u64,
+    ready: usize,
+    /// Dials that a pool would have needed that made them in the same order, but one after the
+    /// other; `None` if too few living nodes were dialled.
+    need: Option<usize>,
+}
+
+impl Case {
+    fn new(args: &args::Fill, shares: Shares, seed: u64) -> Self {
+        Self {
+            shares,
+            seed,
+            target: args.target,
+            nodes: args.nodes,
+            latency: args.latency,
+            ages: args.gossip_ages,
+            timeout: args.timeout,
+        }
+    }
+
+    async fn run(self) -> Result<Run, Failure> {
+        let builder = Devnet::builder().nodes(self.nodes).kinds(MIX).port(0).seed(self.seed);
+        let builder = builder
+            .dns_share(self.shares.dns)
+            .gossip_share(self.shares.gossip)
+            .gossip_ages(self.ages)
+            .latency(self.latency);
+        let devnet = devnet::start(builder).await?;
+        let known = self.living(&devnet)?;
+        let pool = self.fill(&devnet, |pool| pool.dns_server(devnet.dns_addr())).await?;
+        let most_links = devnet.max_concurrent().into_values().max().unwrap_or(0);
+        let oracle = self.fill(&devnet, |pool| pool.connect(known)).await?;
+        devnet.close().await;
+        Ok(Run { seed: self.seed, pool, oracle, most_links })
+    }
+
+    /// Living nodes, as many as the target, each in a netgroup of its own.
+    fn living(&self, devnet: &Devnet) -> Result<Vec<Address>, Failure> {
+        let mut groups = BTreeSet::new();
+        let living = devnet.addresses_of(Kind::Honest).into_iter().map(Address::from);
+        let apart = living.filter(|address| groups.insert(NetGroup::of(&address.host)));
+        let chosen: Vec<Address> = apart.take(self.target).collect();
+        if chosen.len() < self.target {
+            let (nodes, groups) = (self.nodes, chosen.len());
+            return Err(Failure::said(format_args!(
+                "--target {} is more than the {groups} netgroups with living nodes of --nodes \
+                 {nodes}",
+                self.target,
+            )));
+        }
+        Ok(chosen)
+    }
+
+    async fn fill(
+        &self,
+        devnet: &Devnet,
+        knowing: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Filled, Failure> {
+        let builder = Pool::builder(devnet.chain())
+            .target(self.target)
+            .tune(|policy| policy.event_queue = EVENT_QUEUE)
+            .allow_unroutable(true)
+            .rng_seed(self.seed);
+        let start = SystemTime::now();
+        let pool = knowing(builder).start().await.map_err(Failure::said)?;
+        let mut events = pool.subscribe();
+        let (mut dialled, mut took) = (Vec::new(), None);
+        let watch = async {
+            while let Some(Stamped { at, event }) = events.next().await {
+                match event {
+                    Event::Connecting { address, connection_type, .. }
+                        if connection_type.counts() =>
+                    {
+                        dialled.push(address)
+                    }
+                    Event::Full { .. } => {
+                        took = Some(at.duration_since(start).unwrap_or_default());
+                        break;
+                    }
+                    Event::Missed { events } => return Err(events),
+                    _ => {}
+                }
+            }
+            Ok(())
+        };
+        // Running out of time is a result too: `took` stays empty.
+        let watched = tokio::time::timeout(self.timeout, watch).await.unwrap_or(Ok(()));
+        watched.map_err(|missed| Failure::said(format_args!("{missed} events were missed")))?;
+        let status = pool.status().await;
+        pool.close(GRACE).await;
+        let ready: BTreeSet<_> = status.ready.iter().map(|peer| peer.address).collect();
+        let false_peer = ready.iter().find(|address| !is_alive(devnet, address));
+        if let Some(address) = false_peer {
+            return Err(Failure::said(format_args!(
+                "{address} was called ready and does not live"
+            )));
+        }
+        Ok(Filled {
+            took,
+            dials: status.dials,
+            surplus: status.surplus,
+            ready: ready.len(),
+            need: self.need(devnet, &dialled),
+        })
+    }
+
+    fn need(&self, devnet: &Devnet, dialled: &[Address]) -> Option<usize> {
+        let mut groups = BTreeSet::new();
+        let fills = |address: &Address| {
+            is_alive(devnet, address) && groups.insert(NetGroup::of(&address.host))
+        };
+        let filling: Vec<bool> = dialled.iter().map(fills).collect();
+        let places = filling.iter().enumerate().filter(|(_, fills)| **fills);
+        places.map(|(place, _)| place + 1).nth(self.target - 1)
+    }
+}
+
+fn is_alive(devnet: &Devnet, address: &Address) -> bool {
+    let kind = address.socket_addr().and_then(|address| devnet.kind_of(address));
+    kind == Some(Kind::Honest)
+}
+
+impl Run {
+    fn ratio(&self) -> Option<f64> {
+        Some(self.pool.dials as f64 / self.pool.need? as f64)
+    }
+
+    fn json(&self, shares: Shares) -> Map<String, Value> {
+        let value = json!({
+            "dns": shares.dns,
+            "gossip": shares.gossip,
+            "seed": self.seed,
+            "took": self.pool.took.map(json::seconds),
+            "ready": self.pool.ready,
+            "dials": self.pool.dials,
+            "surplus": self.pool.surplus,
+            "need": self.pool.need,
+            "most_links_to_one_node": self.most_links,
+            "oracle_took": self.oracle.took.map(json::seconds),
+            "oracle_dials": self.oracle.dials,
+        });
+        let Value::Object(map) = value else { unreachable!("an object was written") };
+        map
+    }
+}
+
+/// All runs of one pair of shares.
+struct Summary {
+    shares: Shares,
+    runs: Vec<Run>,
+}
+
+impl Summary {
+    fn times(&self) -> Times {
+        Times::new(self.runs.iter().map(|run| run.pool.took).collect())
+    }
+
+    fn oracle(&self) -> Times {
+        Times::new(self.runs.iter().map(|run| run.oracle.took).collect())
+    }
+
+    fn median(&self, number: impl Fn(&Run) -> Option<f64>) -> Option<f64> {
+        median(self.runs.iter().filter_map(number).collect())
+    }
+
+    fn json(&self) -> Map<String, Value> {
+        let (times, oracle) = (self.times(), self.oracle());
+        let value = json!({
+            "dns": self.shares.dns,
+            "gossip": self.shares.gossip,
+            "runs": self.runs.len(),
+            "full": times.reached(),
+            "median": times.quantile(0.5).map(json::seconds),
+            "p95": times.quantile(0.95).map(json::seconds),
+            "worst": times.worst().map(json::seconds),
+            "dials": self.median(|run| Some(run.pool.dials as f64)),
+            "surplus": self.median(|run| Some(run.pool.surplus as f64)),
+            "need": self.median(|run| run.pool.need.map(|need| need as f64)),
+            "dials_per_need": self.median(Run::ratio),
+            "oracle_median": oracle.quantile(0.5).map(json::seconds),
+            "oracle_dials": self.median(|run| Some(run.oracle.dials as f64)),
+        });
+        let Value::Object(map) = value else { unreachable!("an object was written") };
+        map
+    }
+
+    fn row(&self) -> Vec<String> {
+        let (times, oracle) = (self.times(), self.oracle());
+        vec![
+            self.shares.to_string(),
+            format!("{}/{}", times.reached(), self.runs.len()),
+            figures::time(times.quantile(0.5)),
+            figures::time(times.quantile(0.95)),
+            figures::time(times.worst()),
+            figures::number(self.median(|run| Some(run.pool.dials as f64)), 0),
+            figures::number(self.median(|run| Some(run.pool.surplus as f64)), 0),
+            figures::number(self.median(|run| run.pool.need.map(|need| need as f64)), 0),
+            figures::number(self.median(Run::ratio), 2),
+            figures::time(oracle.quantile(0.5)),
+            figures::number(self.median(|run| Some(run.oracle.dials as f64)), 0),
+        ]
+    }
+}
+
+fn report(args: &args::Fill, cases: &[Summary]) -> String {
+    let header = [
+        "alive %",
+        "full",
+        "median",
+        "p95",
+        "worst",
+        "dials",
+        "surplus",
+        "need",
+        "dials/need",
+        "oracle",
+        "its dials",
+    ];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    rows.extend(cases.iter().map(Summary::row));
+    format!(
+        "time to {} different ready nodes; {} nodes, latency {}, gossip ages: {}; {} seeds\n{}\n\
+         alive %: of what DNS and gossip name; half of the dead are silent, half refuse. dials, \
+         surplus, need: medians.\nneed: dials of a pool that makes them in the same order, one at a \
+         time. -: not full within {}.",
+        args.target,
+        args.nodes,
+        text::short(args.latency),
+        args.gossip_ages.as_str(),
+        args.seeds,
+        figures::table(&rows),
+        text::short(args.timeout),
+    )
+}

@@ -1,0 +1,70 @@
+//! `peerpool bench`: the figures themselves are not judged, only that they are figures.
+
+use std::fs;
+
+use crate::{json_lines, output, text};
+
+const FILL: [&str; 7] = ["bench", "fill", "--nodes", "200", "--seeds", "2", "--shares"];
+
+#[test]
+fn fill_measures_every_run_and_sums_them_up() {
+    let raw = std::env::temp_dir().join(format!("peerpool-fill-{}.jsonl", std::process::id()));
+    let file = raw.to_str().expect("a plain path");
+    let output = output(&[&FILL[..], &["100/100,30/20", "--json", "--raw", file]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let written = fs::read(&raw).expect("the raw runs");
+    fs::remove_file(&raw).expect("it is ours");
+    assert_eq!(written, output.stdout, "what is shown is what is kept");
+    let lines = json_lines(&output.stdout);
+    let of = |event: &str| lines.iter().filter(|line| line["event"] == event).collect::<Vec<_>>();
+    assert!(of("bench_fill")[0]["machine"]["cores"].as_u64().expect("a count") > 0);
+    assert_eq!((of("run").len(), of("case").len()), (4, 2));
+    for run in of("run") {
+        assert_eq!((&run["ready"], &run["oracle_dials"]), (&8.into(), &8.into()), "{run}");
+        assert_eq!(run["most_links_to_one_node"], 1, "{run}");
+        assert!(run["took"].is_number() && run["oracle_took"].is_number(), "{run}");
+        let (dials, need) = (run["dials"].as_u64(), run["need"].as_u64());
+        assert!(dials >= need && need >= Some(8), "{run}");
+    }
+}
+
+#[test]
+fn fill_shows_people_a_table() {
+    let output = output(&[&FILL[..], &["100/100"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    let row = shown.lines().find(|line| line.starts_with("100/100")).expect("a row");
+    assert_eq!(row.split_whitespace().nth(1), Some("2/2"), "{shown}");
+}
+
+#[test]
+fn a_wrong_option_says_what_is_allowed() {
+    for (option, value, allowed) in [
+        ("--shares", "90", "two percentages"),
+        ("--shares", "90/101", "two percentages"),
+        ("--gossip-ages", "old", "kind, core"),
+        ("--jobs", "0", "1 to 100"),
+        ("--latency", "80", "400ms"),
+    ] {
+        let output = output(&["bench", "fill", option, value]);
+        assert_eq!(output.status.code(), Some(2), "{option} {value}");
+        assert!(text(&output.stderr).contains(allowed), "{}", text(&output.stderr));
+    }
+    let output = output(&["bench", "fill", "--nodes", "10", "--target", "8", "--seeds", "1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("netgroups with living nodes"));
+}
+
+#[test]
+fn hold_measures_a_pool_in_a_process_of_its_own() {
+    let output = output(&["bench", "hold", "--peers", "4,8", "--for", "100ms", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let lines = json_lines(&output.stdout);
+    let held: Vec<_> = lines.iter().filter(|line| line["event"] == "held").collect();
+    let peers: Vec<_> = held.iter().map(|line| line["peers"].as_u64()).collect();
+    assert_eq!(peers, [Some(1), Some(4), Some(8)]);
+    for line in held {
+        assert!(line["rss_anon"].as_u64() > Some(100_000), "{line}");
+        assert!(line["core_share"].is_number(), "{line}");
+    }
+}
