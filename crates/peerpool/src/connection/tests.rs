@@ -199,7 +199,7 @@ async fn a_send_queue_never_holds_more_than_it_says_and_one_frame() {
     let (mut connection, _remote) = idle(policy.clone()).await;
     let mut pushed = 0;
     while connection.ended.is_none() {
-        connection.on_order(Order::Send(Ping(1)));
+        connection.on_order(Order::Send(Box::new(Ping(1))));
         pushed += 1;
         assert!(pushed < 100_000, "the queue has no end");
     }
@@ -212,13 +212,13 @@ async fn a_send_queue_never_holds_more_than_it_says_and_one_frame() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_reads_nothing_is_left_after_20_s() {
     let (mut connection, _remote) = idle(Policy::default()).await;
-    connection.on_order(Order::Send(Ping(1)));
+    connection.on_order(Order::Send(Box::new(Ping(1))));
     let began = Instant::now();
     let stall = connection.deadline().unwrap();
     assert_eq!(stall - began, Duration::from_secs(20));
     // Nothing but the peer's taking some of it puts that off.
     tokio::time::advance(Duration::from_secs(19)).await;
-    connection.on_order(Order::Send(Ping(2)));
+    connection.on_order(Order::Send(Box::new(Ping(2))));
     assert_eq!(connection.deadline(), Some(stall));
     connection.on_timer();
     assert_eq!(connection.ended, None);
