@@ -74,7 +74,8 @@ async fn growth_by_claims(early: bool) -> usize {
     if !early {
         pool.ready(PEERS).await.unwrap();
     }
-    let before = raw::memory("VmRSS");
+    // What is reserved and not touched yet is not resident, but it is data.
+    let before = ["VmRSS", "VmData"].map(raw::memory);
     let mut claimed = JoinSet::new();
     for (mut peer, command) in
         peers.into_iter().zip(["block", "addr", "inv", "novelty"].into_iter().cycle())
@@ -90,12 +91,12 @@ async fn growth_by_claims(early: bool) -> usize {
         });
     }
     let _peers = claimed.join_all().await;
-    let after = raw::memory("VmRSS");
+    let after = ["VmRSS", "VmData"].map(raw::memory);
     let status = pool.status().await;
     let there = if early { status.connected.len() } else { status.ready.len() };
     assert_eq!(there, PEERS, "nobody was dropped");
-    println!("1000 claims of 4 MB, early: {early}: from {before} to {after} bytes");
-    after.saturating_sub(before)
+    println!("1000 claims of 4 MB, early: {early}: resident and data {before:?} to {after:?}");
+    after[0].saturating_sub(before[0]).max(after[1].saturating_sub(before[1]))
 }
 
 #[tokio::test]
