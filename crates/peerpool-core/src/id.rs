@@ -162,7 +162,7 @@ pub enum LinkFault {
     TooMany,
     /// More messages or bytes in a minute than the flood budgets allow.
     Flood,
-    /// A frame was left unfinished for `message_deadline`.
+    /// A message was not finished, or brought too little, in `message_deadline`.
     StalledMessage,
 }
 

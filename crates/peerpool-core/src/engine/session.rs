@@ -63,7 +63,6 @@ impl Engine {
                     // The user's own choice is not second-guessed, as in Core.
                     required: if manual { ServiceFlags::NONE } else { policy.required_services },
                     itself,
-                    max_messages: policy.max_handshake_messages,
                 };
                 match handshake.handle(&message, &rules) {
                     Step::Send(messages) => {
