@@ -22,12 +22,18 @@ pub const MIN_PROTOCOL_VERSION: u32 = 70001;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handshaken {
     version: PeerVersion,
+    repeated: bool,
 }
 
 impl Handshaken {
     /// What the peer said of itself.
     pub fn version(&self) -> &PeerVersion {
         &self.version
+    }
+
+    /// Whether the peer sent its `version` twice. One more is one too many.
+    pub fn repeated(&self) -> bool {
+        self.repeated
     }
 }
 
@@ -85,7 +91,9 @@ impl Handshake {
                 Step::Send(Vec::new())
             }
             (_, None) => Step::Failed(BurnReason::Protocol),
-            (Control::Verack, Some(version)) => Step::Done(Handshaken { version }),
+            (Control::Verack, Some(version)) => {
+                Step::Done(Handshaken { version, repeated: self.repeated })
+            }
             (Control::Ping(nonce), theirs) => {
                 self.theirs = theirs;
                 Step::Send(vec![Control::Pong(*nonce)])
