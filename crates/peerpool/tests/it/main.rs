@@ -6,6 +6,7 @@
     reason = "a test fails by panicking; clippy.toml covers test functions only"
 )]
 
+mod bad_input;
 mod closing;
 mod devnet;
 mod dns;
