@@ -1,6 +1,6 @@
 //! The table of bad inputs: every way to be a bad peer that we know of, before and after the
-//! handshake, and what the pool makes of it. The rows are data; `docs/bad-inputs.md` is written from
-//! them, and the reasons where the pool does otherwise than Core stand in `docs/threats.md`.
+//! handshake, and what the pool makes of it. The rows are data; `docs/bad-inputs.md` is written
+//! from them, and the reasons where the pool does otherwise than Core stand in `docs/threats.md`.
 
 #![allow(
     clippy::unwrap_used,

@@ -6,7 +6,7 @@ use super::bytes::{LIMITED, NETWORK, WITNESS, compact, entry, entry_v2, frame, i
 use super::row::{Row, Site, Step, burned, fault, open};
 
 const FULL: u64 = NETWORK | WITNESS;
-/// In the book, so that it cannot be mistaken for the good ones.
+/// From where we dial.
 const OWN: &str = "99.9.9.9";
 const DAY: u32 = 86_400;
 

@@ -66,7 +66,7 @@ fn spoilt() -> Vec<Row> {
             .gives(eleven, eleven, fault(LinkFault::BadFrames).bad_frames(11))
             .differs(
                 "ignores any number",
-                "TCP has its own checksum: a peer that garbles is broken or hostile, and others wait",
+                "TCP has its own checksum: who garbles is broken or hostile",
             ),
     ]
 }

@@ -49,9 +49,11 @@ fn a_pool_fills_though_seven_in_ten_listeners_close_at_once_and_bothers_none_twi
         }
         for address in &closers {
             // A dial that is given up unanswered, because the pool is full, has told nothing.
-            let given_up = |event: &&Event| {
-                matches!(event, Event::Disconnected { address: of, state: PeerState::Connecting, .. }
-                    if of == address)
+            let given_up = |event: &&Event| match event {
+                Event::Disconnected { address: of, state, .. } => {
+                    of == address && *state == PeerState::Connecting
+                }
+                _ => false,
             };
             let given_up = script.events.iter().filter(given_up).count();
             let dials = script.dialled(*address).len();

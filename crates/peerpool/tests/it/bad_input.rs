@@ -77,7 +77,9 @@ fn parts() -> Vec<(String, Part, Outcome)> {
 
 /// Numbers under which nothing but the row ends a connection, however slow the machine is.
 fn patient(policy: &mut Policy) {
-    policy.handshake_deadline = Duration::from_secs(60);
+    policy.handshake_deadline = Duration::from_secs(300);
+    policy.message_deadline = Duration::from_secs(300);
+    policy.pong_deadline = Duration::from_secs(300);
     // The handshake and a pong fall into the same minute.
     policy.max_control_per_min += 3;
     policy.max_peers_per_netgroup = 1000;
