@@ -48,6 +48,7 @@ use dns::{DnsServer, SEED_NAME, Zone};
 use layout::PortClaim;
 use log::Log;
 use node::{Common, Node};
+use server::Order;
 
 /// Height of every node's chain.
 const HEIGHT: u32 = 10;
@@ -188,6 +189,28 @@ impl Devnet {
         self.node(address)?.start().await
     }
 
+    /// Has a living node do nothing at all until [`Devnet::unstall`]: it reads and writes nothing,
+    /// and accepts nothing. As with a process that is stopped, the kernel goes on: dials to it
+    /// succeed, until its backlog of 128 is full, and what is sent to it is buffered. Its life goes
+    /// on, too: a vanishing or flapping node may die stalled, and any may be killed. A node that
+    /// does not accept (dead, refusing, silent) stays as it is.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub async fn stall(&self, address: SocketAddr) -> Result<(), DevnetError> {
+        self.node(address)?.tell(Order::Stall(true)).await;
+        Ok(())
+    }
+
+    /// Has a stalled node go on where it was. Does nothing to any other.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub async fn unstall(&self, address: SocketAddr) -> Result<(), DevnetError> {
+        self.node(address)?.tell(Order::Stall(false)).await;
+        Ok(())
+    }
+
     /// Makes a node honest from now on, whatever it was built as, so that a dial to it would
     /// succeed and be logged. Gossip and DNS go on treating it as what it was built as.
     ///
@@ -207,7 +230,7 @@ impl Devnet {
     /// Closes every connection; nodes go on listening.
     pub async fn drop_connections(&self) {
         for node in self.nodes.values() {
-            node.drop_links().await;
+            node.tell(Order::DropLinks).await;
         }
     }
 
@@ -301,9 +324,13 @@ async fn settle(
             seed: builder.seed,
             listings: places.iter().map(listing).collect(),
             headers: HeaderChain::regtest(HEIGHT),
+            wrong_headers: HeaderChain::foreign(HEIGHT),
+            slow_rate: builder.slow_rate,
         }),
         log: Log::new(),
         vanish_after: builder.vanish_after.clone(),
+        flap_up: builder.flap_up.clone(),
+        flap_down: builder.flap_down.clone(),
         latency: builder.latency,
     });
     let mut nodes = BTreeMap::new();

@@ -47,8 +47,12 @@ pub struct Roster {
     pub seed: u64,
     /// Every node, the dead ones too.
     pub listings: Vec<Listing>,
-    /// The headers that every node has.
+    /// The headers that nodes have.
     pub headers: HeaderChain,
+    /// The headers that nodes on a wrong chain have.
+    pub wrong_headers: HeaderChain,
+    /// Bytes a second that a slow node sends, at least one.
+    pub slow_rate: u32,
 }
 
 impl Roster {
@@ -88,6 +92,11 @@ impl Roster {
         let named = self.select(count, false, rng);
         let entry = |listing| self.entry(listing, now - ages::relayed_age(rng));
         named.into_iter().map(entry).collect()
+    }
+
+    /// The headers of a node of this kind.
+    pub(super) fn headers_of(&self, kind: Kind) -> &HeaderChain {
+        if kind == Kind::WrongChain { &self.wrong_headers } else { &self.headers }
     }
 
     /// What a node says of itself, now.
@@ -172,6 +181,8 @@ pub(super) mod tests {
                 .map(|at| Listing { address: address(at), kind: kind(at) })
                 .collect(),
             headers: HeaderChain::regtest(3),
+            wrong_headers: HeaderChain::foreign(4),
+            slow_rate: 1,
         }
     }
 
