@@ -11,6 +11,7 @@ mod closing;
 mod devnet;
 mod dns;
 mod events;
+mod kinds;
 mod leases;
 mod limits;
 mod litecoind;
