@@ -5,6 +5,36 @@
 //!
 //! Messages are read and written by rust-bitcoin's codec: what the pool's own wire code says is
 //! checked here by an implementation that shares nothing with it.
+//!
+//! # The kinds of node
+//!
+//! | kind | what a good client does |
+//! |---|---|
+//! | [`Honest`](Kind::Honest) | keeps it, with one connection at a time |
+//! | [`Refusing`](Kind::Refusing) | does not dial it again for long, unless all dials fail |
+//! | [`Silent`](Kind::Silent) | the same, after a time-out of seconds; dials others meanwhile |
+//! | [`Mute`](Kind::Mute) | ends the handshake at a deadline |
+//! | [`Rude`](Kind::Rude) | dials others; if it comes back, then after a long while |
+//! | [`Stale`](Kind::Stale) | prefers addresses that were seen lately |
+//! | [`Vanishing`](Kind::Vanishing) | notices, and finds another |
+//! | [`Flapping`](Kind::Flapping) | comes back less and less often |
+//! | [`Pruned`](Kind::Pruned) | keeps it if recent blocks are enough |
+//! | [`Serviceless`](Kind::Serviceless) | believes the version message, not gossip, and leaves |
+//! | [`Old`](Kind::Old) | leaves, if it relies on what came later |
+//! | [`Echo`](Kind::Echo) | takes it for itself, leaves, and does not dial it again |
+//! | [`WrongMagic`](Kind::WrongMagic) | leaves at the first four bytes |
+//! | [`WrongChain`](Kind::WrongChain) | looks at headers before it believes, and leaves |
+//! | [`Slow`](Kind::Slow) | has one deadline for the whole handshake, not one for each read |
+//! | [`Dropper`](Kind::Dropper) | counts that as a failure, though hands were shaken |
+//! | [`Deaf`](Kind::Deaf) | pings, leaves without a pong, and bounds what it queues |
+//! | [`Claimer`](Kind::Claimer) | takes memory for bytes that came, not for those announced |
+//! | [`Flooder`](Kind::Flooder) | has a budget for all that costs it something |
+//! | [`Liar`](Kind::Liar) | refuses what cannot be, and bounds what it takes from one peer |
+//!
+//! What DNS and gossip say of a node is what it was built as, dead or alive now: that it offers
+//! all services of the network, and how long ago it was seen. By default they name every kind in
+//! its natural share, but the DNS seed no stale node. With a share given, [usable](Kind::is_usable)
+//! nodes make up that share of every answer, all others the rest, and stale nodes are left out.
 
 mod ages;
 mod drip;

@@ -6,16 +6,42 @@
 //!
 //! Not a chain: nodes have a few headers and no blocks, and do not talk to each other.
 //!
+//! # Testing a program of your own
+//!
+//! Choose the [kinds](crate::actor#the-kinds-of-node) of node, start the network, let the program
+//! join it by its DNS seed (or give it [addresses](Devnet::addresses_of)), and ask the
+//! [log](Devnet::accept_log) what it did: whom it dialled, how far each connection came, how much
+//! it sent, how many links it had to one node. [`Devnet::kill`], [`Devnet::stall`] and
+//! [`Devnet::pause`] do what happens to networks. The example `foreign_client` is a whole test.
+//!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use peerpool_sim::actor::Kind;
+//! use std::time::Duration;
+//! use peerpool_sim::actor::{Ages, Kind, Mix};
 //! use peerpool_sim::devnet::Devnet;
 //!
-//! let devnet = Devnet::builder().nodes(1000).port(0).start().await?;
-//! println!("{} asks {} at {}", devnet.chain().name, devnet.seed_name(), devnet.dns_addr());
-//! devnet.accepted(|log| log.len() >= 8).await;
-//! let stale = devnet.accept_log().iter().filter(|accept| accept.kind == Kind::Stale).count();
-//! assert_eq!(stale, 0);
+//! let mix = Mix::only(Kind::Honest).with_each([Kind::Silent, Kind::Mute, Kind::Liar]);
+//! let devnet = Devnet::builder()
+//!     .nodes(200)
+//!     .kinds(mix)
+//!     .port(0)
+//!     .latency(Duration::from_millis(80))
+//!     .gossip_ages(Ages::Core)
+//!     .start()
+//!     .await?;
+//! println!("join by {} at {}", devnet.seed_name(), devnet.dns_addr());
+//! println!("magic {:x?}, port {}", devnet.chain().magic, devnet.chain().default_port);
+//!
+//! // Start the program here, and wait for what it should reach.
+//! devnet.accepted(|log| log.iter().filter(|accept| accept.ready.is_some()).count() >= 8).await;
+//!
+//! assert!(devnet.max_concurrent().values().all(|&most| most == 1), "linked twice to a node");
+//! let log = devnet.accept_log();
+//! let mute = log.iter().filter(|accept| accept.kind == Kind::Mute);
+//! let held = |accept: &&peerpool_sim::devnet::Accept| {
+//!     accept.ended.is_some_and(|ended| ended - accept.at > Duration::from_secs(60))
+//! };
+//! assert_eq!(mute.filter(held).count(), 0, "handshakes end at a deadline");
 //! devnet.close().await;
 //! # Ok(()) }
 //! ```

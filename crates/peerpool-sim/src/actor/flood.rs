@@ -25,7 +25,7 @@ const PIECE_MAX_BYTES: usize = 64 * 1024;
 /// Between two pieces. Not zero, so that virtual time moves on.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Counted in messages sent and, in the last one begun, bytes.
+/// Where in its round a flooder is.
 #[derive(Clone, Debug)]
 pub(super) struct Flood {
     turn: Turn,

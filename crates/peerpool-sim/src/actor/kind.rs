@@ -91,12 +91,15 @@ impl Kind {
     ///
     /// DNS and gossip shares count these as living, all others as dead.
     pub const fn is_usable(self) -> bool {
-        self.is_lasting() || matches!(self, Kind::Vanishing | Kind::Flapping)
-    }
-
-    /// Whether a node of this kind is usable, and stays so.
-    pub const fn is_lasting(self) -> bool {
-        matches!(self, Kind::Honest | Kind::Stale | Kind::Pruned | Kind::WrongChain)
+        matches!(
+            self,
+            Kind::Honest
+                | Kind::Stale
+                | Kind::Vanishing
+                | Kind::Flapping
+                | Kind::Pruned
+                | Kind::WrongChain
+        )
     }
 }
 

@@ -154,14 +154,13 @@ impl Builder {
         self
     }
 
-    /// How long a flapping node lives before it dies and then comes back, drawn uniformly each time;
-    /// default 5 to 30 s.
+    /// How long a flapping node lives each time, drawn uniformly; default 5 to 30 s.
     pub fn flap_up(mut self, range: RangeInclusive<Duration>) -> Self {
         self.flap_up = range;
         self
     }
 
-    /// How long a flapping node is dead, drawn uniformly each time; default 5 to 30 s.
+    /// How long a flapping node is dead each time, drawn uniformly; default 5 to 30 s.
     pub fn flap_down(mut self, range: RangeInclusive<Duration>) -> Self {
         self.flap_down = range;
         self

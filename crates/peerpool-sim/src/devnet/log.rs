@@ -28,6 +28,8 @@ pub struct Accept {
     pub stage: Stage,
     /// Bytes that the node has read.
     pub read: u64,
+    /// When hands were shaken, since the devnet started.
+    pub ready: Option<Duration>,
     /// When it ended, since the devnet started; `None` while it lives.
     pub ended: Option<Duration>,
 }
@@ -53,7 +55,8 @@ impl Log {
         let place = (entries.len() < ENTRIES_MAX).then_some(entries.len());
         if place.is_some() {
             let (at, stage) = (self.started.elapsed(), Stage::Accepted);
-            entries.push(Accept { at, address, kind, concurrent, stage, read: 0, ended: None });
+            let (read, ready, ended) = (0, None, None);
+            entries.push(Accept { at, address, kind, concurrent, stage, read, ready, ended });
         }
         drop(entries);
         self.live.send_modify(|live| *live += 1);
@@ -67,6 +70,9 @@ impl Log {
         let entry = &mut entries[place];
         entry.read += count as u64;
         let went_on = std::mem::replace(&mut entry.stage, stage) != stage;
+        if went_on && stage == Stage::Ready {
+            entry.ready = Some(self.started.elapsed());
+        }
         drop(entries);
         if went_on {
             self.live.send_modify(|_| {});
