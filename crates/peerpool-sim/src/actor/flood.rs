@@ -1,15 +1,14 @@
 //! What a flooder sends: well-formed messages without end, in pieces, so that neither a node nor
 //! what carries its bytes has to hold a whole one.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use bitcoin::consensus::encode::{VarInt, serialize};
+use bitcoin::consensus::encode::serialize;
 use bitcoin::p2p::message::{NetworkMessage, RawNetworkMessage};
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now};
 
-use super::frame::{PAYLOAD_MAX_BYTES, checksum, header};
+use super::frame::{PAYLOAD_MAX_BYTES, header};
 use super::lies::dead_entry;
 use super::{Listing, Roster, as_v1};
 
@@ -17,9 +16,6 @@ use super::{Listing, Roster, as_v1};
 const ADDRESSES: usize = 1000;
 /// Pings in a row.
 const PINGS: u64 = 1000;
-/// Entries of an inv message, as many as one may hold, and bytes of each.
-const INVENTORY: usize = 50_000;
-const INVENTORY_ENTRY_BYTES: usize = 36;
 /// Sent at once, at most.
 const PIECE_MAX_BYTES: usize = 64 * 1024;
 /// Between two pieces. Not zero, so that virtual time moves on.
@@ -43,32 +39,28 @@ enum Turn {
     Unknown,
 }
 
-/// A payload that is the same each time, and its checksum: hashing it takes longer than sending.
+/// A payload of zeros, but for the count in front. Its checksum is written down: hashing megabytes
+/// would hold up everyone else on the thread.
 struct Constant {
     command: &'static str,
-    /// The count in front.
-    prefix: Vec<u8>,
+    prefix: &'static [u8],
     length: usize,
     checksum: [u8; 4],
 }
 
-impl Constant {
-    /// A payload of zeros after the prefix.
-    fn zeros(command: &'static str, prefix: Vec<u8>, length: usize) -> Self {
-        let mut payload = prefix.clone();
-        payload.resize(length, 0);
-        Self { command, prefix, length, checksum: checksum(&payload) }
-    }
-}
-
-/// Entries of type 0, ERROR, which is for nobody.
-static INVENTORY_MESSAGE: LazyLock<Constant> = LazyLock::new(|| {
-    let prefix = serialize(&VarInt::from(INVENTORY));
-    let length = prefix.len() + INVENTORY * INVENTORY_ENTRY_BYTES;
-    Constant::zeros("inv", prefix, length)
-});
-static UNKNOWN_MESSAGE: LazyLock<Constant> =
-    LazyLock::new(|| Constant::zeros("nonsense", Vec::new(), PAYLOAD_MAX_BYTES));
+/// 50,000 entries of type 0, ERROR, which are for nobody.
+const INVENTORY_MESSAGE: Constant = Constant {
+    command: "inv",
+    prefix: &[0xfd, 0x50, 0xc3],
+    length: 3 + 50_000 * 36,
+    checksum: [0x4b, 0x85, 0x4a, 0xbb],
+};
+const UNKNOWN_MESSAGE: Constant = Constant {
+    command: "nonsense",
+    prefix: &[],
+    length: PAYLOAD_MAX_BYTES,
+    checksum: [0x5a, 0x65, 0x69, 0x26],
+};
 
 impl Flood {
     pub(super) fn new(now: Monotonic) -> Self {
@@ -107,7 +99,7 @@ impl Flood {
     fn pour_constant(&mut self, what: &Constant, then: Turn, roster: &Roster, out: &mut Vec<u8>) {
         if self.sent == 0 {
             out.extend(header(roster.magic, what.command, what.length, what.checksum));
-            out.extend(&what.prefix);
+            out.extend(what.prefix);
             self.sent = what.prefix.len();
         }
         let piece = (what.length - self.sent).min(PIECE_MAX_BYTES);

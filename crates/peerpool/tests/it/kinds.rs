@@ -27,6 +27,7 @@ fn strict(policy: &mut Policy) {
     policy.ping_interval = ms(200);
     policy.pong_deadline = ms(3000);
     policy.message_deadline = ms(1500);
+    policy.max_pings_per_min = 500;
     // A flooder and a liar name a thousand dead addresses: each dial is an event.
     policy.event_queue = 100_000;
 }
