@@ -149,7 +149,7 @@ impl Maker {
         let fourth = burned(BurnReason::Protocol).undecodable(4);
         vec![
             ignored(times("an empty list, a senseless count, a missing end, 3 times", 3), 3),
-            times("the same, 4 times", 4)
+            times("a list of addresses that cannot be read, 4 times", 4)
                 .gives(fourth, fourth, fault(LinkFault::Undecodable).undecodable(4))
                 .differs("ignores any number", "three may be a bug; more is a peer of no use"),
         ]

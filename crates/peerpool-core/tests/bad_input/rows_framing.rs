@@ -62,7 +62,7 @@ fn spoilt() -> Vec<Row> {
     let eleven = burned(BurnReason::Protocol).bad_frames(11);
     vec![
         times("a wrong checksum or malformed command, 10 times", 10).always(open().bad_frames(10)),
-        times("the same, 11 times", 11)
+        times("11 frames with a wrong checksum or malformed command", 11)
             .gives(eleven, eleven, fault(LinkFault::BadFrames).bad_frames(11))
             .differs(
                 "ignores any number",
@@ -84,7 +84,7 @@ fn lengths() -> Vec<Row> {
             .gives(protocol, protocol, fault(LinkFault::Oversized)),
         Row::of("Frames", "4,000,000 B of an unknown command, 4 times", four_megabytes(4))
             .always(open()),
-        Row::of("Frames", "the same, 5 times", four_megabytes(5))
+        Row::of("Frames", "4,000,000 B of an unknown command, 5 times", four_megabytes(5))
             .gives(protocol, protocol, fault(LinkFault::Flood))
             .differs("ignores any amount", "16 MiB a minute are more than any extension needs"),
     ]
