@@ -27,4 +27,4 @@ fuzz target seconds="60":
 
 # Write the snapshots of the scenario tests anew; read the diff before you commit it.
 snapshots:
-    UPDATE_EXPECT=1 cargo test -p peerpool-core --test it
+    UPDATE_EXPECT=1 cargo test -p peerpool-core --test it --test bad_input

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -156,6 +157,7 @@ pub(crate) struct Probe {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = kinds())]
 pub(crate) struct Devnet {
     /// How many nodes
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = nodes)]
@@ -169,15 +171,59 @@ pub(crate) struct Devnet {
     /// Seed of everything random
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) rng_seed: u64,
-    /// Shares of the kinds of node
+    /// Shares of the kinds of node (listed below)
     #[arg(long, value_name = "KIND=SHARE,...", default_value_t)]
     pub(crate) mix: Mix,
+    /// Share of usable nodes among the addresses of a DNS answer, 0 to 1 (default: that of the mix)
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) dns_share: Option<f64>,
+    /// Share of usable nodes among gossiped addresses, 0 to 1 (default: that of the mix)
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) gossip_share: Option<f64>,
+    /// How old gossip is: kind (under 3 h) or core (as Bitcoin Core's, a day and more)
+    #[arg(long, value_name = "AGES", default_value = Ages::Kind.as_str(), value_parser = ages)]
+    pub(crate) gossip_ages: Ages,
+    /// The round trip to every node, up to 60s
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = latency)]
+    pub(crate) latency: Duration,
+    /// Bytes a second that a slow node sends
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) slow_rate: u32,
+    /// How long a vanishing node lives after its first connection: a time, or a range
+    #[arg(long, value_name = "TIME..TIME", default_value = "5s..30s", value_parser = times)]
+    pub(crate) vanish_after: RangeInclusive<Duration>,
+    /// How long a flapping node lives each time: a time, or a range
+    #[arg(long, value_name = "TIME..TIME", default_value = "5s..30s", value_parser = times)]
+    pub(crate) flap_up: RangeInclusive<Duration>,
+    /// How long a flapping node is dead each time: a time, or a range
+    #[arg(long, value_name = "TIME..TIME", default_value = "5s..30s", value_parser = times)]
+    pub(crate) flap_down: RangeInclusive<Duration>,
     /// End after this long, such as 30s or 5min
     #[arg(long = "for", value_name = "TIME", value_parser = time)]
     pub(crate) lasting: Option<Duration>,
     /// One JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl Devnet {
+    /// The network these flags describe.
+    pub(crate) fn builder(&self) -> Builder {
+        let builder = peerpool_sim::devnet::Devnet::builder()
+            .nodes(self.nodes)
+            .kinds(self.mix)
+            .port(self.port)
+            .dns_port(self.seed_port)
+            .seed(self.rng_seed)
+            .gossip_ages(self.gossip_ages)
+            .latency(self.latency)
+            .slow_rate(self.slow_rate)
+            .vanish_after(self.vanish_after.clone())
+            .flap_up(self.flap_up.clone())
+            .flap_down(self.flap_down.clone());
+        let builder = self.dns_share.into_iter().fold(builder, Builder::dns_share);
+        self.gossip_share.into_iter().fold(builder, Builder::gossip_share)
+    }
 }
 
 /// Enough vanishing nodes that a pool of eight is seen to refill in nearly every demo.
@@ -191,6 +237,7 @@ const DEMO_MIX: Mix = Mix::only(Kind::Honest)
     .with(Kind::Vanishing, 15);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = kinds())]
 pub(crate) struct Demo {
     /// How many nodes the stand-in network has
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = nodes)]
@@ -198,7 +245,7 @@ pub(crate) struct Demo {
     /// Peers to keep, 1 to 1000
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub(crate) target: usize,
-    /// Shares of the kinds of node
+    /// Shares of the kinds of node (listed below)
     #[arg(long, value_name = "KIND=SHARE,...", default_value_t = DEMO_MIX)]
     pub(crate) mix: Mix,
     /// End after this long, such as 30s or 5min
@@ -322,6 +369,36 @@ fn jobs(text: &str) -> Result<usize, String> {
 
 fn time(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "a time is written 400ms, 5s, 2min, 3h or 30d".to_owned())
+}
+
+/// A time, or two with `..` between them.
+fn times(text: &str) -> Result<RangeInclusive<Duration>, String> {
+    let (from, to) = text.split_once("..").unwrap_or((text, text));
+    let range = time(from.trim())?..=time(to.trim())?;
+    if range.is_empty() {
+        return Err("a range is written shortest..longest, such as 5s..30s".to_owned());
+    }
+    Ok(range)
+}
+
+fn latency(text: &str) -> Result<Duration, String> {
+    let latency = time(text)?;
+    let allowed = latency <= Builder::LATENCY_MAX;
+    allowed.then_some(latency).ok_or_else(|| "a time up to 60s".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "a share from 0 to 1, such as 0.3".to_owned())
+}
+
+/// Every kind of node and what it does.
+fn kinds() -> String {
+    let mut text = "Kinds of node:".to_owned();
+    for kind in Kind::ALL {
+        text += &format!("\n  {kind:11} {}", kind.summary());
+    }
+    text
 }
 
 fn nodes(text: &str) -> Result<usize, String> {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::SystemTime;
+use std::ops::RangeInclusive;
+use std::time::{Duration, SystemTime};
 
-use peerpool::Chain;
-use peerpool_sim::actor::Kind;
+use peerpool::{Chain, format_duration};
+use peerpool_sim::actor::{Kind, Stage};
 use peerpool_sim::devnet::{Builder, Devnet};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::args;
 use crate::failure::Failure;
@@ -18,30 +19,26 @@ use crate::signals::Stop;
 /// Runs it until it is to end.
 pub(crate) async fn run(args: args::Devnet) -> Result<(), Failure> {
     let mut stop = Stop::after(args.lasting)?;
-    let builder = Devnet::builder().nodes(args.nodes).kinds(args.mix).port(args.port);
-    let devnet = start(builder.dns_port(args.seed_port).seed(args.rng_seed)).await?;
+    let devnet = start(args.builder()).await?;
     let chain = devnet.chain();
     let command = run_command(&chain, devnet.seed_name(), devnet.dns_addr());
+    let dns = devnet.dns_addr();
     let line = if args.json {
-        let value = json!({
-            "event": "devnet",
-            "at": json::unix_seconds(SystemTime::now()),
-            "nodes": args.nodes,
-            "mix": args.mix.to_string(),
-            "port": chain.default_port,
-            "seed": devnet.seed_name(),
-            "dns_server": devnet.dns_addr().to_string(),
-            "run": command,
-        });
-        value.to_string()
+        let mut said = described(&args);
+        said.insert("port".into(), chain.default_port.into());
+        said.insert("seed".into(), devnet.seed_name().into());
+        said.insert("dns_server".into(), dns.to_string().into());
+        said.insert("run".into(), command.into());
+        Value::from(said).to_string()
     } else {
         format!(
-            "{} nodes ({}) on port {}\nDNS seed {} at {}\n{command}",
+            "{} nodes ({}) on port {}, {} away, gossip {}\nDNS seed {} at {dns}\n{command}",
             args.nodes,
             args.mix,
             chain.default_port,
+            format_duration(args.latency),
+            args.gossip_ages.as_str(),
             devnet.seed_name(),
-            devnet.dns_addr(),
         )
     };
     print(&line)?;
@@ -54,6 +51,29 @@ pub(crate) async fn run(args: args::Devnet) -> Result<(), Failure> {
     summary.extend(seen.json());
     print(&if args.json { Value::from(summary).to_string() } else { seen.words() })?;
     Ok(())
+}
+
+/// What was asked for.
+fn described(args: &args::Devnet) -> Map<String, Value> {
+    let range = |range: &RangeInclusive<Duration>| {
+        Value::from(vec![json::seconds(*range.start()), json::seconds(*range.end())])
+    };
+    let described = [
+        ("event", "devnet".into()),
+        ("at", json::unix_seconds(SystemTime::now()).into()),
+        ("nodes", args.nodes.into()),
+        ("mix", args.mix.to_string().into()),
+        ("rng_seed", args.rng_seed.into()),
+        ("dns_share", args.dns_share.into()),
+        ("gossip_share", args.gossip_share.into()),
+        ("gossip_ages", args.gossip_ages.as_str().into()),
+        ("latency", json::seconds(args.latency)),
+        ("slow_rate", args.slow_rate.into()),
+        ("vanish_after", range(&args.vanish_after)),
+        ("flap_up", range(&args.flap_up)),
+        ("flap_down", range(&args.flap_down)),
+    ];
+    described.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// Starts a devnet, with as many open files as the system allows: every living node listens.
@@ -89,24 +109,30 @@ fn run_command(chain: &Chain, seed: &str, dns: SocketAddr) -> String {
 pub(crate) struct Seen {
     accepts: BTreeMap<SocketAddr, u64>,
     by_kind: BTreeMap<Kind, u64>,
+    ready: u64,
     most_links: usize,
 }
 
 impl Seen {
     /// From the accept log.
     pub(crate) fn by(devnet: &Devnet) -> Self {
-        let (mut accepts, mut by_kind) = (BTreeMap::new(), BTreeMap::new());
+        let (mut accepts, mut by_kind, mut ready) = (BTreeMap::new(), BTreeMap::new(), 0);
         for accept in devnet.accept_log() {
             *accepts.entry(accept.address).or_default() += 1;
             *by_kind.entry(accept.kind).or_default() += 1;
+            ready += u64::from(accept.stage == Stage::Ready);
         }
         let most_links = devnet.max_concurrent().into_values().max().unwrap_or(0);
-        Self { accepts, by_kind, most_links }
+        Self { accepts, by_kind, ready, most_links }
     }
 
     /// Connections that the node at this address accepted.
     pub(crate) fn accepts_at(&self, address: SocketAddr) -> u64 {
         self.accepts.get(&address).copied().unwrap_or(0)
+    }
+
+    fn most_accepts(&self) -> u64 {
+        self.accepts.values().copied().max().unwrap_or(0)
     }
 
     /// Connections that nodes of this kind accepted.
@@ -121,7 +147,9 @@ impl Seen {
             by_kind.map(|(kind, count)| (kind.as_str().to_owned(), (*count).into())).collect();
         let mut map = Map::new();
         map.insert("accepts".into(), self.accepts.values().sum::<u64>().into());
+        map.insert("shook_hands".into(), self.ready.into());
         map.insert("nodes_reached".into(), self.accepts.len().into());
+        map.insert("most_accepts_at_one_node".into(), self.most_accepts().into());
         map.insert("most_links_to_one_node".into(), self.most_links.into());
         map.insert("accepts_by_kind".into(), by_kind.into());
         map
@@ -131,10 +159,13 @@ impl Seen {
     pub(crate) fn words(&self) -> String {
         let kinds = self.by_kind.iter().map(|(kind, count)| format!("{count} {kind}"));
         format!(
-            "accepted {} connections at {} nodes ({}), at most {} at once to one node",
+            "accepted {} connections at {} nodes ({}), of which {} shook hands; at most {} to one \
+             node, {} of them at once",
             self.accepts.values().sum::<u64>(),
             self.accepts.len(),
             kinds.collect::<Vec<_>>().join(", "),
+            self.ready,
+            self.most_accepts(),
             self.most_links,
         )
     }

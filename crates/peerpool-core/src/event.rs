@@ -16,7 +16,8 @@ pub enum DialError {
     Refused,
     /// Nothing answered within `dial_timeout`, or the operating system gave up earlier.
     TimedOut,
-    /// There is no route to the host's network from here. A local error: says nothing of the host.
+    /// There is no route to the host from here. A local error: what a router far away says of the
+    /// host reads like what our own says of itself, so it is held against nobody.
     NoRoute,
     /// This process has no file descriptors or ports left. A local error.
     NoDescriptors,

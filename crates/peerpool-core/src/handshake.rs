@@ -34,12 +34,18 @@ pub const MIN_PROTOCOL_VERSION: u32 = 70001;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handshaken {
     version: PeerVersion,
+    repeated: bool,
 }
 
 impl Handshaken {
     /// What the peer said of itself.
     pub fn version(&self) -> &PeerVersion {
         &self.version
+    }
+
+    /// Whether the peer sent its `version` twice. One more is one too many.
+    pub fn repeated(&self) -> bool {
+        self.repeated
     }
 }
 
@@ -50,8 +56,6 @@ pub struct Rules {
     pub required: ServiceFlags,
     /// Whether the message is a `version` with a nonce of ours: then the peer is ourselves.
     pub itself: bool,
-    /// Messages accepted between `version` and `verack`.
-    pub max_messages: usize,
 }
 
 /// What a message led to.
@@ -69,14 +73,13 @@ pub enum Step {
 #[derive(Clone, Debug)]
 pub struct Handshake {
     theirs: Option<PeerVersion>,
-    messages: usize,
     repeated: bool,
 }
 
 impl Handshake {
     /// Begins the handshake with our `version`, whose `addr_from` is all zero.
     pub fn begin(version: Version) -> (Self, Control) {
-        (Self { theirs: None, messages: 0, repeated: false }, Control::Version(Box::new(version)))
+        (Self { theirs: None, repeated: false }, Control::Version(Box::new(version)))
     }
 
     /// What the peer said of itself, once it has.
@@ -86,10 +89,6 @@ impl Handshake {
 
     /// Takes a message of the peer.
     pub fn handle(&mut self, message: &Control, rules: &Rules) -> Step {
-        self.messages += 1;
-        if self.messages > rules.max_messages {
-            return Step::Failed(BurnReason::Protocol);
-        }
         match (message, self.theirs.take()) {
             (Control::Version(version), None) => self.on_version(version, rules),
             (Control::Version(_), theirs) => {
@@ -104,7 +103,9 @@ impl Handshake {
                 Step::Send(Vec::new())
             }
             (_, None) => Step::Failed(BurnReason::Protocol),
-            (Control::Verack, Some(version)) => Step::Done(Handshaken { version }),
+            (Control::Verack, Some(version)) => {
+                Step::Done(Handshaken { version, repeated: self.repeated })
+            }
             (Control::Ping(nonce), theirs) => {
                 self.theirs = theirs;
                 Step::Send(vec![Control::Pong(*nonce)])
@@ -164,7 +165,7 @@ mod tests {
         let (mut handshake, _) = Handshake::begin(version());
         let handle = |message: &Control| {
             let itself = matches!(message, Control::Version(version) if version.nonce == 42);
-            handshake.handle(message, &Rules { required, itself, max_messages: 100 })
+            handshake.handle(message, &Rules { required, itself })
         };
         script.iter().map(handle).collect()
     }
@@ -202,7 +203,6 @@ mod tests {
         check(&[with(|version| version.protocol = 70000)], BurnReason::Protocol);
         check(&[with(|version| version.protocol = 0)], BurnReason::Protocol);
         check(&[with(|_| ()), with(|_| ()), with(|_| ())], BurnReason::Protocol);
-        check(&vec![Control::SendAddrV2; 101], BurnReason::Protocol);
         check(&[with(|version| version.nonce = 42)], BurnReason::Itself);
         check(&[with(|version| version.services = ServiceFlags::NETWORK)], BurnReason::Services);
     }

@@ -109,6 +109,8 @@ pub enum DisconnectReason {
     Fault(LinkFault),
     /// The version handshake failed; the address's verdict.
     Handshake(BurnReason),
+    /// The peer repeats its `version`, as no honest peer does.
+    Protocol,
     /// No answer to our ping within `pong_deadline`.
     PongTimedOut,
     /// No byte from the peer for `inactivity`.
@@ -135,6 +137,7 @@ impl DisconnectReason {
             Self::Broken => "broken",
             Self::Fault(fault) => fault.as_str(),
             Self::Handshake(reason) => reason.as_str(),
+            Self::Protocol => BurnReason::Protocol.as_str(),
             Self::PongTimedOut => "pong_timed_out",
             Self::Inactive => "inactive",
             Self::NotReading => "not_reading",
@@ -162,7 +165,7 @@ pub enum LinkFault {
     TooMany,
     /// More messages or bytes in a minute than the flood budgets allow.
     Flood,
-    /// A frame was left unfinished for `message_deadline`.
+    /// A message was not finished, or brought too little, in `message_deadline`.
     StalledMessage,
 }
 

@@ -1,7 +1,8 @@
 //! One connection's machine, sans-IO: bytes in; messages, faults and progress out.
 //!
 //! A link knows nothing of states or of other peers. What it passes on it has decoded and held
-//! against the flood budgets; the order of the handshake is the engine's to judge.
+//! against the flood budgets; the order of the handshake is the engine's to judge, its length the
+//! link's.
 
 #![cfg_attr(
     not(test),
@@ -80,7 +81,13 @@ pub struct Link {
     reader: FrameReader,
     /// The kind of the frame that is being read; `None` where its command is malformed.
     kind: Option<Kind>,
-    last_byte: Monotonic,
+    /// The frame that is being read must be whole, or have brought enough more, `message_deadline`
+    /// after this.
+    counted_from: Monotonic,
+    /// Bytes of its payload since then.
+    brought: usize,
+    /// Frames so far, until `verack` came.
+    opening: Option<usize>,
     last_progress: Option<Monotonic>,
     control: Window,
     pings: Window,
@@ -102,7 +109,9 @@ struct Limits {
     pings_answered: usize,
     pings: usize,
     control: usize,
+    opening: usize,
     message_deadline: Duration,
+    progress: usize,
 }
 
 /// Counts what comes in a minute.
@@ -138,12 +147,16 @@ impl Link {
                 pings_answered: policy.max_pings_answered_per_min,
                 pings: policy.max_pings_per_min,
                 control: policy.max_control_per_min,
+                opening: policy.max_handshake_messages,
                 message_deadline: policy.message_deadline,
+                progress: policy.min_message_progress,
             },
             watched: false,
             reader: FrameReader::new(magic, policy.max_message_size),
             kind: None,
-            last_byte: Monotonic::default(),
+            counted_from: Monotonic::default(),
+            brought: 0,
+            opening: Some(0),
             last_progress: None,
             control: Window::default(),
             pings: Window::default(),
@@ -167,7 +180,9 @@ impl Link {
             return;
         }
         self.counters.bytes += bytes.len() as u64;
-        self.last_byte = now;
+        if !self.reader.is_mid_frame() {
+            self.counted_from = now;
+        }
         loop {
             let result = match self.reader.read(&mut bytes) {
                 Ok(None) => return,
@@ -196,11 +211,11 @@ impl Link {
         output
     }
 
-    /// When to call [`Link::handle_timeout`]: `message_deadline` after the last byte of a frame
-    /// that is not finished. `None` between frames.
+    /// When to call [`Link::handle_timeout`]: when the frame that is not finished has taken too
+    /// long (see [`Policy::message_deadline`]). `None` between frames.
     pub fn wake_at(&self) -> Option<Monotonic> {
         let waits = !self.faulted && self.reader.is_mid_frame();
-        waits.then(|| self.last_byte + self.limits.message_deadline)
+        waits.then(|| self.counted_from + self.limits.message_deadline)
     }
 
     /// Whether someone leases the peer and wants its messages; off at first. A message that had
@@ -244,12 +259,23 @@ impl Link {
         match event {
             FrameEvent::Begun { command, .. } => self.on_begun(now, command),
             FrameEvent::Body(length) => self.on_body(now, length),
-            FrameEvent::Ended(Some(frame)) => self.on_frame(now, frame),
-            FrameEvent::Ended(None) => self.on_bad_frame(),
+            FrameEvent::Ended(frame) => {
+                self.counted_from = now;
+                match frame {
+                    Some(frame) => self.on_frame(now, frame),
+                    None => self.on_bad_frame(),
+                }
+            }
         }
     }
 
     fn on_begun(&mut self, now: Monotonic, command: Option<Command>) -> Result<(), LinkFault> {
+        if let Some(frames) = &mut self.opening {
+            *frames += 1;
+            if *frames > self.limits.opening {
+                return Err(LinkFault::Flood);
+            }
+        }
         self.kind = command.map(Kind::of);
         let keep = match self.kind {
             None => 0,
@@ -258,11 +284,17 @@ impl Link {
             Some(kind) => Control::useful_len(kind, self.limits.addr_entries),
         };
         self.reader.keep(keep);
+        self.brought = 0;
         self.on_progress(now);
         self.on_data(now, HEADER_LEN)
     }
 
     fn on_body(&mut self, now: Monotonic, length: usize) -> Result<(), LinkFault> {
+        self.brought += length;
+        if self.brought >= self.limits.progress && self.kind.is_some_and(Kind::is_data) {
+            self.counted_from = now;
+            self.brought = 0;
+        }
         self.on_progress(now);
         self.on_data(now, length)?;
         self.check_count()
@@ -345,6 +377,9 @@ impl Link {
         }
         match Control::decode(frame.command, &frame.payload, self.limits.addr_entries) {
             Ok(Some(message)) => {
+                if message == Control::Verack {
+                    self.opening = None;
+                }
                 self.outputs.push_back(LinkOutput::Control(message));
                 if !kind.is_opening() {
                     self.push_message(frame);

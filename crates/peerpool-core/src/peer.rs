@@ -76,6 +76,8 @@ pub struct Session {
     pub liveness: Liveness,
     /// How many gossiped addresses it may bring.
     pub budget: AddrBudget,
+    /// Whether it has sent its `version` twice.
+    pub repeated: bool,
     /// Leases it serves.
     pub leases: usize,
 }

@@ -277,7 +277,8 @@ policy! {
     addr_rate_per_100s: usize = 10, 0 => 1_000_000;
     /// Tokens a peer may save up for gossiped addresses, and what one getaddr earns. Core: 1000.
     addr_burst: usize = 1000, 1 => 1_000_000;
-    /// Messages a peer may send between its `version` and its `verack`.
+    /// Messages of any kind that a peer may send up to its `verack`, that one included. Core sets
+    /// no limit; a handshake of today has six.
     max_handshake_messages: usize = 100, 2 => 100_000;
 
     /// Longest payload of a frame, in bytes. Core's limit.
@@ -286,9 +287,13 @@ policy! {
     max_bad_frames: usize = 10, 0 => 1_000_000;
     /// Undecodable control messages that a link bears.
     max_undecodable: usize = 3, 0 => 1_000_000;
-    /// A frame begun may go this long without a further byte. Counted from its last byte, not its
-    /// first, because a block may take minutes over a slow link.
+    /// A control message must be whole this long after its first byte. Any other, which may be a
+    /// block over a slow link, must in every such span end or bring `min_message_progress`. Core
+    /// waits 20 min for a further byte, so that one now and then holds a message open for ever.
     message_deadline: Duration = secs(30), SHORTEST => hours(1);
+    /// Bytes that a message which is not for the engine must bring in each `message_deadline`
+    /// until it ends.
+    min_message_progress: usize = 16_384, 1 => 4_000_000;
     /// Bytes of frames with unknown commands, headers included, that a peer may send in a minute.
     max_unknown_bytes_per_min: usize = 16_777_216, 1_000 => 1_000_000_000;
     /// Bytes of messages for nobody (no lease, and not for the engine), headers included, that a

@@ -6,16 +6,42 @@
 //!
 //! Not a chain: nodes have a few headers and no blocks, and do not talk to each other.
 //!
+//! # Testing a program of your own
+//!
+//! Choose the [kinds](crate::actor#the-kinds-of-node) of node, start the network, let the program
+//! join it by its DNS seed (or give it [addresses](Devnet::addresses_of)), and ask the
+//! [log](Devnet::accept_log) what it did: whom it dialled, how far each connection came, how much
+//! it sent, how many links it had to one node. [`Devnet::kill`], [`Devnet::stall`] and
+//! [`Devnet::pause`] do what happens to networks. The example `foreign_client` is a whole test.
+//!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use peerpool_sim::actor::Kind;
+//! use std::time::Duration;
+//! use peerpool_sim::actor::{Ages, Kind, Mix};
 //! use peerpool_sim::devnet::Devnet;
 //!
-//! let devnet = Devnet::builder().nodes(1000).port(0).start().await?;
-//! println!("{} asks {} at {}", devnet.chain().name, devnet.seed_name(), devnet.dns_addr());
-//! devnet.accepted(|log| log.len() >= 8).await;
-//! let stale = devnet.accept_log().iter().filter(|accept| accept.kind == Kind::Stale).count();
-//! assert_eq!(stale, 0);
+//! let mix = Mix::only(Kind::Honest).with_each([Kind::Silent, Kind::Mute, Kind::Liar]);
+//! let devnet = Devnet::builder()
+//!     .nodes(200)
+//!     .kinds(mix)
+//!     .port(0)
+//!     .latency(Duration::from_millis(80))
+//!     .gossip_ages(Ages::Core)
+//!     .start()
+//!     .await?;
+//! println!("join by {} at {}", devnet.seed_name(), devnet.dns_addr());
+//! println!("magic {:x?}, port {}", devnet.chain().magic, devnet.chain().default_port);
+//!
+//! // Start the program here, and wait for what it should reach.
+//! devnet.accepted(|log| log.iter().filter(|accept| accept.ready.is_some()).count() >= 8).await;
+//!
+//! assert!(devnet.max_concurrent().values().all(|&most| most == 1), "linked twice to a node");
+//! let log = devnet.accept_log();
+//! let mute = log.iter().filter(|accept| accept.kind == Kind::Mute);
+//! let held = |accept: &&peerpool_sim::devnet::Accept| {
+//!     accept.ended.is_some_and(|ended| ended - accept.at > Duration::from_secs(60))
+//! };
+//! assert_eq!(mute.filter(held).count(), 0, "handshakes end at a deadline");
 //! devnet.close().await;
 //! # Ok(()) }
 //! ```
@@ -48,6 +74,7 @@ use dns::{DnsServer, SEED_NAME, Zone};
 use layout::PortClaim;
 use log::Log;
 use node::{Common, Node};
+use server::Order;
 
 /// Height of every node's chain.
 const HEIGHT: u32 = 10;
@@ -188,6 +215,28 @@ impl Devnet {
         self.node(address)?.start().await
     }
 
+    /// Has a living node do nothing at all until [`Devnet::unstall`]: it reads and writes nothing,
+    /// and accepts nothing. As with a process that is stopped, the kernel goes on: dials to it
+    /// succeed, until its backlog of 128 is full, and what is sent to it is buffered. Its life goes
+    /// on, too: a vanishing or flapping node may die stalled, and any may be killed. A node that
+    /// does not accept (dead, refusing, silent) stays as it is.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub async fn stall(&self, address: SocketAddr) -> Result<(), DevnetError> {
+        self.node(address)?.tell(Order::Stall(true)).await;
+        Ok(())
+    }
+
+    /// Has a stalled node go on where it was. Does nothing to any other.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub async fn unstall(&self, address: SocketAddr) -> Result<(), DevnetError> {
+        self.node(address)?.tell(Order::Stall(false)).await;
+        Ok(())
+    }
+
     /// Makes a node honest from now on, whatever it was built as, so that a dial to it would
     /// succeed and be logged. Gossip and DNS go on treating it as what it was built as.
     ///
@@ -207,7 +256,7 @@ impl Devnet {
     /// Closes every connection; nodes go on listening.
     pub async fn drop_connections(&self) {
         for node in self.nodes.values() {
-            node.drop_links().await;
+            node.tell(Order::DropLinks).await;
         }
     }
 
@@ -301,9 +350,13 @@ async fn settle(
             seed: builder.seed,
             listings: places.iter().map(listing).collect(),
             headers: HeaderChain::regtest(HEIGHT),
+            wrong_headers: HeaderChain::foreign(HEIGHT),
+            slow_rate: builder.slow_rate,
         }),
         log: Log::new(),
         vanish_after: builder.vanish_after.clone(),
+        flap_up: builder.flap_up.clone(),
+        flap_down: builder.flap_down.clone(),
         latency: builder.latency,
     });
     let mut nodes = BTreeMap::new();

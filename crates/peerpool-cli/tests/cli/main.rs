@@ -8,6 +8,7 @@
 
 mod bench;
 mod demo;
+mod devnet;
 #[path = "../../../peerpool/tests/it/dns.rs"]
 mod dns;
 #[path = "../../../peerpool/tests/it/litecoind.rs"]

@@ -31,6 +31,7 @@ impl Book {
         let told = matches!(source, Source::Peer(_));
         let impossible = told && (seen <= TOO_EARLY || seen > now.unix + TOLERANCE);
         let seen = if impossible { now.unix - CORRECTION } else { seen };
+        let services = self.meaningful(services);
         if !self.acceptable(&address) {
             return Heard::Refused;
         }
@@ -88,6 +89,22 @@ impl Book {
         for address in heard {
             self.remove(&address);
         }
+    }
+
+    /// Services without the bits that mean nothing: a peer that sets them all would otherwise make
+    /// an address look as if it had whatever is invented next.
+    fn meaningful(&self, services: ServiceFlags) -> ServiceFlags {
+        let wanted = self.policy.required_services;
+        let known = [
+            ServiceFlags::NETWORK,
+            ServiceFlags::BLOOM,
+            ServiceFlags::WITNESS,
+            ServiceFlags::COMPACT_FILTERS,
+            ServiceFlags::NETWORK_LIMITED,
+            ServiceFlags::P2P_V2,
+        ];
+        let known = known.into_iter().fold(wanted, |all, flag| all | flag);
+        (services.to_u64() & known.to_u64()).into()
     }
 
     fn acceptable(&self, address: &Address) -> bool {
@@ -152,4 +169,29 @@ const BAD_PORTS: [u16; 80] = [
 
 fn is_bad_port(port: u16) -> bool {
     BAD_PORTS.binary_search(&port).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Policy;
+
+    #[test]
+    fn bits_without_a_meaning_are_not_kept_unless_the_user_wants_them() {
+        let all = ServiceFlags::from(u64::MAX);
+        let own = ServiceFlags::from(1 << 40);
+        for (required, expected) in
+            [(ServiceFlags::NETWORK, 0xc4d), (ServiceFlags::NETWORK | own, 0xc4d | (1 << 40))]
+        {
+            let policy = Policy { required_services: required, ..Policy::default() };
+            let mut book = Book::new(&policy, 8333, &[Net::Ipv4]);
+            let address: Address = "1.2.3.4:8333".parse().expect("an address");
+            let (now, source) = (Now::default(), Source::Seed(0));
+            let mut rng = Rng::from_u64(1);
+            for _ in 0..2 {
+                book.hear(now, address, all, now.unix, source, &mut rng);
+                assert_eq!(book.records[&address].services.to_u64(), expected);
+            }
+        }
+    }
 }

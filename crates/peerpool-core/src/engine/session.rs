@@ -63,7 +63,6 @@ impl Engine {
                     // The user's own choice is not second-guessed, as in Core.
                     required: if manual { ServiceFlags::NONE } else { policy.required_services },
                     itself,
-                    max_messages: policy.max_handshake_messages,
                 };
                 match handshake.handle(&message, &rules) {
                     Step::Send(messages) => {
@@ -103,6 +102,7 @@ impl Engine {
             budget.on_getaddr(&self.config.policy);
         }
         let session = Session {
+            repeated: handshaken.repeated(),
             handshaken,
             since: now.mono,
             liveness: Liveness::new(now.mono),
@@ -174,13 +174,26 @@ impl Engine {
                 self.tend(now, id);
             }
             Control::Addr(entries) => self.on_gossip(now, id, entries),
-            // Repeated handshake messages change nothing; a peer we dialled is owed no addresses.
-            Control::Version(_)
-            | Control::Verack
-            | Control::WtxidRelay
-            | Control::SendAddrV2
-            | Control::GetAddr => {}
+            Control::Version(_) => self.on_repeated_version(now, id),
+            // They change nothing now; a peer we dialled is owed no addresses.
+            Control::Verack | Control::WtxidRelay | Control::SendAddrV2 | Control::GetAddr => {}
         }
+    }
+
+    /// One `version` too many may be a slip.
+    fn on_repeated_version(&mut self, now: Now, id: PeerId) {
+        let session = self.peers.get_mut(id).and_then(|peer| peer.session_mut());
+        if session.is_some_and(|session| std::mem::replace(&mut session.repeated, true)) {
+            self.leave(now, id, DisconnectReason::Protocol);
+        }
+    }
+
+    /// Leaves a ready peer through its own fault.
+    fn leave(&mut self, now: Now, id: PeerId, reason: DisconnectReason) {
+        let Some(address) = self.peers.get(id).map(|peer| peer.address) else { return };
+        let uptime = self.peers.uptime(id, now.mono).unwrap_or_default();
+        self.disconnect(id, reason);
+        self.on_lost(now, address, uptime);
     }
 
     fn on_gossip(&mut self, now: Now, id: PeerId, entries: Vec<AddrEntry>) {
@@ -221,7 +234,6 @@ impl Engine {
     pub(super) fn tend(&mut self, now: Now, id: PeerId) {
         let Self { peers, config, rng, .. } = self;
         let Some(peer) = peers.get_mut(id) else { return };
-        let address = peer.address;
         let Some(session) = peer.session_mut() else { return };
         let leased = session.leases > 0;
         let mut due = session.liveness.poll_due(now.mono, leased, &config.policy);
@@ -237,11 +249,7 @@ impl Engine {
         }
         match due {
             Due::Nothing(until) => self.set_timer(id, PeerTimer::Liveness, until),
-            Due::Dead(reason) => {
-                let uptime = self.peers.uptime(id, now.mono).unwrap_or_default();
-                self.disconnect(id, reason);
-                self.on_lost(now, address, uptime);
-            }
+            Due::Dead(reason) => self.leave(now, id, reason),
             // Not again: the ping that was just sent is outstanding.
             Due::Ping => {}
         }

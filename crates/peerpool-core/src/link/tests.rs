@@ -9,8 +9,9 @@ use crate::wire::{HEADER_LEN, Version, encode_frame};
 const MAGIC: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
 const START: Monotonic = Monotonic::new(Duration::from_secs(100));
 
+/// A link whose handshake has no end, so that every budget after it can be met.
 fn link() -> Link {
-    Link::new(MAGIC, &Policy::default())
+    Link::new(MAGIC, &Policy { max_handshake_messages: 100_000, ..Policy::default() })
 }
 
 fn watched() -> Link {
@@ -80,7 +81,7 @@ fn messages_for_the_engine_reach_it_with_or_without_a_lease() {
         ("sendaddrv2", &[], Control::SendAddrV2),
         ("getaddr", &[], Control::GetAddr),
         ("addr", &addr, addrs.clone()),
-        ("addrv2", &[0], Control::Addr(vec![])),
+        ("addrv2", &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0], Control::Addr(vec![])),
         ("ping", &nonce, Control::Ping(7)),
         ("ping", &[7, 0, 0, 0, 0, 0, 0, 0, 9, 9], Control::Ping(7)),
         ("pong", &nonce, Control::Pong(7)),
@@ -291,31 +292,74 @@ fn unknown_commands_have_a_budget_of_bytes_per_minute() {
 }
 
 #[test]
-fn an_unfinished_frame_that_goes_silent_ends_the_link_and_a_slow_one_does_not() {
+fn a_control_message_must_be_whole_in_time_whatever_comes_meanwhile() {
     let deadline = Policy::default().message_deadline;
-    let block = frame("block", &[1; 100]);
+    let addr = frame("addr", &[&[9][..], &addr_entry().repeat(9)].concat());
     for cut in [1, 23, 24, 60] {
         let mut link = link();
         assert_eq!(link.wake_at(), None);
-        link.handle_bytes(START, &block[..cut]);
+        link.handle_bytes(START, &addr[..cut]);
         assert_eq!(link.wake_at(), Some(START + deadline));
-        let later = START + deadline / 2;
-        link.handle_bytes(later, &block[cut..cut + 1]);
-        assert_eq!(link.wake_at(), Some(later + deadline));
-        drain(&mut link);
-        link.handle_timeout(START + deadline);
+        link.handle_bytes(START + deadline / 2, &addr[cut..cut + 1]);
+        assert_eq!(link.wake_at(), Some(START + deadline), "a byte more is not the end");
+        link.handle_timeout(START + Duration::from_millis(29_999));
         assert_eq!(link.poll(), None, "woken too early");
-        link.handle_timeout(later + deadline);
+        link.handle_timeout(START + deadline);
         assert_eq!(drain(&mut link), fault(LinkFault::StalledMessage));
         assert_eq!(link.wake_at(), None);
     }
-    let mut slow = link();
-    for (second, byte) in (0..).zip(&block) {
-        slow.handle_bytes(START + Duration::from_secs(29 * second), &[*byte]);
-        slow.handle_timeout(START + Duration::from_secs(29 * second));
+    // The next one has its own time, though it came in the same read as the end of the last.
+    let mut link = link();
+    let half = addr.len() / 2;
+    link.handle_bytes(START, &addr[..half]);
+    let later = START + deadline / 2;
+    link.handle_bytes(later, &[&addr[half..], &addr[..half]].concat());
+    assert_eq!(link.wake_at(), Some(later + deadline));
+}
+
+#[test]
+fn a_block_may_take_its_time_as_long_as_enough_of_it_comes() {
+    let (deadline, progress) = (Duration::from_secs(30), 1000);
+    let policy = Policy { min_message_progress: progress, ..Policy::default() };
+    let block = frame("block", &[1; 5000]);
+    let mut link = Link::new(MAGIC, &policy);
+    link.handle_bytes(START, &block[..HEADER_LEN]);
+    let mut now = START;
+    for piece in block[HEADER_LEN..].chunks(progress / 2) {
+        now = now + Duration::from_secs(14);
+        link.handle_timeout(now);
+        link.handle_bytes(now, piece);
     }
-    assert_eq!((slow.wake_at(), slow.counters().messages), (None, 1));
-    assert!(drain(&mut slow).iter().all(|output| *output == LinkOutput::Progress));
+    assert_eq!((link.wake_at(), link.counters().messages), (None, 1));
+    assert!(drain(&mut link).iter().all(|output| *output == LinkOutput::Progress));
+
+    link.handle_bytes(START, &block[..HEADER_LEN + progress]);
+    for second in 1..30 {
+        link.handle_bytes(START + Duration::from_secs(second), &[1; 33]);
+    }
+    assert_eq!(link.wake_at(), Some(START + deadline), "29 times 33 bytes are not enough");
+    link.handle_bytes(START + Duration::from_secs(29), &[1; 43]);
+    assert_eq!(link.wake_at(), Some(START + Duration::from_secs(29) + deadline));
+}
+
+#[test]
+fn a_handshake_has_so_many_messages_of_any_kind_and_no_more() {
+    let link = || Link::new(MAGIC, &Policy::default());
+    let flood = LinkOutput::Fault(LinkFault::Flood);
+    let mut bad_sum = frame("ping", &[1; 8]);
+    bad_sum[20] ^= 1;
+    for (one, times) in [(frame("novelty", &[]), 99), (frame("sendaddrv2", &[]), 99), (bad_sum, 9)]
+    {
+        let rest = frame("novelty", &[]).repeat(99 - times);
+        let opening = [one.repeat(times), rest, frame("verack", &[])].concat();
+        let mut whole = link();
+        feed(&mut whole, START, &opening);
+        let after = feed(&mut whole, START, &frame("novelty", &[]).repeat(200));
+        assert!(!after.contains(&flood), "the handshake is over");
+        let mut long = link();
+        let outputs = feed(&mut long, START, &[one, opening].concat());
+        assert_eq!(outputs.last(), Some(&flood));
+    }
 }
 
 #[test]

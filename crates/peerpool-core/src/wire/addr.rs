@@ -41,8 +41,8 @@ pub(super) const fn max_addr_len(entries: usize) -> usize {
 /// Reads an `addr`.
 ///
 /// # Errors
-/// [`LinkFault::TooMany`] for more than `max` entries, [`LinkFault::Undecodable`] where the payload
-/// ends within an entry or the count is not a minimal CompactSize.
+/// [`LinkFault::TooMany`] for more than `max` entries, [`LinkFault::Undecodable`] where there are
+/// none, the payload ends within an entry or the count is not a minimal CompactSize.
 pub(super) fn decode_addr(payload: &[u8], max: usize) -> Result<Vec<AddrEntry>, LinkFault> {
     decode_entries(payload, max, ADDR_LEN, read_entry)
 }
@@ -64,7 +64,8 @@ fn decode_entries(
     read: fn(&mut Cursor<'_>) -> Option<Option<AddrEntry>>,
 ) -> Result<Vec<AddrEntry>, LinkFault> {
     let mut cursor = Cursor::new(payload);
-    let count = cursor.count().ok_or(LinkFault::Undecodable)?;
+    // An empty list says nothing, and no honest peer sends one.
+    let count = cursor.count().filter(|&count| count > 0).ok_or(LinkFault::Undecodable)?;
     if count > max {
         return Err(LinkFault::TooMany);
     }
@@ -249,8 +250,8 @@ mod tests {
         let many = |count: usize| entry.repeat(count);
         for (count, body, expected) in [
             (&[][..], vec![], Err(LinkFault::Undecodable)),
-            (&[0], vec![], Ok(0)),
-            (&[0], many(1), Ok(0)),
+            (&[0], vec![], Err(LinkFault::Undecodable)),
+            (&[0], many(1), Err(LinkFault::Undecodable)),
             (&[1], many(1), Ok(1)),
             (&[1], [many(1), vec![9; 7]].concat(), Ok(1)),
             (&[1], many(1)[..29].to_vec(), Err(LinkFault::Undecodable)),
@@ -314,7 +315,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn entries_round_trip(entries in prop::collection::vec(any_entry(), 0..50)) {
+        fn entries_round_trip(entries in prop::collection::vec(any_entry(), 1..50)) {
             prop_assert_eq!(decode_addrv2(&encode_addrv2(&entries), 50), Ok(entries));
         }
 

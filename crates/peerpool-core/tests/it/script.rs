@@ -46,6 +46,10 @@ pub(crate) struct Script {
     /// What each seed answers.
     pub(crate) seeds: Vec<Result<Vec<IpAddr>, String>>,
     pub(crate) answers_pings: bool,
+    /// Our own address on every connection.
+    pub(crate) local: Option<IpAddr>,
+    /// What every node takes the time to be.
+    pub(crate) their_time: i64,
     /// Called after every input.
     pub(crate) watch: Option<fn(&Script)>,
     /// How far the unix clock is off, in seconds.
@@ -111,6 +115,8 @@ impl Script {
             gossip: vec![],
             seeds: vec![],
             answers_pings: true,
+            local: None,
+            their_time: 0,
             watch: None,
             unix_error: 0,
             latency: Duration::from_millis(1),
@@ -278,7 +284,7 @@ impl Script {
             Node::Refusing => self.soon(Input::DialFailed { peer, error: DialError::Refused }),
             Node::Unreachable => self.soon(Input::DialFailed { peer, error: DialError::NoRoute }),
             Node::Silent => {}
-            _ => self.soon(Input::Connected { peer, local: None }),
+            _ => self.soon(Input::Connected { peer, local: self.local }),
         }
     }
 
@@ -295,7 +301,7 @@ impl Script {
             (Control::Version(ours), kind) if kind != Node::Mute => {
                 let services = if kind == Node::Poor { ServiceFlags::NONE } else { SERVICES };
                 let nonce = if kind == Node::Itself { ours.nonce } else { u64::MAX };
-                for message in greeting_with(services, nonce) {
+                for message in greeting_with(services, nonce, self.their_time) {
                     self.soon(Input::Control { peer, message });
                 }
             }
@@ -318,14 +324,14 @@ impl Script {
 
 /// What a peer with these services says in its handshake.
 pub(crate) fn greeting(services: ServiceFlags) -> [Control; 2] {
-    greeting_with(services, u64::MAX)
+    greeting_with(services, u64::MAX, 0)
 }
 
-fn greeting_with(services: ServiceFlags, nonce: u64) -> [Control; 2] {
+fn greeting_with(services: ServiceFlags, nonce: u64, timestamp: i64) -> [Control; 2] {
     let version = Version {
         protocol: PROTOCOL_VERSION,
         services,
-        timestamp: 0,
+        timestamp,
         nonce,
         user_agent: UserAgent(b"/node/".to_vec()),
         height: 7,

@@ -19,7 +19,17 @@ pub struct HeaderChain {
 impl HeaderChain {
     /// Genesis and `height` headers on it, ten minutes apart; the same ones every time.
     pub fn regtest(height: u32) -> Self {
-        let genesis = constants::genesis_block(Network::Regtest).header;
+        Self::on(constants::genesis_block(Network::Regtest).header, height)
+    }
+
+    /// The same on another genesis, a second younger than regtest's: a chain of strangers.
+    pub fn foreign(height: u32) -> Self {
+        let regtest = constants::genesis_block(Network::Regtest).header;
+        let (genesis, _) = grind(Header { time: regtest.time + 1, ..regtest });
+        Self::on(genesis, height)
+    }
+
+    fn on(genesis: Header, height: u32) -> Self {
         let mut chain = Self { hashes: vec![genesis.block_hash()], headers: vec![genesis] };
         for at in 1..=height {
             let (header, hash) = grind(Header {
@@ -95,6 +105,14 @@ mod tests {
             assert_eq!(pair[1].prev_blockhash, pair[0].block_hash());
             assert!(pair[1].validate_pow(Target::MAX_ATTAINABLE_REGTEST).is_ok());
         }
+    }
+
+    #[test]
+    fn a_foreign_chain_has_no_header_in_common() {
+        let (ours, theirs) = (HeaderChain::regtest(10), HeaderChain::foreign(10));
+        assert!(theirs.hashes.iter().all(|hash| !ours.hashes.contains(hash)));
+        let request = GetHeadersMessage::new(vec![ours.tip()], BlockHash::all_zeros());
+        assert_eq!(theirs.answer(&request), theirs.headers[1..]);
     }
 
     #[test]

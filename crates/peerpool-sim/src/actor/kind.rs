@@ -1,62 +1,105 @@
-//! What kinds of node a network is made of, and in which shares.
+//! What kinds of node there are.
 
 use std::fmt;
 use std::str::FromStr;
 
-use peerpool_core::rng::Rng;
+/// Defines [`Kind`]: the doc of a kind is its help text, too.
+macro_rules! kinds {
+    ($( $(#[doc = $doc:literal])+ $kind:ident = $name:literal, )+) => {
+        /// How a node behaves. The [module docs](crate::actor#the-kinds-of-node) say what a good
+        /// client does with each.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind {
+            $( $(#[doc = $doc])+ $kind, )+
+        }
 
-/// How a node behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+        impl Kind {
+            /// Every kind, in the order of declaration.
+            pub const ALL: [Kind; [$($name),+].len()] = [$(Kind::$kind),+];
+
+            /// The name in options, logs and JSON.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $( Kind::$kind => $name, )+
+                }
+            }
+
+            /// What it does, in a sentence.
+            pub fn summary(self) -> &'static str {
+                let doc = match self {
+                    $( Kind::$kind => concat!($($doc),+), )+
+                };
+                doc.trim_start()
+            }
+        }
+    };
+}
+
+kinds! {
     /// Answers as Bitcoin Core does.
-    Honest,
+    Honest = "honest",
     /// Refuses connections: nothing is bound to its address.
-    Refusing,
+    Refusing = "refusing",
     /// Lets a connection attempt hang: never accepted, never refused.
-    Silent,
+    Silent = "silent",
     /// Accepts, reads, and never says a word.
-    Mute,
-    /// Accepts and closes at once.
-    Rude,
+    Mute = "mute",
+    /// Accepts and closes at once, as a node without a free slot does.
+    Rude = "rude",
     /// Honest, but gossiped with timestamps over 3 h old and never named by the DNS seed.
-    Stale,
+    Stale = "stale",
     /// Honest, but dies some time after its first connection.
-    Vanishing,
+    Vanishing = "vanishing",
+    /// Honest, but dies and comes back, again and again.
+    Flapping = "flapping",
+    /// Honest, but offers no more than recent blocks (NETWORK_LIMITED, BIP159).
+    Pruned = "pruned",
+    /// Offers no services, though DNS and gossip say that it does.
+    Serviceless = "serviceless",
+    /// Says a protocol version from before 70001: 60002, of 2012.
+    Old = "old",
+    /// Answers with the nonce of our own version, as if we had dialled ourselves.
+    Echo = "echo",
+    /// Speaks with another network's magic.
+    WrongMagic = "wrongmagic",
+    /// Has the right magic, but the headers of another chain.
+    WrongChain = "wrongchain",
+    /// Sends so slowly that its handshake takes minutes: a byte a second.
+    Slow = "slow",
+    /// Shakes hands and closes at once.
+    Dropper = "dropper",
+    /// Stops reading once hands are shaken.
+    Deaf = "deaf",
+    /// Announces a message of 4,000,000 bytes once hands are shaken, and never sends it.
+    Claimer = "claimer",
+    /// Sends addr, ping, inv and unknown messages of up to 4 MB without end.
+    Flooder = "flooder",
+    /// Gossips addresses that are false, senseless or dead, and messages that do not decode.
+    Liar = "liar",
 }
 
 impl Kind {
-    /// Every kind, in the order of declaration.
-    pub const ALL: [Kind; 7] = [
-        Kind::Honest,
-        Kind::Refusing,
-        Kind::Silent,
-        Kind::Mute,
-        Kind::Rude,
-        Kind::Stale,
-        Kind::Vanishing,
-    ];
-
-    /// The name in options, logs and JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Kind::Honest => "honest",
-            Kind::Refusing => "refusing",
-            Kind::Silent => "silent",
-            Kind::Mute => "mute",
-            Kind::Rude => "rude",
-            Kind::Stale => "stale",
-            Kind::Vanishing => "vanishing",
-        }
-    }
-
-    /// Whether a node of this kind finishes a handshake.
+    /// Whether a node of this kind finishes a handshake from its side: sends version and verack
+    /// with the right magic. A slow one takes its time.
     pub const fn shakes_hands(self) -> bool {
-        matches!(self, Kind::Honest | Kind::Stale | Kind::Vanishing)
+        !matches!(self, Kind::Refusing | Kind::Silent | Kind::Mute | Kind::Rude | Kind::WrongMagic)
     }
 
-    /// Whether a pool may count a node of this kind as a good peer, once it has dialled it.
+    /// Whether a pool that looks at handshake, services, liveness and manners may keep a node of
+    /// this kind as a peer, as long as it lives. (A wrong chain shows in the headers only, which
+    /// are for whoever uses the peer to judge. Whether a pruned node will do depends on the need.)
+    ///
+    /// DNS and gossip shares count these as living, all others as dead.
     pub const fn is_usable(self) -> bool {
-        self.shakes_hands()
+        matches!(
+            self,
+            Kind::Honest
+                | Kind::Stale
+                | Kind::Vanishing
+                | Kind::Flapping
+                | Kind::Pruned
+                | Kind::WrongChain
+        )
     }
 }
 
@@ -69,6 +112,12 @@ impl fmt::Display for Kind {
 /// Why a text names no kind or no mix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseKindError(String);
+
+impl ParseKindError {
+    pub(super) fn of(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
 
 impl fmt::Display for ParseKindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,83 +134,7 @@ impl FromStr for Kind {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let found = Kind::ALL.into_iter().find(|kind| kind.as_str() == text);
-        found.ok_or_else(|| ParseKindError(text.to_owned()))
-    }
-}
-
-/// The share of each kind in a network. Shares are weights: they need not add up to 100.
-///
-/// The default is what a demo shows: honest 30, refusing 30, silent 20, and 5 each of the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mix([u16; Kind::ALL.len()]);
-
-impl Mix {
-    /// Nodes of one kind only.
-    pub const fn only(kind: Kind) -> Self {
-        Self([0; Kind::ALL.len()]).with(kind, 1)
-    }
-
-    /// The same mix with another share of `kind`.
-    pub const fn with(mut self, kind: Kind, share: u16) -> Self {
-        self.0[kind as usize] = share;
-        self
-    }
-
-    /// The share of `kind`, relative to the other shares.
-    pub const fn share(&self, kind: Kind) -> u16 {
-        self.0[kind as usize]
-    }
-
-    /// Kinds for `nodes` nodes in random order; each kind's count is within one of its exact share.
-    /// Empty if every share is zero.
-    pub fn deal(&self, nodes: usize, rng: &mut Rng) -> Vec<Kind> {
-        let total: usize = self.0.iter().map(|&share| usize::from(share)).sum();
-        let mut dealt = Vec::with_capacity(nodes);
-        let mut shares = 0;
-        for kind in Kind::ALL {
-            shares += usize::from(self.share(kind));
-            // Rounding the running sum, not each share, makes the counts add up.
-            let upto = (shares * nodes + total / 2).checked_div(total).unwrap_or(0);
-            dealt.resize(upto, kind);
-        }
-        rng.shuffle(&mut dealt);
-        dealt
-    }
-}
-
-impl Default for Mix {
-    fn default() -> Self {
-        Self::only(Kind::Honest)
-            .with(Kind::Honest, 30)
-            .with(Kind::Refusing, 30)
-            .with(Kind::Silent, 20)
-            .with(Kind::Mute, 5)
-            .with(Kind::Rude, 5)
-            .with(Kind::Stale, 5)
-            .with(Kind::Vanishing, 5)
-    }
-}
-
-impl fmt::Display for Mix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let present = Kind::ALL.into_iter().filter(|&kind| self.share(kind) > 0);
-        let parts: Vec<_> = present.map(|kind| format!("{kind}={}", self.share(kind))).collect();
-        f.pad(&parts.join(","))
-    }
-}
-
-impl FromStr for Mix {
-    type Err = ParseKindError;
-
-    /// Reads `honest=30,refusing=70`; kinds left out have no share.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fail = || ParseKindError(text.to_owned());
-        let mut mix = Self([0; Kind::ALL.len()]);
-        for part in text.split(',') {
-            let (kind, share) = part.trim().split_once('=').ok_or_else(fail)?;
-            mix = mix.with(kind.trim().parse()?, share.trim().parse().map_err(|_| fail())?);
-        }
-        if mix.0 == [0; Kind::ALL.len()] { Err(fail()) } else { Ok(mix) }
+        found.ok_or_else(|| ParseKindError::of(text))
     }
 }
 
@@ -170,29 +143,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_and_mixes_round_trip() {
+    fn kinds_round_trip_and_say_what_they_do() {
         for kind in Kind::ALL {
             assert_eq!(kind.to_string().parse(), Ok(kind));
             assert_eq!(Kind::ALL[kind as usize], kind);
+            assert!(kind.summary().ends_with('.'), "{kind}");
+            assert!(kind.shakes_hands() || !kind.is_usable(), "{kind}");
         }
-        let mix = Mix::default();
-        assert_eq!(mix.to_string().parse(), Ok(mix));
-        for bad in ["", "honest", "honest=x", "honest=-1", "honest=0", "polite=1"] {
-            assert!(bad.parse::<Mix>().is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_deal_keeps_the_shares_for_any_size() {
-        let mut rng = Rng::from_u64(1);
-        for nodes in [0, 1, 3, 7, 100, 1000, 1003] {
-            let dealt = Mix::default().deal(nodes, &mut rng);
-            assert_eq!(dealt.len(), nodes);
-            for kind in Kind::ALL {
-                let exact = f64::from(Mix::default().share(kind)) * nodes as f64 / 100.0;
-                let count = dealt.iter().filter(|&&dealt| dealt == kind).count();
-                assert!((count as f64 - exact).abs() <= 1.0, "{kind}: {count} of {nodes}");
-            }
-        }
+        assert_eq!(Kind::Mute.summary(), "Accepts, reads, and never says a word.");
     }
 }

@@ -47,8 +47,12 @@ pub struct Roster {
     pub seed: u64,
     /// Every node, the dead ones too.
     pub listings: Vec<Listing>,
-    /// The headers that every node has.
+    /// The headers that nodes have.
     pub headers: HeaderChain,
+    /// The headers that nodes on a wrong chain have.
+    pub wrong_headers: HeaderChain,
+    /// Bytes a second that a slow node sends, at least one.
+    pub slow_rate: u32,
 }
 
 impl Roster {
@@ -88,6 +92,11 @@ impl Roster {
         let named = self.select(count, false, rng);
         let entry = |listing| self.entry(listing, now - ages::relayed_age(rng));
         named.into_iter().map(entry).collect()
+    }
+
+    /// The headers of a node of this kind.
+    pub(super) fn headers_of(&self, kind: Kind) -> &HeaderChain {
+        if kind == Kind::WrongChain { &self.wrong_headers } else { &self.headers }
     }
 
     /// What a node says of itself, now.
@@ -172,6 +181,8 @@ pub(super) mod tests {
                 .map(|at| Listing { address: address(at), kind: kind(at) })
                 .collect(),
             headers: HeaderChain::regtest(3),
+            wrong_headers: HeaderChain::foreign(4),
+            slow_rate: 1,
         }
     }
 
@@ -243,22 +254,29 @@ pub(super) mod tests {
 
     #[test]
     fn an_answer_as_cores_is_one_for_a_day_and_old() {
-        let roster = Roster { ages: Ages::Core, ..roster(10_000) };
-        assert_eq!(ask(&roster, 4), ask(&roster, 5), "the cache answers, whoever asks");
-        let [one, two] = [0, 1].map(|at| {
-            let from = roster.listings[at].address;
-            roster.gossip(NOW, from, &mut Rng::from_u64(4))
-        });
-        assert_ne!(one, two, "each node has its own");
-        let (mut fresh, mut total) = (0, 0);
-        for listing in &roster.listings[..50] {
-            let gossip = roster.gossip(NOW, listing.address, &mut Rng::from_u64(4));
-            assert!(gossip.iter().all(|entry| age(entry) >= 2 * HOUR), "a hop costs 2 h");
-            assert!(gossip.iter().all(|entry| age(entry) <= 30 * 24 * HOUR), "the horizon");
-            fresh += gossip.iter().filter(|entry| age(entry) < 3 * HOUR).count();
-            total += gossip.len();
+        let mut roster = Roster { ages: Ages::Core, ..roster(10_000) };
+        for listing in roster.listings.iter_mut().filter(|listing| listing.kind == Kind::Stale) {
+            listing.kind = Kind::Honest;
         }
-        assert!(fresh * 100 < total, "{fresh} of {total} are under 3 h old");
+        assert_eq!(ask(&roster, 4), ask(&roster, 5), "the cache answers, whoever asks");
+        let answers: Vec<_> = roster.listings[..50]
+            .iter()
+            .map(|listing| roster.gossip(NOW, listing.address, &mut Rng::from_u64(4)))
+            .collect();
+        assert_ne!(answers[0], answers[1], "each node has its own");
+
+        let ages = |wanted: Kind| -> Vec<Duration> {
+            let entries = answers.iter().flatten().step_by(7);
+            entries.filter(|entry| kind_of(&roster, entry) == wanted).map(age).collect()
+        };
+        let mean = |ages: &[Duration]| ages.iter().sum::<Duration>() / ages.len() as u32;
+        let (living, dead) = (ages(Kind::Honest), ages(Kind::Refusing));
+        let fresh = living.iter().filter(|&&age| age < 3 * HOUR).count();
+        assert!(fresh * 100 < living.len(), "{fresh} of {} are under 3 h old", living.len());
+        assert!(living.iter().all(|&age| age >= 2 * HOUR), "a hop costs 2 h");
+        assert!(mean(&living) < 48 * HOUR, "{:?}", mean(&living));
+        assert!(mean(&dead) > 14 * 24 * HOUR, "{:?}", mean(&dead));
+        assert!(dead.iter().all(|&age| age <= 30 * 24 * HOUR), "the horizon");
     }
 
     #[test]

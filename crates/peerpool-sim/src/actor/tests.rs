@@ -6,6 +6,7 @@ use std::time::Duration;
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
 use bitcoin::p2p::message_blockdata::GetHeadersMessage;
+use bitcoin::p2p::{Magic, ServiceFlags};
 use peerpool_core::time::UnixTime;
 
 use super::roster::tests::roster;
@@ -70,7 +71,7 @@ impl Talk {
 fn messages_in(out: &[u8]) -> Vec<NetworkMessage> {
     let mut messages = Vec::new();
     let mut rest = out;
-    while let Frame::Whole(length) = frame_length(Magic::REGTEST, rest) {
+    while let Frame::Whole(length) = Frame::first_in(Magic::REGTEST, rest) {
         let message: RawNetworkMessage = deserialize(&rest[..length]).unwrap();
         messages.push(message.into_payload());
         rest = &rest[length..];
@@ -239,4 +240,76 @@ fn fresh_addresses_come_as_they_do_from_core() {
 fn kind_nodes_speak_only_when_asked() {
     let talk = Talk::ready(Kind::Honest, true);
     assert_eq!(talk.actor.wake_at(), None);
+}
+
+#[test]
+fn a_flood_is_endless_well_formed_and_poured_in_pieces() {
+    let mut talk = Talk::ready(Kind::Flooder, true);
+    let (mut poured, mut largest) = (Vec::new(), 0);
+    while poured.len() < 12_000_000 {
+        let mono = talk.actor.wake_at().expect("a flood has no end");
+        let before = poured.len();
+        let next = talk.actor.handle_timeout(Now { mono, unix: NOW }, &mut poured);
+        assert_eq!(next, Next::Stay);
+        assert!(talk.actor.wake_at() > Some(mono), "time moves on");
+        largest = largest.max(poured.len() - before);
+    }
+    assert!(largest < 70_000, "{largest} bytes at once");
+    let mut rest = &poured[..];
+    let mut seen = Vec::new();
+    while let Frame::Whole(length) = Frame::first_in(Magic::REGTEST, rest) {
+        let message: RawNetworkMessage = deserialize(&rest[..length]).expect("well-formed");
+        match message.payload() {
+            NetworkMessage::Ping(_) if seen.last() == Some(&"ping".to_owned()) => {}
+            NetworkMessage::Addr(entries) => {
+                assert_eq!(entries.len(), 1000);
+                seen.push("addr".to_owned());
+            }
+            NetworkMessage::Inv(entries) => {
+                assert_eq!(entries.len(), 50_000);
+                seen.push("inv".to_owned());
+            }
+            other => seen.push(other.command().to_string()),
+        }
+        rest = &rest[length..];
+    }
+    let round = ["addr", "ping", "inv", "nonsense"];
+    assert_eq!(seen[..8], [round, round].concat());
+    assert!(talk.say(NetworkMessage::Ping(1)).is_empty(), "a pong would break a message in two");
+}
+
+#[test]
+fn a_slow_node_lets_its_bytes_go_one_by_one() {
+    let roster = Roster { slow_rate: 10, ..roster(10) };
+    let mut talk = Talk::on(roster, Kind::Slow);
+    assert!(talk.say(version(PROTOCOL_VERSION)).is_empty());
+    let mut trickled = Vec::new();
+    while let Some(mono) = talk.actor.wake_at() {
+        let before = trickled.len();
+        let next = talk.actor.handle_timeout(Now { mono, unix: NOW }, &mut trickled);
+        assert_eq!((next, trickled.len() - before), (Next::Stay, 1));
+        assert_eq!(mono.since_origin(), Duration::from_millis(100) * trickled.len() as u32);
+    }
+    let whole = messages_in(&trickled);
+    assert_eq!(commands(&whole), ["version", "wtxidrelay", "sendaddrv2", "verack"]);
+}
+
+#[test]
+fn a_slow_node_that_is_asked_too_much_stops_reading() {
+    let mut talk = Talk::ready(Kind::Slow, true);
+    let mut pings = 0;
+    while talk.actor.is_reading() {
+        assert!(talk.say(NetworkMessage::Ping(pings)).is_empty());
+        pings += 1;
+    }
+    assert!((2000..2100).contains(&pings), "64 KiB of pongs: {pings}");
+}
+
+#[test]
+fn a_deaf_node_stops_reading_once_hands_are_shaken() {
+    let mut talk = Talk::with(Kind::Deaf);
+    talk.say(version(PROTOCOL_VERSION));
+    assert!(talk.actor.is_reading());
+    talk.say(NetworkMessage::Verack);
+    assert_eq!((talk.actor.is_reading(), talk.actor.stage()), (false, Stage::Ready));
 }

@@ -26,6 +26,9 @@ pub struct Builder {
     pub(super) dns_mode: DnsMode,
     pub(super) filter_names: bool,
     pub(super) vanish_after: RangeInclusive<Duration>,
+    pub(super) flap_up: RangeInclusive<Duration>,
+    pub(super) flap_down: RangeInclusive<Duration>,
+    pub(super) slow_rate: u32,
     pub(super) latency: Duration,
 }
 
@@ -47,6 +50,9 @@ impl Default for Builder {
             dns_mode: DnsMode::Answer,
             filter_names: true,
             vanish_after: Duration::from_secs(5)..=Duration::from_secs(30),
+            flap_up: Duration::from_secs(5)..=Duration::from_secs(30),
+            flap_down: Duration::from_secs(5)..=Duration::from_secs(30),
+            slow_rate: 1,
             latency: Duration::ZERO,
         }
     }
@@ -148,6 +154,24 @@ impl Builder {
         self
     }
 
+    /// How long a flapping node lives each time, drawn uniformly; default 5 to 30 s.
+    pub fn flap_up(mut self, range: RangeInclusive<Duration>) -> Self {
+        self.flap_up = range;
+        self
+    }
+
+    /// How long a flapping node is dead each time, drawn uniformly; default 5 to 30 s.
+    pub fn flap_down(mut self, range: RangeInclusive<Duration>) -> Self {
+        self.flap_down = range;
+        self
+    }
+
+    /// Bytes a second that a slow node sends, one by one; default 1, at least 1.
+    pub fn slow_rate(mut self, bytes_per_second: u32) -> Self {
+        self.slow_rate = bytes_per_second;
+        self
+    }
+
     /// The round trip to every node, up to [`Builder::LATENCY_MAX`]; default zero. All that a node
     /// sends, and its closing, leaves so much after what it answers, in order, and a reply under
     /// way holds up no reading. What a node does first on a connection waits two round trips: the
@@ -188,9 +212,17 @@ impl Builder {
         if self.gossip_answer > 1000 {
             return setting("gossip_answer", self.gossip_answer.to_string(), "0 to 1000");
         }
-        if self.vanish_after.is_empty() {
-            let value = format!("{:?}", self.vanish_after);
-            return setting("vanish_after", value, "a range that does not end before it starts");
+        if self.slow_rate == 0 {
+            return setting("slow_rate", "0".to_owned(), "1 or more");
+        }
+        let ranges = [
+            ("vanish_after", &self.vanish_after),
+            ("flap_up", &self.flap_up),
+            ("flap_down", &self.flap_down),
+        ];
+        if let Some((name, range)) = ranges.into_iter().find(|(_, range)| range.is_empty()) {
+            let value = format!("{range:?}");
+            return setting(name, value, "a range that does not end before it starts");
         }
         Ok(())
     }
@@ -215,6 +247,8 @@ mod tests {
         check("gossip_share", whole().gossip_share(-0.1));
         check("latency", whole().latency(Duration::from_secs(61)));
         check("gossip_answer", whole().gossip_answer(1001));
+        check("slow_rate", whole().slow_rate(0));
+        check("flap_down", whole().flap_down(Duration::from_secs(2)..=Duration::ZERO));
         check("vanish_after", whole().vanish_after(Duration::from_secs(2)..=Duration::ZERO));
         assert!(whole().check().is_ok());
     }

@@ -57,9 +57,9 @@ pub struct Queries {
 /// What the seed knows and how it answers.
 #[derive(Debug)]
 pub(super) struct Zone {
-    /// Addresses of nodes that shake hands.
+    /// Addresses of usable nodes.
     pub(super) living: Vec<Ipv4Addr>,
-    /// Addresses of nodes that do not.
+    /// Addresses of all others.
     pub(super) dead: Vec<Ipv4Addr>,
     /// Share of `living` in an answer; their natural share if `None`.
     pub(super) share: Option<f64>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::actor::Kind;
+use crate::actor::{Kind, Stage};
 
 /// Most entries kept; later connections are served but not logged.
 const ENTRIES_MAX: usize = 1 << 20;
@@ -24,6 +24,14 @@ pub struct Accept {
     pub kind: Kind,
     /// Live connections to that node, this one included.
     pub concurrent: usize,
+    /// How far it came.
+    pub stage: Stage,
+    /// Bytes that the node has read.
+    pub read: u64,
+    /// When hands were shaken, since the devnet started.
+    pub ready: Option<Duration>,
+    /// When it ended, since the devnet started; `None` while it lives.
+    pub ended: Option<Duration>,
 }
 
 /// The accept log and the number of live connections, with a way to wait for either.
@@ -40,18 +48,42 @@ impl Log {
         Self { started: Instant::now(), entries, live: watch::Sender::new(0) }
     }
 
-    /// Logs a connection; it counts as live until [`Log::close`].
-    pub(super) fn open(&self, address: SocketAddr, kind: Kind, concurrent: usize) {
+    /// Logs a connection; it counts as live until [`Log::close`]. Returns its place in the log, if
+    /// it still has one.
+    pub(super) fn open(&self, address: SocketAddr, kind: Kind, concurrent: usize) -> Option<usize> {
         let mut entries = self.entries();
-        if entries.len() < ENTRIES_MAX {
-            entries.push(Accept { at: self.started.elapsed(), address, kind, concurrent });
+        let place = (entries.len() < ENTRIES_MAX).then_some(entries.len());
+        if place.is_some() {
+            let (at, stage) = (self.started.elapsed(), Stage::Accepted);
+            let (read, ready, ended) = (0, None, None);
+            entries.push(Accept { at, address, kind, concurrent, stage, read, ready, ended });
         }
         drop(entries);
         self.live.send_modify(|live| *live += 1);
+        place
+    }
+
+    /// So many more bytes were read, and the connection is that far.
+    pub(super) fn read(&self, place: Option<usize>, count: usize, stage: Stage) {
+        let Some(place) = place else { return };
+        let mut entries = self.entries();
+        let entry = &mut entries[place];
+        entry.read += count as u64;
+        let went_on = std::mem::replace(&mut entry.stage, stage) != stage;
+        if went_on && stage == Stage::Ready {
+            entry.ready = Some(self.started.elapsed());
+        }
+        drop(entries);
+        if went_on {
+            self.live.send_modify(|_| {});
+        }
     }
 
     /// A logged connection is closed.
-    pub(super) fn close(&self) {
+    pub(super) fn close(&self, place: Option<usize>) {
+        if let Some(place) = place {
+            self.entries()[place].ended = Some(self.started.elapsed());
+        }
         self.live.send_modify(|live| *live -= 1);
     }
 
@@ -60,7 +92,8 @@ impl Log {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Live connections; wakes its holder at every accept and every close.
+    /// Live connections; wakes its holder at every accept, every step of a handshake and every
+    /// close.
     pub(super) fn live(&self) -> watch::Receiver<usize> {
         self.live.subscribe()
     }

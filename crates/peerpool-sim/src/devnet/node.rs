@@ -9,17 +9,14 @@ use std::time::{Duration, SystemTime};
 
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::DevnetError;
 use super::log::Log;
-use super::server::{DropLinks, Server};
+use super::server::{Order, Server, Told, listen, listen_with};
 use crate::actor::{Kind, Roster};
-
-/// Connections that the kernel holds ready for a node's accept.
-const BACKLOG: u32 = 128;
 
 /// What the nodes of a devnet share.
 #[derive(Debug)]
@@ -27,6 +24,8 @@ pub(super) struct Common {
     pub(super) roster: Arc<Roster>,
     pub(super) log: Log,
     pub(super) vanish_after: RangeInclusive<Duration>,
+    pub(super) flap_up: RangeInclusive<Duration>,
+    pub(super) flap_down: RangeInclusive<Duration>,
     /// The round trip to every node.
     pub(super) latency: Duration,
 }
@@ -70,7 +69,7 @@ enum Life {
     /// A backlog of none, filled by a connection of our own: the kernel drops every further SYN.
     Silent { _listener: TcpListener, _filler: TcpStream },
     /// A task accepts connections. It ends when `orders` is dropped.
-    Serving { orders: mpsc::Sender<DropLinks>, task: JoinHandle<()> },
+    Serving { orders: mpsc::Sender<Told>, task: JoinHandle<()> },
 }
 
 impl Life {
@@ -99,13 +98,13 @@ impl Node {
         stop_locked(&mut *self.state.lock().await).await;
     }
 
-    /// Closes its connections.
-    pub(super) async fn drop_links(&self) {
+    /// Has it do something to its connections; nothing if it has none.
+    pub(super) async fn tell(&self, order: Order) {
         let Life::Serving { orders, .. } = &self.state.lock().await.life else { return };
-        let (done, dropped) = oneshot::channel();
-        if orders.send(done).await.is_ok() {
+        let (done, obeyed) = oneshot::channel();
+        if orders.send((order, done)).await.is_ok() {
             // An error means that the node died meanwhile, and its connections with it.
-            let _ = dropped.await;
+            let _ = obeyed.await;
         }
     }
 
@@ -145,7 +144,7 @@ impl Node {
             return Ok(Life::Stopped);
         }
         if state.plays == Kind::Silent {
-            let listener = listen(self.address, 0)?;
+            let listener = listen_with(self.address, 0)?;
             let filler = TcpStream::connect(self.address).await?;
             return Ok(Life::Silent { _listener: listener, _filler: filler });
         }
@@ -153,7 +152,7 @@ impl Node {
         let rng = Rng::from_u64(state.rng.u64());
         let common = Arc::clone(&self.common);
         let server = Server::new(self.address, self.kind, state.plays, common, rng);
-        let task = tokio::spawn(server.run(listen(self.address, BACKLOG)?, inbox));
+        let task = tokio::spawn(server.run(listen(self.address)?, inbox));
         Ok(Life::Serving { orders, task })
     }
 }
@@ -164,12 +163,4 @@ async fn stop_locked(state: &mut State) {
         // An error means that the runtime is going down, and took the task along.
         let _ = task.await;
     }
-}
-
-fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
-    // A node comes back at its address while its old connections are still in TIME_WAIT.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(backlog)
 }

@@ -39,6 +39,11 @@ impl Client {
         self.0.write_all(&frame).await
     }
 
+    /// Reads as many bytes as there is room for.
+    pub(crate) async fn read(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        patiently("bytes", self.0.read_exact(bytes)).await.map(drop)
+    }
+
     pub(crate) async fn receive(&mut self) -> io::Result<NetworkMessage> {
         let mut frame = vec![0; 24];
         patiently("header", self.0.read_exact(&mut frame)).await?;

@@ -5,5 +5,6 @@
 mod client;
 mod dns;
 mod faults;
+mod hostile;
 mod kinds;
 mod latency;

@@ -294,6 +294,7 @@ async fn a_flooding_peer_lets_others_have_their_turn() {
     let mut rig = rig(1_000_000, |policy| {
         plenty(policy);
         policy.max_pings_answered_per_min = 1_000_000;
+        policy.max_handshake_messages = 100_000;
     })
     .await;
     rig.connected().await;

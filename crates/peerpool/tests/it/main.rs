@@ -6,11 +6,13 @@
     reason = "a test fails by panicking; clippy.toml covers test functions only"
 )]
 
+mod bad_input;
 mod chaos;
 mod closing;
 mod devnet;
 mod dns;
 mod events;
+mod kinds;
 mod leases;
 mod limits;
 mod litecoind;
