@@ -1,5 +1,5 @@
-//! Nodes die, come back and drop their links at random, many times over: the pool keeps its rules
-//! all the while and is full again after each. The rules are checked by what the network saw and
+//! Nodes die, hang, come back and drop their links at random, many times over: the pool keeps its
+//! rules all the while and is full again after each. The rules are checked by what the network saw and
 //! by the pool's events, not by what the pool says of itself.
 //!
 //! `PEERPOOL_CHAOS_SEED` names another seed; the seed is printed first.
@@ -20,14 +20,36 @@ const SEED: u64 = 20_261_122;
 const STEPS: usize = 200;
 const TARGET: usize = 8;
 const EXTRAS: usize = 2;
-/// Honest nodes that stay alive at the least, so that there are always enough to fill the pool.
-const ALIVE: usize = 2 * TARGET;
+/// Honest nodes that stay well at the least, so that there are always enough to fill the pool.
+const WELL: usize = 2 * TARGET;
+/// Nodes that hang at once.
+const HUNG: usize = 4;
+/// Kinds of node that are not honest; the flooder and the liar are left out, since they name
+/// thousands of dead addresses, and others test that.
+const OTHERS: [Kind; 13] = [
+    Kind::Refusing,
+    Kind::Silent,
+    Kind::Mute,
+    Kind::Rude,
+    Kind::Stale,
+    Kind::Flapping,
+    Kind::Serviceless,
+    Kind::Echo,
+    Kind::WrongMagic,
+    Kind::Slow,
+    Kind::Dropper,
+    Kind::Deaf,
+    Kind::Claimer,
+];
 
 /// What happens to the network in one step.
 #[derive(Clone, Copy, Debug)]
 enum Blow {
     Kill(SocketAddr),
     Restart(SocketAddr),
+    /// It does nothing any more, and its links stay open.
+    Stall(SocketAddr),
+    Unstall(SocketAddr),
     /// Killed and back at once: to the pool, a link that broke.
     Flap(SocketAddr),
     /// Every link breaks at once.
@@ -77,6 +99,7 @@ struct Chaos {
     rng: Rng,
     honest: Vec<SocketAddr>,
     dead: BTreeSet<SocketAddr>,
+    hung: BTreeSet<SocketAddr>,
 }
 
 impl Chaos {
@@ -86,15 +109,19 @@ impl Chaos {
 
     /// Draws the next blow, one that can be dealt; half of them hit a peer of the pool.
     fn draw(&mut self, ready: &[SocketAddr]) -> Blow {
-        let alive: Vec<_> =
-            self.honest.iter().copied().filter(|node| !self.dead.contains(node)).collect();
-        let dead: Vec<_> = self.dead.iter().copied().collect();
-        let targets = if self.rng.chance(0.5) { ready } else { &alive[..] };
-        let target = self.pick(targets).unwrap_or(alive[0]);
-        match self.rng.below(10) {
-            0..4 if alive.len() > ALIVE => Blow::Kill(target),
-            4..7 => self.pick(&dead).map_or(Blow::Flap(target), Blow::Restart),
-            9 => Blow::DropAll,
+        let is_well = |node: &SocketAddr| !self.dead.contains(node) && !self.hung.contains(node);
+        let well: Vec<_> = self.honest.iter().copied().filter(is_well).collect();
+        let peers: Vec<_> = well.iter().copied().filter(|node| ready.contains(node)).collect();
+        let [dead, hung] = [&self.dead, &self.hung].map(|set| Vec::from_iter(set.iter().copied()));
+        let near = self.rng.chance(0.5);
+        let target = self.pick(if near && !peers.is_empty() { &peers } else { &well });
+        let target = target.expect("enough nodes are well");
+        match self.rng.below(12) {
+            0..4 if well.len() > WELL => Blow::Kill(target),
+            4..6 if well.len() > WELL && hung.len() < HUNG => Blow::Stall(target),
+            4..7 => self.pick(&hung).map_or(Blow::Flap(target), Blow::Unstall),
+            7..10 => self.pick(&dead).map_or(Blow::Flap(target), Blow::Restart),
+            10 => Blow::DropAll,
             _ => Blow::Flap(target),
         }
     }
@@ -109,10 +136,17 @@ impl Chaos {
                 self.devnet.restart(node).await.unwrap();
                 self.dead.remove(&node);
             }
+            Blow::Stall(node) => {
+                self.devnet.stall(node).await.unwrap();
+                self.hung.insert(node);
+            }
+            Blow::Unstall(node) => {
+                self.devnet.unstall(node).await.unwrap();
+                self.hung.remove(&node);
+            }
             Blow::Flap(node) => {
                 self.devnet.kill(node).await.unwrap();
                 self.devnet.restart(node).await.unwrap();
-                self.dead.remove(&node);
             }
             Blow::DropAll => self.devnet.drop_connections().await,
         }
@@ -132,8 +166,11 @@ impl Chaos {
 fn hasty(policy: &mut Policy) {
     policy.burn_memory = ms(50);
     policy.backoff_max = ms(100);
-    policy.ping_interval = ms(500);
-    policy.pong_deadline = ms(2000);
+    policy.handshake_deadline = ms(500);
+    policy.message_deadline = ms(500);
+    policy.write_stall = ms(500);
+    policy.ping_interval = ms(200);
+    policy.pong_deadline = ms(500);
     policy.addr_fetch_timeout = ms(500);
     policy.addr_fetch_interval = ms(100);
     policy.max_dials = 16;
@@ -141,65 +178,82 @@ fn hasty(policy: &mut Policy) {
     policy.event_queue = 100_000;
 }
 
+impl Blow {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kill(_) => "kill",
+            Self::Restart(_) => "restart",
+            Self::Stall(_) => "stall",
+            Self::Unstall(_) => "unstall",
+            Self::Flap(_) => "flap",
+            Self::DropAll => "drop all",
+        }
+    }
+
+    /// The ready peers whose links break by it.
+    fn breaks(self, ready: &BTreeMap<PeerId, SocketAddr>) -> Vec<PeerId> {
+        let hit = |address: &SocketAddr| match self {
+            Self::Kill(node) | Self::Flap(node) | Self::Stall(node) => *address == node,
+            Self::Restart(_) | Self::Unstall(_) => false,
+            Self::DropAll => true,
+        };
+        ready.iter().filter(|(_, address)| hit(address)).map(|(peer, _)| *peer).collect()
+    }
+}
+
+/// Reads events, each held against the rules, until `condition` holds.
+async fn until(told: &mut Told, watch: &mut Watch, condition: impl Fn(&Told) -> bool) {
+    told.catch_up(watch);
+    while !condition(told) {
+        watch.next().await.expect("the pool goes on");
+        told.catch_up(watch);
+    }
+}
+
+async fn network(seed: u64) -> Devnet {
+    let mix = Mix::only(Kind::Honest).with_each(OTHERS).with(Kind::Honest, 37);
+    let builder = Devnet::builder().nodes(50).kinds(mix).port(0).seed(seed);
+    builder.start().await.expect("a devnet starts")
+}
+
 async fn run(seed: u64) {
     println!("PEERPOOL_CHAOS_SEED={seed}");
     let log = LogCount::start();
-    let shares = [(Kind::Honest, 6), (Kind::Refusing, 2), (Kind::Silent, 1), (Kind::Mute, 1)];
-    let mix = shares
-        .into_iter()
-        .chain([(Kind::Rude, 1), (Kind::Stale, 1)])
-        .fold(Mix::only(Kind::Honest), |mix, (kind, share)| mix.with(kind, share));
-    let devnet = Devnet::builder().nodes(80).kinds(mix).port(0).seed(seed).start().await.unwrap();
+    let devnet = network(seed).await;
     let builder = pool_on(&devnet).target(TARGET).tune(hasty).rng_seed(seed);
     let pool = builder.start().await.unwrap();
-    let mut watch = Watch::of(&pool);
-    let mut told = Told::default();
+    let (mut watch, mut told) = (Watch::of(&pool), Told::default());
     let honest = devnet.addresses_of(Kind::Honest);
-    let mut chaos = Chaos { devnet, rng: Rng::from_u64(seed), honest, dead: BTreeSet::new() };
+    let (dead, hung) = (BTreeSet::new(), BTreeSet::new());
+    let mut chaos = Chaos { devnet, rng: Rng::from_u64(seed), honest, dead, hung };
     let mut blows: BTreeMap<&str, usize> = BTreeMap::new();
+    let is_full = |told: &Told| told.counted() == TARGET;
     for step in 0..STEPS {
-        // Full again: by its own events, whatever was under way when the last blow fell.
-        while told.counted() < TARGET {
-            watch.next().await.expect("the pool goes on");
-            told.catch_up(&watch);
-        }
-        // The network's side: what is given up closes, and no more is left than may be.
-        chaos.devnet.until_live(|live| live <= TARGET + EXTRAS).await;
+        until(&mut told, &mut watch, is_full).await;
+        // The network's side: what is given up closes, and no more is left than may be. A node that
+        // hangs has not seen the end of its link.
+        let most = TARGET + EXTRAS + chaos.hung.len();
+        chaos.devnet.until_live(|live| live <= most).await;
         chaos.check();
+        told.catch_up(&watch);
         let ready: Vec<_> = told.ready.values().copied().collect();
         let blow = chaos.draw(&ready);
-        let name = match blow {
-            Blow::Kill(_) => "kill",
-            Blow::Restart(_) => "restart",
-            Blow::Flap(_) => "flap",
-            Blow::DropAll => "drop all",
-        };
-        *blows.entry(name).or_default() += 1;
+        let broken = blow.breaks(&told.ready);
+        *blows.entry(blow.name()).or_default() += 1;
         chaos.deal(blow).await;
-        let hit = match blow {
-            Blow::Kill(node) | Blow::Flap(node) => {
-                Vec::from_iter(ready.contains(&node).then_some(node))
-            }
-            Blow::Restart(_) => Vec::new(),
-            Blow::DropAll => ready,
-        };
         // Each blow is noticed before the next falls.
-        for node in hit {
-            while told.ready.values().any(|address| *address == node) {
-                watch.next().await.expect("the pool goes on");
-                told.catch_up(&watch);
-            }
-        }
+        let noticed = |told: &Told| !broken.iter().any(|peer| told.ready.contains_key(peer));
+        until(&mut told, &mut watch, noticed).await;
         assert_eq!(log.errors(), 0, "a task panicked in step {step}");
     }
-    while told.counted() < TARGET {
-        watch.next().await.expect("the pool goes on");
-        told.catch_up(&watch);
-    }
+    until(&mut told, &mut watch, is_full).await;
     chaos.check();
-    let dials = chaos.devnet.accept_log().len();
-    println!("{blows:?}: {} events, {dials} links, and full", told.seen);
+    let links = chaos.devnet.accept_log().len();
+    println!("{blows:?}: {} events, {links} links, and full", told.seen);
     pool.close(ms(1000)).await;
+    for node in std::mem::take(&mut chaos.hung) {
+        chaos.devnet.unstall(node).await.unwrap();
+    }
     chaos.devnet.until_live(|live| live == 0).await;
     assert_eq!(log.errors(), 0, "a task panicked");
 }
