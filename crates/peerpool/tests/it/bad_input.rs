@@ -22,7 +22,6 @@ mod rows_version;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use peerpool::bitcoin::Network;
@@ -30,6 +29,7 @@ use peerpool::{
     BurnReason, DialError, DisconnectReason, Event, NetworkMessage, Policy, Pool, Require,
 };
 
+use crate::alone::is_alone;
 use crate::events::Watch;
 use crate::{honest, ms, pool_on, within};
 use player::{Gossiper, Part, Peer};
@@ -198,22 +198,13 @@ async fn a_peer_that_reads_nothing_of_what_we_send_is_left() {
     .await;
 }
 
-const CHILD: &str = "PEERPOOL_TEST_NO_DESCRIPTORS";
-
 #[test]
 fn without_descriptors_the_pool_keeps_its_peers_and_burns_nobody() {
-    if std::env::var_os(CHILD).is_some() {
+    // The limit is everybody's in a process.
+    if is_alone("bad_input::without_descriptors_the_pool_keeps_its_peers_and_burns_nobody") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        return runtime.block_on(within(60, lose_all_descriptors()));
+        runtime.block_on(within(60, lose_all_descriptors()));
     }
-    // Its own process: the limit is everybody's.
-    let name = "bad_input::without_descriptors_the_pool_keeps_its_peers_and_burns_nobody";
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(CHILD, "1")
-        .status()
-        .unwrap();
-    assert!(status.success());
 }
 
 async fn lose_all_descriptors() {

@@ -1,32 +1,19 @@
 //! What the process does not allow is said at the start.
 
-use std::process::Command;
-
 use peerpool::bitcoin::Network;
 use peerpool::{Pool, StartError};
 
-const CHILD: &str = "PEERPOOL_TEST_LIMITED";
+use crate::alone::is_alone_with_files;
 
 #[tokio::test]
 async fn too_few_open_files_are_refused_by_name() {
-    if std::env::var_os(CHILD).is_some() {
-        let error = Pool::builder(Network::Regtest).start().await.unwrap_err();
-        let text = error.to_string();
-        assert!(matches!(error, StartError::OpenFiles { limit: 64, .. }), "{text}");
-        assert!(text.contains("target_connect_count = 8") && text.contains("limited to 64"));
+    if !is_alone_with_files("limits::too_few_open_files_are_refused_by_name", 64) {
         return;
     }
-    // Its own process: a limit that is lowered stays lowered.
-    let test = std::env::current_exe().unwrap();
-    let name = "limits::too_few_open_files_are_refused_by_name";
-    let status = Command::new("sh")
-        .args(["-c", "ulimit -n 64 && exec \"$0\" --exact \"$1\""])
-        .arg(test)
-        .arg(name)
-        .env(CHILD, "1")
-        .status()
-        .unwrap();
-    assert!(status.success());
+    let error = Pool::builder(Network::Regtest).start().await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, StartError::OpenFiles { limit: 64, .. }), "{text}");
+    assert!(text.contains("target_connect_count = 8") && text.contains("limited to 64"));
 }
 
 #[tokio::test]

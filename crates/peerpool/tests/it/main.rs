@@ -6,6 +6,7 @@
     reason = "a test fails by panicking; clippy.toml covers test functions only"
 )]
 
+mod alone;
 mod bad_input;
 mod chaos;
 mod closing;

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use crate::alone::is_alone;
 use crate::events::Watch;
 use crate::log::LogCount;
 use crate::raw::{self, LONG, Raw};
@@ -194,7 +195,7 @@ async fn cut_off_at(cuts: impl Fn(Lengths) -> Vec<Cut>, ending: Ending) {
 async fn a_peer_cut_off_at_any_byte_of_the_handshake_is_burned_once_and_leaves_nothing() {
     let name =
         "offsets::a_peer_cut_off_at_any_byte_of_the_handshake_is_burned_once_and_leaves_nothing";
-    if !raw::is_alone(name) {
+    if !is_alone(name) {
         return;
     }
     within(120, async {

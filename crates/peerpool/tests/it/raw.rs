@@ -135,24 +135,6 @@ impl Raw {
     }
 }
 
-const CHILD: &str = "PEERPOOL_TEST_ALONE";
-
-/// Whether this is the process that runs the test called `name` alone; if not, starts it and waits
-/// until it has passed. For what is measured of a whole process.
-pub(crate) fn is_alone(name: &str) -> bool {
-    if std::env::var_os(CHILD).is_some() {
-        return true;
-    }
-    let test = std::env::current_exe().unwrap();
-    let status = std::process::Command::new(test)
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(CHILD, "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "{name} fails by itself");
-    false
-}
-
 /// A number of bytes that `/proc/self/status` tells.
 pub(crate) fn memory(field: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

@@ -10,13 +10,11 @@ use peerpool::bitcoin::{BlockHash, Network};
 use peerpool::{Address, Builder, Chain, Event, NetworkMessage, Policy, Pool, Require};
 use serde_json::json;
 
+use crate::alone;
 use crate::dns::DnsSeed;
 use crate::events::Watch;
 use crate::litecoind::{self, Litecoind, free_port, skip};
 use crate::{ms, quick, within};
-
-/// Set for the copy of this test binary that runs inside the namespace.
-const INSIDE: &str = "PEERPOOL_TEST_INSIDE";
 
 /// Litecoin's regtest: Bitcoin's magic, headers of another proof of work.
 fn chain(default_port: u16) -> Chain {
@@ -146,7 +144,7 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
 
 #[tokio::test]
 async fn nodes_that_only_a_peer_knows_are_found_by_getaddr() {
-    if std::env::var_os(INSIDE).is_some() {
+    if alone::is_child() {
         return within(240, find_by_getaddr()).await;
     }
     if !litecoind::is_installed() {
@@ -157,16 +155,10 @@ async fn nodes_that_only_a_peer_knows_are_found_by_getaddr() {
         Err(reason) => return skip(&reason),
     };
     let test = "real_nodes::nodes_that_only_a_peer_knows_are_found_by_getaddr";
-    let status = tokio::process::Command::new("ip")
-        .args(["netns", "exec", &namespace.0])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .kill_on_drop(true)
-        .status()
-        .await
-        .unwrap();
-    assert!(status.success());
+    let mut command = tokio::process::Command::new("ip");
+    command.args(["netns", "exec", &namespace.0]).arg(std::env::current_exe().unwrap());
+    alone::mark(command.args(alone::args(test)).kill_on_drop(true));
+    alone::passed(test, &command.output().await.unwrap());
 }
 
 /// The seed names the first node; that one knows the other two among 60 addresses.

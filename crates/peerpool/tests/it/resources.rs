@@ -11,6 +11,7 @@ use peerpool_core::wire::Control;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::alone::is_alone;
 use crate::events::Watch;
 use crate::log::LogCount;
 use crate::raw::{self, LONG, Raw};
@@ -101,7 +102,7 @@ async fn growth_by_claims(early: bool) -> usize {
 
 #[tokio::test]
 async fn a_thousand_claims_in_the_handshake_take_less_than_40_mb() {
-    if raw::is_alone("resources::a_thousand_claims_in_the_handshake_take_less_than_40_mb") {
+    if is_alone("resources::a_thousand_claims_in_the_handshake_take_less_than_40_mb") {
         let growth = within(120, growth_by_claims(true)).await;
         assert!(growth < 40 * MB, "{growth}");
     }
@@ -109,7 +110,7 @@ async fn a_thousand_claims_in_the_handshake_take_less_than_40_mb() {
 
 #[tokio::test]
 async fn a_thousand_claims_of_ready_peers_take_less_than_40_mb() {
-    if raw::is_alone("resources::a_thousand_claims_of_ready_peers_take_less_than_40_mb") {
+    if is_alone("resources::a_thousand_claims_of_ready_peers_take_less_than_40_mb") {
         let growth = within(120, growth_by_claims(false)).await;
         assert!(growth < 40 * MB, "{growth}");
     }
@@ -119,8 +120,7 @@ async fn a_thousand_claims_of_ready_peers_take_less_than_40_mb() {
 /// for the sake of time: what is held against a limit is the price of one address.
 #[test]
 fn full_tables_cost_so_much_an_address_and_no_flood_makes_them_grow() {
-    if !raw::is_alone("resources::full_tables_cost_so_much_an_address_and_no_flood_makes_them_grow")
-    {
+    if !is_alone("resources::full_tables_cost_so_much_an_address_and_no_flood_makes_them_grow") {
         return;
     }
     let most = Policy::default().max_burned / if cfg!(debug_assertions) { 8 } else { 1 };
