@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::{Index, IndexMut};
 use std::str::FromStr;
 
 use data_encoding::{BASE32_NOPAD, Specification};
@@ -27,11 +28,6 @@ impl Net {
     /// Every network, in the order of [`Net::index`].
     pub const ALL: [Net; 5] = [Net::Ipv4, Net::Ipv6, Net::Onion, Net::I2p, Net::Cjdns];
 
-    /// A dense index, for tables kept per network.
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-
     /// The name in settings, logs and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -41,6 +37,33 @@ impl Net {
             Net::I2p => "i2p",
             Net::Cjdns => "cjdns",
         }
+    }
+}
+
+/// A value for each network.
+#[derive(Clone, Debug, Default)]
+pub struct PerNet<T>([T; Net::ALL.len()]);
+
+impl<T> PerNet<T> {
+    /// Every value.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+}
+
+impl<T> Index<Net> for PerNet<T> {
+    type Output = T;
+
+    #[expect(clippy::indexing_slicing, reason = "there is a place for each network")]
+    fn index(&self, net: Net) -> &T {
+        &self.0[net as usize]
+    }
+}
+
+impl<T> IndexMut<Net> for PerNet<T> {
+    #[expect(clippy::indexing_slicing, reason = "there is a place for each network")]
+    fn index_mut(&mut self, net: Net) -> &mut T {
+        &mut self.0[net as usize]
     }
 }
 
@@ -277,14 +300,17 @@ fn parse_name(name: &str) -> Option<Host> {
 
 /// The checksum inside an onion name (Tor rend-spec-v3, section 6).
 fn onion_checksum(key: &[u8; 32]) -> [u8; 2] {
-    let digest = Sha3_256::new()
+    let digest: [u8; 32] = Sha3_256::new()
         .chain_update(b".onion checksum")
         .chain_update(key)
         .chain_update([ONION_VERSION])
-        .finalize();
-    [digest[0], digest[1]]
+        .finalize()
+        .into();
+    let [first, second, ..] = digest;
+    [first, second]
 }
 
+#[expect(clippy::expect_used, reason = "of a constant")]
 fn base32_lower() -> data_encoding::Encoding {
     let mut spec: Specification = BASE32_NOPAD.specification();
     spec.symbols.make_ascii_lowercase();

@@ -14,7 +14,7 @@ pub use rate::Rate;
 
 use std::time::Duration;
 
-use crate::address::{Address, Net};
+use crate::address::{Address, Net, PerNet};
 use crate::book::Book;
 use crate::id::ConnectionType;
 use crate::netgroup::NetGroup;
@@ -48,18 +48,25 @@ pub fn wants_dial(tally: &Tally, target: usize, max_dials: usize) -> bool {
     missing > 0 && tally.in_flight < max_dials && tally.expected + SURE < missing as f64
 }
 
+/// What attempts on one network came to lately.
+#[derive(Clone, Copy, Debug, Default)]
+struct Recent {
+    dial: Rate,
+    handshake: Rate,
+    dial_pace: Pace,
+    handshake_pace: Pace,
+    /// Whether there was an attempt at all.
+    seen: bool,
+    paused_until: Option<Monotonic>,
+}
+
 /// Rates, evidence and pauses.
 #[derive(Clone, Debug)]
 pub struct Dialer {
     target: usize,
     connect_only: bool,
     nets: Vec<Net>,
-    dial: [Rate; Net::ALL.len()],
-    handshake: [Rate; Net::ALL.len()],
-    dial_pace: [Pace; Net::ALL.len()],
-    handshake_pace: [Pace; Net::ALL.len()],
-    seen: [bool; Net::ALL.len()],
-    paused_until: [Option<Monotonic>; Net::ALL.len()],
+    recent: PerNet<Recent>,
     /// Whether the network is up.
     pub evidence: Evidence,
     next_probe: Monotonic,
@@ -72,12 +79,7 @@ impl Dialer {
             target: policy.target_connect_count,
             connect_only,
             nets: nets.to_vec(),
-            dial: Default::default(),
-            handshake: Default::default(),
-            dial_pace: Default::default(),
-            handshake_pace: Default::default(),
-            seen: Default::default(),
-            paused_until: Default::default(),
+            recent: PerNet::default(),
             evidence: Evidence::default(),
             next_probe: Monotonic::default(),
         }
@@ -91,42 +93,46 @@ impl Dialer {
 
     /// Networks that may be dialled now.
     pub fn open_nets(&self, now: Monotonic) -> Vec<Net> {
-        let open = |net: &Net| self.paused_until[net.index()].is_none_or(|until| until <= now);
+        let open = |net: &Net| self.recent[*net].paused_until.is_none_or(|until| until <= now);
         self.nets.iter().copied().filter(open).collect()
     }
 
     /// No automatic dial on `nets` before `until`: there is no route, or no descriptor.
     pub fn pause(&mut self, nets: &[Net], until: Monotonic) {
         for net in nets {
-            self.paused_until[net.index()] = Some(until);
+            self.recent[*net].paused_until = Some(until);
         }
     }
 
     /// When the first pause ends.
     pub fn resumes_at(&self, now: Monotonic) -> Option<Monotonic> {
-        self.paused_until.iter().flatten().copied().filter(|until| *until > now).min()
+        self.recent
+            .values()
+            .filter_map(|recent| recent.paused_until)
+            .filter(|until| *until > now)
+            .min()
     }
 
     // ---- rates ----
 
     /// A dial was answered after so long; `late` if it was no longer counted on.
     pub fn on_dial_answered(&mut self, net: Net, took: Duration, late: bool) {
-        self.paused_until[net.index()] = None;
-        self.dial_pace[net.index()].count(took);
-        let rate = &mut self.dial[net.index()];
+        self.recent[net].paused_until = None;
+        self.recent[net].dial_pace.count(took);
+        let rate = &mut self.recent[net].dial;
         if late { rate.correct() } else { rate.count(true) }
     }
 
     /// A dial failed, or is no longer counted on.
     pub fn on_dial_failed(&mut self, net: Net) {
-        self.seen[net.index()] = true;
-        self.dial[net.index()].count(false);
+        self.recent[net].seen = true;
+        self.recent[net].dial.count(false);
     }
 
     /// A handshake ended; `late` if it was no longer counted on.
     pub fn on_handshake(&mut self, net: Net, success: bool, late: bool) {
-        self.seen[net.index()] = true;
-        let rate = &mut self.handshake[net.index()];
+        self.recent[net].seen = true;
+        let rate = &mut self.recent[net].handshake;
         match (success, late) {
             (true, true) => rate.correct(),
             (false, true) => {}
@@ -136,28 +142,26 @@ impl Dialer {
 
     /// A handshake was done after so long.
     pub fn on_handshake_answered(&mut self, net: Net, took: Duration) {
-        self.handshake_pace[net.index()].count(took);
+        self.recent[net].handshake_pace.count(took);
     }
 
     /// How long a dial and a handshake on `net` are counted on.
     pub fn hedge_delays(&self, net: Net, policy: &Policy) -> (Duration, Duration) {
-        let at = net.index();
-        (self.dial_pace[at].delay(policy), self.handshake_pace[at].delay(policy))
+        let Recent { dial_pace, handshake_pace, .. } = &self.recent[net];
+        (dial_pace.delay(policy), handshake_pace.delay(policy))
     }
 
     /// The share of attempts on `net` that end ready; `None` before the first.
     pub fn success_rate(&self, net: Net) -> Option<f64> {
-        let rate = self.dial[net.index()].estimate() * self.handshake[net.index()].estimate();
-        self.seen[net.index()].then_some(rate)
+        let recent = &self.recent[net];
+        recent.seen.then_some(recent.dial.estimate() * recent.handshake.estimate())
     }
 
     fn chance(&self, peer: &Peer) -> f64 {
-        let net = peer.address.net().index();
+        let Recent { dial, handshake, .. } = &self.recent[peer.address.net()];
         match peer.stage {
-            Stage::Connecting { fresh: true } => {
-                self.dial[net].estimate() * self.handshake[net].estimate()
-            }
-            Stage::Connected { fresh: true, .. } => self.handshake[net].estimate(),
+            Stage::Connecting { fresh: true } => dial.estimate() * handshake.estimate(),
+            Stage::Connected { fresh: true, .. } => handshake.estimate(),
             _ => 0.0,
         }
     }

@@ -8,18 +8,6 @@
 //! Core's rules (`net_processing.cpp`) but for the places where it only waits for its time-out:
 //! there we close at once.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::unreachable,
-        clippy::unwrap_used,
-        reason = "nothing that a peer sends may panic"
-    )
-)]
-
 use bitcoin::p2p::ServiceFlags;
 
 use crate::event::PeerVersion;

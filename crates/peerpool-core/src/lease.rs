@@ -123,6 +123,7 @@ pub fn select_peer(
     if free.is_empty() {
         return None;
     }
-    let (one, other) = (free[rng.below(free.len())], free[rng.below(free.len())]);
+    let one = free.get(rng.below(free.len()))?;
+    let other = free.get(rng.below(free.len()))?;
     Some(if other.1 < one.1 { other.0 } else { one.0 })
 }

@@ -7,6 +7,18 @@
 //!
 //! The contract: one `handle`, then drain `poll` to `None`, then sleep until `wake_at`.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used,
+        reason = "nothing that a peer sends may panic"
+    )
+)]
+
 pub mod address;
 pub mod book;
 pub mod chain;

@@ -4,18 +4,6 @@
 //! against the flood budgets; the order of the handshake is the engine's to judge, its length the
 //! link's.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::unreachable,
-        clippy::unwrap_used,
-        reason = "nothing that a peer sends may panic"
-    )
-)]
-
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -1,17 +1,5 @@
 //! A peer: one enum of stages with its data inside, and the table of all peers.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::unreachable,
-        clippy::unwrap_used,
-        reason = "nothing that a peer sends may panic"
-    )
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

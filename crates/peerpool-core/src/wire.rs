@@ -3,18 +3,6 @@
 //! `version`, `addr` and `addrv2` are read by our own tolerant code, as Core reads them; the rest
 //! is rust-bitcoin's. Nothing here allocates more than the bytes that have arrived.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::unreachable,
-        clippy::unwrap_used,
-        reason = "nothing that a peer sends may panic"
-    )
-)]
-
 mod addr;
 mod command;
 mod cursor;

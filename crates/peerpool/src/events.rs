@@ -1,17 +1,5 @@
 //! The stream of events a subscriber reads. Not their making: the engine says what happened.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::unreachable,
-        clippy::unwrap_used,
-        reason = "nothing that a peer sends may panic"
-    )
-)]
-
 use std::time::SystemTime;
 
 use peerpool_core::event::Event;

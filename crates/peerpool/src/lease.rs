@@ -4,18 +4,6 @@
 //! A [`Ticket`] carries the reserved place for its own release, so giving a lease back, or no
 //! longer waiting for one, neither blocks nor fails.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::unreachable,
-        clippy::unwrap_used,
-        reason = "nothing that a peer sends may panic"
-    )
-)]
-
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};

@@ -24,6 +24,18 @@
 //! Dropping the last [`Pool`] stops the engine and every connection at once; [`Pool::close`] does
 //! it politely.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used,
+        reason = "nothing that a peer sends may panic"
+    )
+)]
+
 mod builder;
 mod clock;
 mod connect;

@@ -3,6 +3,12 @@
 //! This is the edge where text becomes types. Nothing here opens a socket or starts anything, and
 //! no setting is read anywhere else.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "settings are the user's, read before there is a peer"
+)]
+
 mod keys;
 
 use std::fmt;

@@ -46,7 +46,11 @@ impl<T: Copy + Ord> Bag<T> {
     }
 
     pub(super) fn select(&self, rng: &mut Rng) -> Option<T> {
-        (!self.items.is_empty()).then(|| self.items[rng.below(self.items.len())])
+        if self.items.is_empty() {
+            None
+        } else {
+            self.items.get(rng.below(self.items.len())).copied()
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = T> + '_ {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::address::{Address, Net};
+use crate::address::{Address, Net, PerNet};
 use crate::netgroup::NetGroup;
 use crate::rng::Rng;
 
@@ -15,7 +15,7 @@ use super::bag::Bag;
 pub(super) struct Candidates {
     groups: BTreeMap<NetGroup, Bag<Address>>,
     /// Netgroups with a candidate that are open, by network.
-    open: [Bag<NetGroup>; Net::ALL.len()],
+    open: PerNet<Bag<NetGroup>>,
     /// Netgroups with a candidate that are closed.
     shut: Bag<NetGroup>,
     len: usize,
@@ -45,7 +45,7 @@ impl Candidates {
         self.len -= before - bag.len();
         if bag.is_empty() {
             self.groups.remove(&group);
-            self.open[group.net().index()].remove(&group);
+            self.open[group.net()].remove(&group);
             self.shut.remove(&group);
         }
     }
@@ -54,7 +54,7 @@ impl Candidates {
         if !self.groups.contains_key(&group) {
             return;
         }
-        let open = &mut self.open[group.net().index()];
+        let open = &mut self.open[group.net()];
         if closed {
             open.remove(&group);
             self.shut.insert(group);
@@ -66,13 +66,13 @@ impl Candidates {
 
     /// An address of an open netgroup on one of `nets`.
     pub(super) fn select(&self, nets: &[Net], rng: &mut Rng) -> Option<Address> {
-        let total: usize = nets.iter().map(|net| self.open[net.index()].len()).sum();
+        let total: usize = nets.iter().map(|net| self.open[*net].len()).sum();
         if total == 0 {
             return None;
         }
         let mut draw = rng.below(total);
         for net in nets {
-            let open = &self.open[net.index()];
+            let open = &self.open[*net];
             if draw < open.len() {
                 let group = open.select(rng).expect("an open count above zero");
                 return self.groups.get(&group).and_then(|bag| bag.select(rng));
@@ -89,12 +89,12 @@ impl Candidates {
     }
 
     pub(super) fn has_open(&self, nets: &[Net]) -> bool {
-        nets.iter().any(|net| !self.open[net.index()].is_empty())
+        nets.iter().any(|net| !self.open[*net].is_empty())
     }
 
     /// Candidates in open netgroups.
     pub(super) fn open_len(&self) -> usize {
-        let groups = self.open.iter().flat_map(Bag::iter);
+        let groups = self.open.values().flat_map(Bag::iter);
         groups.filter_map(|group| self.groups.get(&group)).map(Bag::len).sum()
     }
 
