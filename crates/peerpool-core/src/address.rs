@@ -45,6 +45,11 @@ impl Net {
 pub struct PerNet<T>([T; Net::ALL.len()]);
 
 impl<T> PerNet<T> {
+    /// A table of values made one by one.
+    pub fn new(mut value: impl FnMut() -> T) -> Self {
+        Self(std::array::from_fn(|_| value()))
+    }
+
     /// Every value.
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.0.iter()

@@ -49,7 +49,7 @@ pub fn wants_dial(tally: &Tally, target: usize, max_dials: usize) -> bool {
 }
 
 /// What attempts on one network came to lately.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Recent {
     dial: Rate,
     handshake: Rate,
@@ -58,6 +58,27 @@ struct Recent {
     /// Whether there was an attempt at all.
     seen: bool,
     paused_until: Option<Monotonic>,
+}
+
+impl Recent {
+    fn new(policy: &Policy) -> Self {
+        let pace = Pace::new(policy);
+        Self {
+            dial: Rate::default(),
+            handshake: Rate::default(),
+            dial_pace: pace,
+            handshake_pace: pace,
+            seen: false,
+            paused_until: None,
+        }
+    }
+}
+
+/// Attempts that are no longer counted on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Late {
+    dials: usize,
+    handshakes: usize,
 }
 
 /// Rates, evidence and pauses.
@@ -79,7 +100,7 @@ impl Dialer {
             target: policy.target_connect_count,
             connect_only,
             nets: nets.to_vec(),
-            recent: PerNet::default(),
+            recent: PerNet::new(|| Recent::new(policy)),
             evidence: Evidence::default(),
             next_probe: Monotonic::default(),
         }
@@ -115,53 +136,59 @@ impl Dialer {
 
     // ---- rates ----
 
-    /// A dial was answered after so long; `late` if it was no longer counted on.
-    pub fn on_dial_answered(&mut self, net: Net, took: Duration, late: bool) {
-        self.recent[net].paused_until = None;
-        self.recent[net].dial_pace.count(took);
-        let rate = &mut self.recent[net].dial;
-        if late { rate.correct() } else { rate.count(true) }
+    /// A dial was answered after so long.
+    pub fn on_dial_answered(&mut self, net: Net, took: Duration) {
+        let recent = &mut self.recent[net];
+        recent.paused_until = None;
+        recent.dial.count(true);
+        recent.dial_pace.count(took);
     }
 
-    /// A dial failed, or is no longer counted on.
+    /// A dial failed.
     pub fn on_dial_failed(&mut self, net: Net) {
         self.recent[net].seen = true;
         self.recent[net].dial.count(false);
     }
 
-    /// A handshake ended; `late` if it was no longer counted on.
-    pub fn on_handshake(&mut self, net: Net, success: bool, late: bool) {
-        self.recent[net].seen = true;
-        let rate = &mut self.recent[net].handshake;
-        match (success, late) {
-            (true, true) => rate.correct(),
-            (false, true) => {}
-            (success, false) => rate.count(success),
-        }
+    /// A dial that was late is given up after so long.
+    pub fn on_dial_given_up(&mut self, net: Net, waited: Duration) {
+        let recent = &mut self.recent[net];
+        recent.dial_pace.count_given_up(waited, recent.dial.estimate(0));
     }
 
     /// A handshake was done after so long.
-    pub fn on_handshake_answered(&mut self, net: Net, took: Duration) {
-        self.recent[net].handshake_pace.count(took);
+    pub fn on_handshake_done(&mut self, net: Net, took: Duration) {
+        let recent = &mut self.recent[net];
+        recent.seen = true;
+        recent.handshake.count(true);
+        recent.handshake_pace.count(took);
+    }
+
+    /// A handshake failed.
+    pub fn on_handshake_failed(&mut self, net: Net) {
+        self.recent[net].seen = true;
+        self.recent[net].handshake.count(false);
     }
 
     /// How long a dial and a handshake on `net` are counted on.
-    pub fn hedge_delays(&self, net: Net, policy: &Policy) -> (Duration, Duration) {
+    pub fn hedge_delays(&self, net: Net) -> (Duration, Duration) {
         let Recent { dial_pace, handshake_pace, .. } = &self.recent[net];
-        (dial_pace.delay(policy), handshake_pace.delay(policy))
+        (dial_pace.delay(), handshake_pace.delay())
     }
 
     /// The share of attempts on `net` that end ready; `None` before the first.
     pub fn success_rate(&self, net: Net) -> Option<f64> {
         let recent = &self.recent[net];
-        recent.seen.then_some(recent.dial.estimate() * recent.handshake.estimate())
+        recent.seen.then_some(recent.dial.estimate(0) * recent.handshake.estimate(0))
     }
 
-    fn chance(&self, peer: &Peer) -> f64 {
-        let Recent { dial, handshake, .. } = &self.recent[peer.address.net()];
+    fn chance(&self, peer: &Peer, late: &PerNet<Late>) -> f64 {
+        let net = peer.address.net();
+        let Recent { dial, handshake, .. } = &self.recent[net];
+        let handshake = handshake.estimate(late[net].handshakes);
         match peer.stage {
-            Stage::Connecting { fresh: true } => dial.estimate() * handshake.estimate(),
-            Stage::Connected { fresh: true, .. } => handshake.estimate(),
+            Stage::Connecting { fresh: true } => dial.estimate(late[net].dials) * handshake,
+            Stage::Connected { fresh: true, .. } => handshake,
             _ => 0.0,
         }
     }
@@ -171,6 +198,7 @@ impl Dialer {
     /// Counts all peers.
     pub fn tally(&self, peers: &Peers) -> Tally {
         let mut tally = Tally::default();
+        let late = late(peers);
         for (_, peer) in peers.iter() {
             let attempt = matches!(peer.stage, Stage::Connecting { .. } | Stage::Connected { .. });
             if peer.connection_type == ConnectionType::AddrFetch {
@@ -181,7 +209,7 @@ impl Dialer {
             tally.in_flight += usize::from(peer.session().is_none());
             tally.attempts += usize::from(attempt);
             tally.manual += usize::from(peer.connection_type == ConnectionType::Manual);
-            tally.expected += self.chance(peer);
+            tally.expected += self.chance(peer, &late);
         }
         tally
     }
@@ -227,6 +255,19 @@ impl Dialer {
     pub fn next_probe(&self) -> Option<Monotonic> {
         self.evidence.is_offline().then_some(self.next_probe)
     }
+}
+
+fn late(peers: &Peers) -> PerNet<Late> {
+    let mut late = PerNet::<Late>::default();
+    for (_, peer) in peers.iter() {
+        let late = &mut late[peer.address.net()];
+        match peer.stage {
+            Stage::Connecting { fresh: false } => late.dials += 1,
+            Stage::Connected { fresh: false, .. } => late.handshakes += 1,
+            _ => {}
+        }
+    }
+    late
 }
 
 /// Whether a netgroup takes no further automatic dial. One peer that is still counted on fills a

@@ -26,14 +26,10 @@ impl Rate {
         self.outcomes = self.outcomes * Self::KEEP + 1.0;
     }
 
-    /// An outcome counted as a failure was a success after all.
-    pub fn correct(&mut self) {
-        self.successes = (self.successes + 1.0).min(self.outcomes);
-    }
-
-    /// The share of successes.
-    pub fn estimate(&self) -> f64 {
-        (self.successes / self.outcomes).max(Self::FLOOR)
+    /// The share of successes, if so many attempts that are late come to nothing. They are not
+    /// counted before they end: one that is given up says nothing.
+    pub fn estimate(&self, late: usize) -> f64 {
+        (self.successes / (self.outcomes + late as f64)).max(Self::FLOOR)
     }
 }
 
@@ -50,7 +46,7 @@ mod tests {
             for n in 0..2_100 {
                 rate.count(rng.chance(truth));
                 if n >= 100 {
-                    sum += rate.estimate();
+                    sum += rate.estimate(0);
                 }
             }
             assert!((sum / 2000.0 - truth).abs() < 0.04, "{truth}: {}", sum / 2000.0);

@@ -1,6 +1,7 @@
 //! Starting attempts and giving them up: `try_connect`, the seeds, addr-fetch.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::address::{Address, Net};
 use crate::book::{Heard, Source};
@@ -9,7 +10,7 @@ use crate::event::Event;
 use crate::id::{BurnReason, ConnectionType, DisconnectReason, PeerId, PeerState};
 use crate::io::Output;
 use crate::netgroup::NetGroup;
-use crate::peer::Stage;
+use crate::peer::{Peer, Stage};
 use crate::time::{Monotonic, Now};
 
 use super::{Engine, NETS, PeerTimer, Phase, Timer};
@@ -35,7 +36,7 @@ impl Engine {
         let target = self.dialer.target(&self.book);
         self.note_full(now, tally.ready >= target);
         if tally.ready >= target {
-            self.give_up_surplus();
+            self.give_up_surplus(now);
         }
         self.note_starved(now, &tally, target);
     }
@@ -53,7 +54,7 @@ impl Engine {
         self.book.set_in_use(now, address, true);
         self.refresh_group(address);
         self.set_timer(peer, PeerTimer::Deadline, now.mono + self.policy().dial_timeout);
-        let (delay, _) = self.dialer.hedge_delays(address.net(), &self.config.policy);
+        let (delay, _) = self.dialer.hedge_delays(address.net());
         self.set_timer(peer, PeerTimer::Hedge, now.mono + delay);
         self.dials += 1;
         self.outputs.push_back(Output::Dial { peer, address });
@@ -67,8 +68,11 @@ impl Engine {
 
     /// Sets until when each attempt on `net` is counted on, by the answer times known by now: those
     /// made before the first answers came would be waited for much too long.
-    pub(super) fn set_hedges(&mut self, net: Net) {
-        let (dial, handshake) = self.dialer.hedge_delays(net, &self.config.policy);
+    pub(super) fn set_hedges(&mut self, net: Net, before: (Duration, Duration)) {
+        let (dial, handshake) = self.dialer.hedge_delays(net);
+        if (dial, handshake) == before {
+            return;
+        }
         let Self { peers, timers, .. } = self;
         for (id, peer) in peers.iter().filter(|(_, peer)| peer.address.net() == net) {
             let at = match peer.stage {
@@ -85,14 +89,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let address = peer.address;
         match &mut peer.stage {
-            Stage::Connecting { fresh } => {
-                *fresh = false;
-                self.dialer.on_dial_failed(address.net());
-            }
-            Stage::Connected { fresh, .. } => {
-                *fresh = false;
-                self.dialer.on_handshake(address.net(), false, false);
-            }
+            Stage::Connecting { fresh } | Stage::Connected { fresh, .. } => *fresh = false,
             Stage::Ready(_) | Stage::Closing { .. } => return,
         }
         self.refresh_group(address);
@@ -116,12 +113,17 @@ impl Engine {
 
     /// Dials still unanswered when the pool is full are given up; handshakes under way may end,
     /// for what they tell of their address.
-    fn give_up_surplus(&mut self) {
-        let unanswered: Vec<PeerId> = (self.peers.iter())
-            .filter(|(_, peer)| peer.state() == Some(PeerState::Connecting))
-            .filter(|(_, peer)| peer.connection_type == ConnectionType::OutboundFullRelay)
-            .map(|(id, _)| id)
-            .collect();
+    fn give_up_surplus(&mut self, now: Now) {
+        let automatic = |peer: &Peer| peer.connection_type == ConnectionType::OutboundFullRelay;
+        let mut unanswered = Vec::new();
+        for (id, peer) in self.peers.iter().filter(|(_, peer)| automatic(peer)) {
+            let Stage::Connecting { fresh } = peer.stage else { continue };
+            if !fresh {
+                let waited = now.mono.since(peer.dialled_at);
+                self.dialer.on_dial_given_up(peer.address.net(), waited);
+            }
+            unanswered.push(id);
+        }
         for peer in unanswered {
             self.disconnect(peer, DisconnectReason::Surplus);
         }

@@ -17,14 +17,14 @@ impl Engine {
 
     pub(super) fn on_dial_failed(&mut self, now: Now, id: PeerId, error: DialError) {
         let Some(peer) = self.peers.get(id) else { return };
-        let Stage::Connecting { fresh } = peer.stage else {
+        let Stage::Connecting { .. } = peer.stage else {
             // We had given it up; its failure says nothing more.
             return self.forget(now, id);
         };
         let address = peer.address;
         self.forget(now, id);
         self.tell(Event::DialFailed { peer: id, address, error });
-        if fresh && !error.is_local() {
+        if !error.is_local() {
             self.dialer.on_dial_failed(address.net());
         }
         match error {
@@ -51,11 +51,8 @@ impl Engine {
     pub(super) fn close_dial(&mut self, now: Now, id: PeerId, reason: BurnReason) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let address = peer.address;
-        let stage =
-            std::mem::replace(&mut peer.stage, Stage::Closing { was: PeerState::Connecting });
-        if let Stage::Connecting { fresh: true } = stage {
-            self.dialer.on_dial_failed(address.net());
-        }
+        peer.stage = Stage::Closing { was: PeerState::Connecting };
+        self.dialer.on_dial_failed(address.net());
         self.unset_timers(id);
         self.refresh_group(address);
         self.outputs.push_back(Output::Disconnect { peer: id });
@@ -73,16 +70,9 @@ impl Engine {
         address: Address,
         reason: BurnReason,
     ) {
-        self.count_handshake(id, false);
+        self.dialer.on_handshake_failed(address.net());
         self.disconnect(id, DisconnectReason::Handshake(reason));
         self.on_failed(now, address, reason);
-    }
-
-    pub(super) fn count_handshake(&mut self, id: PeerId, success: bool) {
-        let Some(peer) = self.peers.get(id) else { return };
-        if let Stage::Connected { fresh, .. } = peer.stage {
-            self.dialer.on_handshake(peer.address.net(), success, !fresh);
-        }
     }
 
     /// The link ended.
@@ -101,7 +91,9 @@ impl Engine {
             }
             Stage::Ready(_) => None,
         };
-        self.count_handshake(id, false);
+        if verdict.is_some() {
+            self.dialer.on_handshake_failed(address.net());
+        }
         self.drop_leases(id);
         self.forget(now, id);
         let (state, told) = match verdict {

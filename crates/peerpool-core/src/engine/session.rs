@@ -23,7 +23,7 @@ impl Engine {
     pub(super) fn on_connected(&mut self, now: Now, id: PeerId, local: Option<IpAddr>) {
         self.on_heard(now, id);
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let Stage::Connecting { fresh } = peer.stage else { return };
+        let Stage::Connecting { .. } = peer.stage else { return };
         let address = peer.address;
         let version = Version {
             protocol: PROTOCOL_VERSION,
@@ -37,13 +37,15 @@ impl Engine {
         let (handshake, message) = Handshake::begin(version);
         peer.stage = Stage::Connected { handshake, since: now.mono, fresh: true };
         let took = now.mono.since(peer.dialled_at);
-        self.dialer.on_dial_answered(address.net(), took, !fresh);
+        let before = self.dialer.hedge_delays(address.net());
+        self.dialer.on_dial_answered(address.net(), took);
         // A node on this very machine is reached from its own address; that is no reason to lose it.
         if let Some(own) = local.map(Host::from).filter(|own| *own != address.host) {
             self.book.note_own(own);
         }
         self.set_timer(id, PeerTimer::Deadline, now.mono + self.policy().handshake_deadline);
-        self.set_hedges(address.net());
+        self.set_timer(id, PeerTimer::Hedge, now.mono + before.1);
+        self.set_hedges(address.net(), before);
         self.refresh_group(address);
         self.tell(Event::Connected { peer: id, address });
         self.send(id, message);
@@ -83,12 +85,12 @@ impl Engine {
     }
 
     fn on_handshaken(&mut self, now: Now, id: PeerId, handshaken: Handshaken) {
-        self.count_handshake(id, true);
         let Some(peer) = self.peers.get(id) else { return };
         let (address, connection_type) = (peer.address, peer.connection_type);
         if let Stage::Connected { since, .. } = peer.stage {
-            self.dialer.on_handshake_answered(address.net(), now.mono.since(since));
-            self.set_hedges(address.net());
+            let before = self.dialer.hedge_delays(address.net());
+            self.dialer.on_handshake_done(address.net(), now.mono.since(since));
+            self.set_hedges(address.net(), before);
         }
         let services = handshaken.version().services;
         self.book.on_ready(now, address, services);

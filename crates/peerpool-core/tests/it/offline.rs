@@ -65,7 +65,7 @@ fn offline_nothing_burns_one_probe_every_10_s_and_all_is_well_again() {
     assert_eq!(script.ready().len(), 4, "a probe within 10 s, the rest within 10 s after it");
     assert!(script.status().burned.is_empty());
     let lines = script.log();
-    expect!["4265.000 connecting #97 11.17.1.1:8333 OutboundFullRelay"]
+    expect!["4265.000 connecting #97 11.29.1.1:8333 OutboundFullRelay"]
         .assert_eq(lines.lines().next().expect("an event"));
     assert_eq!(lines.matches(" online").count(), 1);
 }

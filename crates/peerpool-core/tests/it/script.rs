@@ -57,6 +57,8 @@ pub(crate) struct Script {
     pub(crate) latency: Duration,
     /// How much longer answers of some peers take, at most.
     pub(crate) spread: Duration,
+    /// Instead of a spread: so many peers of 256 take none of it, the others all.
+    pub(crate) quick_of_256: Option<u32>,
     /// Every dial: when, and whom.
     pub(crate) dials: Vec<(Duration, Address)>,
     pub(crate) peers: BTreeMap<PeerId, Address>,
@@ -121,6 +123,7 @@ impl Script {
             unix_error: 0,
             latency: Duration::from_millis(1),
             spread: Duration::ZERO,
+            quick_of_256: None,
             dials: vec![],
             peers: BTreeMap::new(),
             granted: BTreeMap::new(),
@@ -236,17 +239,24 @@ impl Script {
 
     fn soon(&mut self, input: Input) {
         self.sequence += 1;
-        // The peer's own share of the spread, the same for all its answers.
-        let share = match &input {
+        let latency = match &input {
             Input::Connected { peer, .. }
             | Input::DialFailed { peer, .. }
-            | Input::Control { peer, .. } => {
-                (peer.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u32
-            }
-            _ => 0,
+            | Input::Control { peer, .. } => self.latency_of(*peer),
+            _ => self.latency,
         };
-        let latency = self.latency + self.spread * share / 256;
         self.inbox.insert((self.now.mono + latency, self.sequence), input);
+    }
+
+    /// How long the answers of a peer take: always as long.
+    fn latency_of(&self, peer: PeerId) -> Duration {
+        // Spread evenly, over 256 steps.
+        let place = (peer.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u32;
+        match self.quick_of_256 {
+            Some(quick) if place < quick => self.latency,
+            Some(_) => self.latency + self.spread,
+            None => self.latency + self.spread * place / 256,
+        }
     }
 
     fn kind(&self, address: &Address) -> Node {
