@@ -71,12 +71,11 @@ impl Book {
             .or_else(|| self.resting.iter().map(|(_, address)| *address).find(open))
     }
 
-    /// Whether [`Book::select_probe`] would find an address.
-    pub fn has_probe(&self, nets: &[Net]) -> bool {
+    /// Whether there is an address to dial that is not resting after a failure.
+    pub fn has_candidate(&self, nets: &[Net]) -> bool {
         !self.manual_due.is_empty()
             || self.experienced.has_open(nets)
             || self.hearsay.has_open(nets)
-            || !self.resting.is_empty()
     }
 
     /// A manual address that may be dialled now.

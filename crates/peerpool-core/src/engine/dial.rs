@@ -141,22 +141,26 @@ impl Engine {
     /// Peers are missing, nothing is under way and nobody is left to dial: say so, and look for
     /// addresses.
     fn note_starved(&mut self, now: Now, tally: &Tally, target: usize) {
-        // An outage is said already; probes are the way out as long as there is someone to probe.
-        let probing = self.dialer.evidence.is_offline() && self.book.has_probe(&NETS);
+        let offline = self.dialer.evidence.is_offline();
+        // Probing those that have just failed feeds nobody: they may all be dead, and the network
+        // up. It is the seeds that know others then.
+        let candidates = self.book.has_candidate(&NETS);
         // Until the links of dials given up are closed, they may be what keeps others from going.
-        let idle = tally.in_flight == 0 && !self.seeds.is_asking() && !probing;
-        let starved = tally.ready < target && idle;
-        if starved && !self.starved {
+        let idle = tally.in_flight == 0 && !self.seeds.is_asking() && !(offline && candidates);
+        if tally.ready < target && idle && !self.starved {
             self.starved = true;
             self.tell(Event::Starved { known: self.book.known() });
         }
-        if self.starved && (tally.ready >= target || tally.attempts > 0) {
+        let under_way = tally.attempts > 0 && (candidates || !offline);
+        if self.starved && (tally.ready >= target || under_way) {
             self.starved = false;
             self.tell(Event::Fed);
         }
         if self.starved && !self.config.connect_only {
             self.ask_seeds(now);
-            self.fetch_addresses(now, tally.addr_fetch);
+            if !offline {
+                self.fetch_addresses(now, tally.addr_fetch);
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use peerpool_core::id::{ConnectionType, DisconnectReason};
 use peerpool_core::time::UnixTime;
 use peerpool_core::wire::AddrEntry;
 
-use crate::script::{SERVICES, START, Script, address, config, ips, nth};
+use crate::script::{Node, SERVICES, START, Script, address, config, ips, nth};
 
 #[test]
 fn starved_is_said_once_and_the_seeds_are_asked_again_1_min_doubling_to_10() {
@@ -113,4 +113,43 @@ fn an_addr_fetch_that_brings_nothing_ends_by_itself() {
         173040.002 connecting #4 11.1.1.2:8333 AddrFetch
         173340.004 disconnected #4 11.1.1.2:8333 Ready addr_fetch_done"#]]
     .assert_eq(&ended.join("\n"));
+}
+
+#[test]
+fn a_first_answer_with_none_but_dead_addresses_is_not_the_last() {
+    for silent in [false, true] {
+        let dead: Vec<_> = (0..32).map(nth).collect();
+        let living: Vec<_> = (32..64).map(nth).collect();
+        let mut script = Script::seeded(8, &dead);
+        let kind = if silent { Node::Silent } else { Node::Refusing };
+        script.nodes.extend(dead.iter().map(|&at| (at, kind)));
+        script.run_secs(45);
+        assert!(script.status().offline, "nothing that was heard of answers");
+        assert!(script.status().starved, "and that is said");
+        script.seeds = vec![Ok(ips(&living))];
+        script.run_secs(30);
+        let status = script.status();
+        assert_eq!((status.ready.len(), status.offline, status.starved), (8, false, false));
+    }
+}
+
+#[test]
+fn an_outage_asks_the_seeds_ever_more_seldom_and_dials_no_more_than_probes() {
+    let mut script = Script::seeded(8, &(0..8).map(nth).collect::<Vec<_>>());
+    script.run_secs(3600);
+    assert_eq!(script.ready().len(), 8);
+    script.others = Node::Refusing;
+    for gone in script.ready() {
+        script.drop_peer(gone);
+    }
+    script.log();
+    let dials = script.status().dials;
+    script.run_secs(3600);
+    let log = script.log();
+    let asked = log.matches("seed_asked").count();
+    assert!((6..=9).contains(&asked), "1, 2, 4, 8 and then each 10 min: {asked}\n{log}");
+    let (_, after) = log.split_once(" offline").expect("it goes offline");
+    assert!(script.status().starved && !after.contains("starved "), "said once: {after}");
+    assert!(!after.contains(" fed"), "a probe feeds nobody: {after}");
+    assert!(script.status().dials - dials <= 360 + 8 * 6, "a probe each 10 s");
 }
