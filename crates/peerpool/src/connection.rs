@@ -204,14 +204,20 @@ impl Connection {
         }
     }
 
+    /// When the peer has used up its time; never once the connection ends for another reason, and
+    /// not for what we do not read ourselves.
     fn deadline(&mut self) -> Option<Instant> {
+        if self.ended.is_some() {
+            return None;
+        }
         let common = &self.wires.common;
         if self.out.is_empty() {
             self.stall_at = None;
         } else if self.stall_at.is_none() {
             self.stall_at = Some(Instant::now() + common.policy.write_stall);
         }
-        let link = self.link.wake_at().map(|wake| common.clock.instant(wake));
+        let reads = self.held_back.is_none();
+        let link = self.link.wake_at().filter(|_| reads).map(|wake| common.clock.instant(wake));
         self.stall_at.into_iter().chain(link).min()
     }
 
@@ -243,6 +249,19 @@ impl Connection {
     fn on_timer(&mut self) {
         if self.stall_at.is_some_and(|stall| stall <= Instant::now()) {
             return self.end(DisconnectReason::NotReading);
+        }
+        // What has come is not late, however long this process did not get to read it.
+        let longest = self.wires.common.policy.max_message_size;
+        for _ in 0..=longest / READ_SIZE {
+            let (now, before) = (self.wires.common.clock.mono(), self.link.counters().bytes);
+            let late = self.link.wake_at().is_some_and(|wake| wake <= now);
+            if !late || self.held_back.is_some() || self.ended.is_some() {
+                return;
+            }
+            self.read();
+            if self.link.counters().bytes == before {
+                break;
+            }
         }
         self.read_at = self.wires.common.clock.now();
         self.link.handle_timeout(self.read_at.mono);

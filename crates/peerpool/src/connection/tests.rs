@@ -323,3 +323,43 @@ fn the_task_of_a_connection_takes_less_than_2_kb() {
     let size = size(run);
     assert!(size < 2048, "{size} bytes: a pool has hundreds of them");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_ends_waits_for_room_in_the_drivers_queue_and_for_nothing_else() {
+    let (mut connection, _remote) = idle(Policy::default()).await;
+    assert!(connection.held_back.is_some(), "`Connected` is not taken yet");
+    connection.on_order(Order::Send(Box::new(Ping(1))));
+    assert!(connection.deadline().is_some());
+    tokio::time::advance(Duration::from_secs(20)).await;
+    connection.on_timer();
+    assert_eq!(connection.ended, Some(DisconnectReason::NotReading));
+    assert_eq!(connection.deadline(), None, "a deadline that has passed would come for ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_come_is_not_late_however_long_it_was_not_read() {
+    let (mut connection, mut remote) = idle(Policy::default()).await;
+    let frame = connection.link.encode(&Ping(2));
+    let (first, rest) = frame.split_at(10);
+    remote.write_all(first).await.unwrap();
+    connection.stream.readable().await.unwrap();
+    connection.read();
+    assert_eq!(connection.deadline(), None, "we read nothing before `Connected` is taken");
+    connection.held_back = None;
+    assert!(connection.deadline().is_some());
+    // The process is paused, and the rest waits in the kernel.
+    remote.write_all(rest).await.unwrap();
+    connection.stream.readable().await.unwrap();
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    connection.on_timer();
+    assert_eq!(connection.ended, None);
+    assert_eq!(connection.link.poll(), Some(LinkOutput::Control(Ping(2))));
+
+    remote.write_all(first).await.unwrap();
+    connection.stream.readable().await.unwrap();
+    connection.read();
+    tokio::time::advance(Duration::from_secs(31)).await;
+    connection.on_timer();
+    let fault = LinkOutput::Fault(LinkFault::StalledMessage);
+    assert_eq!(connection.link.poll(), Some(fault), "nothing more has come");
+}
