@@ -269,8 +269,8 @@ pub(crate) enum Bench {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Fill {
-    /// Different ready nodes to reach
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    /// Different ready nodes to reach, 1 to 254: one for each netgroup of loopback
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = groups)]
     pub(crate) target: usize,
     /// How many nodes the stand-in network has
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = nodes)]
@@ -283,7 +283,8 @@ pub(crate) struct Fill {
         default_value = "100/100,90/20,30/20,5/5"
     )]
     pub(crate) shares: Vec<Shares>,
-    /// Round trip to every node, such as 80ms
+    /// Round trip to every node, such as 80ms; the system answers dials at once, so the first
+    /// reply takes twice that
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "0ms")]
     pub(crate) latency: Duration,
     /// How old gossiped addresses are: kind (under 3 h) or core (as Bitcoin Core ages them)
@@ -311,8 +312,14 @@ pub(crate) struct Fill {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Hold {
-    /// How many peers to hold, one run each
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "8,125,1000")]
+    /// How many peers to hold, 1 to 1000, one run each
+    #[arg(
+        long,
+        value_name = "N,...",
+        value_delimiter = ',',
+        value_parser = peers,
+        default_value = "8,125,1000"
+    )]
     pub(crate) peers: Vec<usize>,
     /// How long to hold them
     #[arg(long = "for", value_name = "TIME", value_parser = time, default_value = "1min")]
@@ -360,6 +367,16 @@ impl fmt::Display for Shares {
 fn ages(text: &str) -> Result<Ages, String> {
     let found = Ages::ALL.into_iter().find(|ages| ages.as_str() == text);
     found.ok_or_else(|| format!("one of {}", Ages::ALL.map(Ages::as_str).join(", ")))
+}
+
+fn groups(text: &str) -> Result<usize, String> {
+    let groups = text.parse().ok().filter(|groups| (1..=254).contains(groups));
+    groups.ok_or_else(|| "a whole number from 1 to 254".to_owned())
+}
+
+fn peers(text: &str) -> Result<usize, String> {
+    let peers = text.parse().ok().filter(|peers| (1..=1000).contains(peers));
+    peers.ok_or_else(|| "a whole number from 1 to 1000".to_owned())
 }
 
 fn jobs(text: &str) -> Result<usize, String> {

@@ -54,6 +54,18 @@ impl Records {
         if self.json { print(&line) } else { Ok(()) }
     }
 
+    /// Says so if not all runs were made, to be returned after what there is was shown.
+    fn stopped(&mut self, done: usize, total: usize) -> Result<(), Failure> {
+        if done == total {
+            return Ok(());
+        }
+        let mut rest = Map::new();
+        rest.insert("done".into(), done.into());
+        rest.insert("total".into(), total.into());
+        self.write("stopped", rest)?;
+        Err(Failure::said(format_args!("stopped after {done} of {total} runs")))
+    }
+
     /// A table for people.
     fn say(&self, words: &str) -> io::Result<()> {
         if self.json { Ok(()) } else { print(words) }

@@ -31,10 +31,10 @@ impl Times {
     }
 }
 
-/// The middle of some numbers, the upper of two; `None` if there are none.
+/// The middle of some numbers, the lower of two, as with times; `None` if there are none.
 pub(super) fn median(mut numbers: Vec<f64>) -> Option<f64> {
     numbers.sort_by(f64::total_cmp);
-    numbers.get(numbers.len() / 2).copied()
+    numbers.get(numbers.len().saturating_sub(1) / 2).copied()
 }
 
 /// A number, or a dash where there is none.

@@ -2,10 +2,11 @@
 //! network each time, beside an oracle's: the same pool told the addresses of living nodes only.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use peerpool::{Address, Builder, Event, NetGroup, Pool, Stamped};
-use peerpool_sim::actor::{Ages, Kind, Mix};
+use peerpool_sim::actor::{Kind, Mix};
 use peerpool_sim::devnet::Devnet;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
@@ -31,42 +32,25 @@ pub(crate) async fn run(args: args::Fill) -> Result<(), Failure> {
     let mut stop = Stop::after(None)?;
     let mut records = Records::open(args.json, args.raw.as_deref())?;
     records.write("bench_fill", setting(&args))?;
-    let total = args.shares.len() * args.seeds as usize;
-    let mut progress = Progress::new(total);
-    let (mut cases, mut done) = (Vec::new(), 0);
+    let args = Arc::new(args);
+    let mut progress = Progress::new(args.shares.len() * args.seeds as usize);
+    let mut cases = Vec::new();
     for &shares in &args.shares {
-        let mut runs = Vec::new();
-        let mut seeds = args.rng_seed..args.rng_seed + args.seeds;
-        let mut under_way = JoinSet::new();
-        loop {
-            progress.show(done, &format!("{shares} % of DNS/gossip alive"));
-            while under_way.len() < args.jobs
-                && let Some(seed) = seeds.next()
-            {
-                under_way.spawn(Case::new(&args, shares, seed).run());
-            }
-            let ended = tokio::select! {
-                () = stop.wished() => break,
-                ended = under_way.join_next() => ended,
-            };
-            let Some(ended) = ended else { break };
-            let run =
-                ended.map_err(|error| Failure::said(format_args!("a run failed: {error}")))?;
-            let run = run?;
-            records.write("run", run.json(shares))?;
-            runs.push(run);
-            done += 1;
+        let mut case = Summary { shares, runs: Vec::new() };
+        let whole = case.fill(&args, &mut stop, &mut records, &mut progress, &cases).await?;
+        if !case.runs.is_empty() {
+            records.write("case", case.json())?;
+            cases.push(case);
         }
-        let case = Summary { shares, runs };
-        records.write("case", case.json())?;
-        cases.push(case);
+        if !whole {
+            break;
+        }
     }
     drop(progress);
-    if done < total {
-        records.say(&format!("stopped after {done} of {total} runs"))?;
-    }
+    let done = cases.iter().map(|case| case.runs.len()).sum();
+    let stopped = records.stopped(done, args.shares.len() * args.seeds as usize);
     records.say(&report(&args, &cases))?;
-    Ok(())
+    stopped
 }
 
 /// What was measured, on what.
@@ -86,13 +70,9 @@ fn setting(args: &args::Fill) -> Map<String, Value> {
 
 /// One run to be made.
 struct Case {
+    args: Arc<args::Fill>,
     shares: Shares,
     seed: u64,
-    target: usize,
-    nodes: usize,
-    latency: Duration,
-    ages: Ages,
-    timeout: Duration,
 }
 
 /// One run.
@@ -107,34 +87,22 @@ struct Run {
 /// How a pool came to be full, or did not.
 struct Filled {
     took: Option<Duration>,
-    dials: u64,
-    surplus: u64,
+    dials: usize,
+    surplus: usize,
     ready: usize,
-    /// Dials that a pool would have needed that made them in the same order, but one after the
-    /// other; `None` if too few living nodes were dialled.
+    /// Dials of a pool that makes them in the same order, but one after the other, and none to a
+    /// netgroup that has its peer; `None` if too few living nodes were dialled.
     need: Option<usize>,
 }
 
 impl Case {
-    fn new(args: &args::Fill, shares: Shares, seed: u64) -> Self {
-        Self {
-            shares,
-            seed,
-            target: args.target,
-            nodes: args.nodes,
-            latency: args.latency,
-            ages: args.gossip_ages,
-            timeout: args.timeout,
-        }
-    }
-
     async fn run(self) -> Result<Run, Failure> {
-        let builder = Devnet::builder().nodes(self.nodes).kinds(MIX).port(0).seed(self.seed);
+        let builder = Devnet::builder().nodes(self.args.nodes).kinds(MIX).port(0).seed(self.seed);
         let builder = builder
             .dns_share(self.shares.dns)
             .gossip_share(self.shares.gossip)
-            .gossip_ages(self.ages)
-            .latency(self.latency);
+            .gossip_ages(self.args.gossip_ages)
+            .latency(self.args.latency);
         let devnet = devnet::start(builder).await?;
         let known = self.living(&devnet)?;
         let pool = self.fill(&devnet, |pool| pool.dns_server(devnet.dns_addr())).await?;
@@ -149,13 +117,13 @@ impl Case {
         let mut groups = BTreeSet::new();
         let living = devnet.addresses_of(Kind::Honest).into_iter().map(Address::from);
         let apart = living.filter(|address| groups.insert(NetGroup::of(&address.host)));
-        let chosen: Vec<Address> = apart.take(self.target).collect();
-        if chosen.len() < self.target {
-            let (nodes, groups) = (self.nodes, chosen.len());
+        let chosen: Vec<Address> = apart.take(self.args.target).collect();
+        if chosen.len() < self.args.target {
+            let (nodes, groups) = (self.args.nodes, chosen.len());
             return Err(Failure::said(format_args!(
                 "--target {} is more than the {groups} netgroups with living nodes of --nodes \
                  {nodes}",
-                self.target,
+                self.args.target,
             )));
         }
         Ok(chosen)
@@ -167,24 +135,24 @@ impl Case {
         knowing: impl FnOnce(Builder) -> Builder,
     ) -> Result<Filled, Failure> {
         let builder = Pool::builder(devnet.chain())
-            .target(self.target)
+            .target(self.args.target)
             .tune(|policy| policy.event_queue = EVENT_QUEUE)
             .allow_unroutable(true)
             .rng_seed(self.seed);
-        let start = SystemTime::now();
         let pool = knowing(builder).start().await.map_err(Failure::said)?;
         let mut events = pool.subscribe();
         let (mut dialled, mut took) = (Vec::new(), None);
         let watch = async {
-            while let Some(Stamped { at, event }) = events.next().await {
+            while let Some(Stamped { event, .. }) = events.next().await {
                 match event {
                     Event::Connecting { address, connection_type, .. }
                         if connection_type.counts() =>
                     {
                         dialled.push(address)
                     }
-                    Event::Full { .. } => {
-                        took = Some(at.duration_since(start).unwrap_or_default());
+                    // Counted from the pool's start, before it asked the seed.
+                    Event::Full { took: full } => {
+                        took = Some(full);
                         break;
                     }
                     Event::Missed { events } => return Err(events),
@@ -194,7 +162,7 @@ impl Case {
             Ok(())
         };
         // Running out of time is a result too: `took` stays empty.
-        let watched = tokio::time::timeout(self.timeout, watch).await.unwrap_or(Ok(()));
+        let watched = tokio::time::timeout(self.args.timeout, watch).await.unwrap_or(Ok(()));
         watched.map_err(|missed| Failure::said(format_args!("{missed} events were missed")))?;
         let status = pool.status().await;
         pool.close(GRACE).await;
@@ -207,21 +175,27 @@ impl Case {
         }
         Ok(Filled {
             took,
-            dials: status.dials,
-            surplus: status.surplus,
+            dials: dialled.len(),
+            // What is still under way comes too late.
+            surplus: status.surplus as usize + status.connected.len() + status.connecting.len(),
             ready: ready.len(),
             need: self.need(devnet, &dialled),
         })
     }
 
     fn need(&self, devnet: &Devnet, dialled: &[Address]) -> Option<usize> {
-        let mut groups = BTreeSet::new();
-        let fills = |address: &Address| {
-            is_alive(devnet, address) && groups.insert(NetGroup::of(&address.host))
-        };
-        let filling: Vec<bool> = dialled.iter().map(fills).collect();
-        let places = filling.iter().enumerate().filter(|(_, fills)| **fills);
-        places.map(|(place, _)| place + 1).nth(self.target - 1)
+        let (mut groups, mut dials) = (BTreeSet::new(), 0);
+        for address in dialled {
+            let group = NetGroup::of(&address.host);
+            dials += usize::from(!groups.contains(&group));
+            if is_alive(devnet, address) {
+                groups.insert(group);
+            }
+            if groups.len() == self.args.target {
+                return Some(dials);
+            }
+        }
+        None
     }
 }
 
@@ -261,6 +235,40 @@ struct Summary {
 }
 
 impl Summary {
+    /// Makes the runs; false if they were stopped.
+    async fn fill(
+        &mut self,
+        args: &Arc<args::Fill>,
+        stop: &mut Stop,
+        records: &mut Records,
+        progress: &mut Progress,
+        before: &[Self],
+    ) -> Result<bool, Failure> {
+        let before: usize = before.iter().map(|case| case.runs.len()).sum();
+        let shares = self.shares;
+        let mut seeds = (0..args.seeds).map(|more| args.rng_seed.wrapping_add(more));
+        let mut under_way = JoinSet::new();
+        loop {
+            let doing = format!("{shares} % of DNS/gossip alive");
+            progress.show(before + self.runs.len(), &doing);
+            while under_way.len() < args.jobs
+                && let Some(seed) = seeds.next()
+            {
+                under_way.spawn(Case { args: Arc::clone(args), shares, seed }.run());
+            }
+            let ended = tokio::select! {
+                () = stop.wished() => return Ok(false),
+                ended = under_way.join_next() => ended,
+            };
+            let Some(ended) = ended else { return Ok(true) };
+            let run =
+                ended.map_err(|error| Failure::said(format_args!("a run failed: {error}")))?;
+            let run = run?;
+            records.write("run", run.json(shares))?;
+            self.runs.push(run);
+        }
+    }
+
     fn times(&self) -> Times {
         Times::new(self.runs.iter().map(|run| run.pool.took).collect())
     }
@@ -275,6 +283,8 @@ impl Summary {
 
     fn json(&self) -> Map<String, Value> {
         let (times, oracle) = (self.times(), self.oracle());
+        // The median of counts is one of them.
+        let whole = |count: Option<f64>| count.map(|count| count as u64);
         let value = json!({
             "dns": self.shares.dns,
             "gossip": self.shares.gossip,
@@ -283,12 +293,12 @@ impl Summary {
             "median": times.quantile(0.5).map(json::seconds),
             "p95": times.quantile(0.95).map(json::seconds),
             "worst": times.worst().map(json::seconds),
-            "dials": self.median(|run| Some(run.pool.dials as f64)),
-            "surplus": self.median(|run| Some(run.pool.surplus as f64)),
-            "need": self.median(|run| run.pool.need.map(|need| need as f64)),
+            "dials": whole(self.median(|run| Some(run.pool.dials as f64))),
+            "surplus": whole(self.median(|run| Some(run.pool.surplus as f64))),
+            "need": whole(self.median(|run| run.pool.need.map(|need| need as f64))),
             "dials_per_need": self.median(Run::ratio),
             "oracle_median": oracle.quantile(0.5).map(json::seconds),
-            "oracle_dials": self.median(|run| Some(run.oracle.dials as f64)),
+            "oracle_dials": whole(self.median(|run| Some(run.oracle.dials as f64))),
         });
         let Value::Object(map) = value else { unreachable!("an object was written") };
         map
@@ -314,31 +324,25 @@ impl Summary {
 
 fn report(args: &args::Fill, cases: &[Summary]) -> String {
     let header = [
-        "alive %",
-        "full",
-        "median",
-        "p95",
-        "worst",
+        "alive %", "full", "median", "p95", "worst", "dials", "spare", "need", "ratio", "oracle",
         "dials",
-        "surplus",
-        "need",
-        "dials/need",
-        "oracle",
-        "its dials",
     ];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(cases.iter().map(Summary::row));
     format!(
-        "time to {} different ready nodes; {} nodes, latency {}, gossip ages: {}; {} seeds\n{}\n\
-         alive %: of what DNS and gossip name; half of the dead are silent, half refuse. dials, \
-         surplus, need: medians.\nneed: dials of a pool that makes them in the same order, one at a \
-         time. -: not full within {}.",
+        "time to {} different ready nodes, {} seeds of {} nodes\nlatency {}, gossip ages: \
+         {}\n\n{}\n\nalive %: of what DNS and gossip name; half of the dead are silent, half \
+         refuse\ndials, spare, need: medians; spare: not needed in the end\nneed: of a pool that \
+         dials in the same order, one at a time\noracle: the same pool, told {} living nodes and \
+         nobody else\nlatency: the system answers dials at once, so the first reply takes twice \
+         that\n-: not full within {}",
         args.target,
+        args.seeds,
         args.nodes,
         text::short(args.latency),
         args.gossip_ages.as_str(),
-        args.seeds,
         figures::table(&rows),
+        args.target,
         text::short(args.timeout),
     )
 }

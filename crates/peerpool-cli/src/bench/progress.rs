@@ -1,45 +1,40 @@
-//! A bar on stderr, where that is a terminal.
+//! A bar on stderr, where that is a terminal. Stdout is left alone: it may be a file.
 
-use std::io::{self, IsTerminal, Stderr};
+use std::io::{self, IsTerminal, Write as _};
 
-use ratatui::backend::CrosstermBackend;
-use ratatui::style::{Color, Style};
-use ratatui::symbols;
-use ratatui::widgets::LineGauge;
-use ratatui::{Terminal, TerminalOptions, Viewport};
+const WIDTH: usize = 20;
 
 /// How much of the work is done.
 pub(super) struct Progress {
     total: usize,
-    terminal: Option<Terminal<CrosstermBackend<Stderr>>>,
+    shown: bool,
 }
 
 impl Progress {
     /// Nothing of `total` steps is done.
     pub(super) fn new(total: usize) -> Self {
-        let options = TerminalOptions { viewport: Viewport::Inline(1) };
-        let open = || Terminal::with_options(CrosstermBackend::new(io::stderr()), options).ok();
-        Self { total, terminal: io::stderr().is_terminal().then(open).flatten() }
+        Self { total, shown: io::stderr().is_terminal() }
     }
 
     /// So many steps are done, and this is under way.
     pub(super) fn show(&mut self, done: usize, doing: &str) {
-        let Some(terminal) = &mut self.terminal else { return };
-        let gauge = LineGauge::default()
-            .label(format!("{done}/{} {doing}", self.total))
-            .filled_style(Style::new().fg(Color::Green))
-            .filled_symbol(symbols::line::THICK_HORIZONTAL)
-            .ratio(done as f64 / self.total.max(1) as f64);
-        // The bar is a courtesy: the work goes on without it.
-        let _ = terminal.draw(|frame| frame.render_widget(gauge, frame.area()));
+        if self.shown {
+            let filled = WIDTH * done / self.total.max(1);
+            let (bar, rest) = ("#".repeat(filled), ".".repeat(WIDTH - filled.min(WIDTH)));
+            self.draw(&format!("[{bar}{rest}] {done}/{} {doing}", self.total));
+        }
+    }
+
+    /// Replaces the line. The bar is a courtesy: the work goes on without it.
+    fn draw(&self, line: &str) {
+        let _ = write!(io::stderr(), "\r\x1b[K{line}");
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(terminal) = &mut self.terminal {
-            let _ = terminal.clear();
-            let _ = terminal.show_cursor();
+        if self.shown {
+            self.draw("");
         }
     }
 }

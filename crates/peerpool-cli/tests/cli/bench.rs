@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{json_lines, output, text};
+use crate::{Running, json_lines, output, text};
 
 const FILL: [&str; 7] = ["bench", "fill", "--nodes", "200", "--seeds", "2", "--shares"];
 
@@ -45,6 +45,7 @@ fn a_wrong_option_says_what_is_allowed() {
         ("--gossip-ages", "old", "kind, core"),
         ("--jobs", "0", "1 to 100"),
         ("--latency", "80", "400ms"),
+        ("--target", "255", "1 to 254"),
     ] {
         let output = output(&["bench", "fill", option, value]);
         assert_eq!(output.status.code(), Some(2), "{option} {value}");
@@ -67,4 +68,19 @@ fn hold_measures_a_pool_in_a_process_of_its_own() {
         assert!(line["rss_anon"].as_u64() > Some(100_000), "{line}");
         assert!(line["core_share"].is_number(), "{line}");
     }
+}
+
+#[test]
+fn a_measurement_that_is_stopped_says_so_and_keeps_what_it_has() {
+    let more = ["90/20,30/20", "--json", "--seeds", "100000"];
+    let mut running = Running::start(&[&FILL[..4], &["--shares"], &more].concat());
+    running.event("run");
+    running.signal("INT");
+    let (code, rest, error) = running.end();
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("stopped after"), "{error}");
+    let lines = json_lines(rest.as_bytes());
+    let last: Vec<_> = lines.iter().rev().take(2).map(|line| &line["event"]).collect();
+    assert_eq!(last, ["stopped", "case"], "the case that was begun, and no other");
+    assert!(lines[lines.len() - 2]["runs"].as_u64() > Some(0));
 }
