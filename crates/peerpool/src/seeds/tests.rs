@@ -30,6 +30,7 @@ fn a_server_of_ones_own_needs_the_feature_and_the_error_names_it() {
 
 #[cfg(feature = "hickory")]
 mod asked {
+    use std::net::Ipv4Addr;
     use std::sync::Mutex;
 
     use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
@@ -75,9 +76,18 @@ mod asked {
         Some(message.to_vec().expect("a message that fits"))
     }
 
+    /// A loopback address of this process. The kernel takes ports of outgoing connections at
+    /// 127.0.0.1 only, and other processes have addresses of their own: a port that is free here
+    /// for UDP is free for TCP, too.
+    fn own_address() -> Ipv4Addr {
+        let [_, b, c, d] = std::process::id().to_be_bytes();
+        // Process ids have 22 bits; 127.255 is left to devnets.
+        Ipv4Addr::new(127, 128 | (b & 63), c, d)
+    }
+
     /// A DNS server, and the list of what it was asked over UDP.
     async fn serve(reply: fn(&str, RecordType) -> Reply) -> (SocketAddr, Asked) {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        let socket = UdpSocket::bind((own_address(), 0)).await.expect("a socket");
         let addr = socket.local_addr().expect("an address");
         let asked = Asked::default();
         let log = Arc::clone(&asked);
