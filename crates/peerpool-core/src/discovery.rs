@@ -96,7 +96,8 @@ impl AddrBudget {
             let earned = passed.saturating_mul(policy.addr_rate_per_100s as u64);
             self.credit = self.credit.saturating_add(earned).min(brim);
         }
-        self.at = now;
+        // Not to `now`: what is left of a millisecond counts the next time.
+        self.at = self.at + Duration::from_millis(passed);
         let taken = (self.credit / Self::TOKEN).min(wanted as u64);
         self.credit -= taken * Self::TOKEN;
         taken as usize
@@ -144,6 +145,15 @@ mod tests {
         };
         assert_eq!(run(true), [600, 1001, 1001, 1011, 1111]);
         assert_eq!(run(false), [1, 1, 1, 11, 111]);
+    }
+
+    #[test]
+    fn messages_closer_than_a_millisecond_do_not_stop_the_bucket() {
+        let policy = Policy::default();
+        let mut budget = AddrBudget::new(at(0));
+        let now = |message| Monotonic::new(Duration::from_micros(900) * message);
+        let taken: usize = (0..=1_000_000).map(|n| budget.take(now(n), 10, &policy)).sum();
+        assert_eq!(taken, 1 + 90, "0.1 a second for 900 s");
     }
 
     #[test]

@@ -64,7 +64,8 @@ impl Ration {
 
     fn take(&mut self, now: Monotonic, bytes: usize) -> bool {
         let passed = now.since(self.at).as_millis() as u64;
-        self.at = now;
+        // Not to `now`: what is left of a millisecond counts the next time.
+        self.at = self.at + Duration::from_millis(passed);
         let brim = self.half.saturating_mul(Self::BYTE);
         let earned = self.half.saturating_mul(passed);
         self.credit = self.credit.saturating_add(earned).min(brim);
@@ -79,7 +80,29 @@ impl Ration {
 
 #[cfg(test)]
 mod tests {
+    use peerpool_core::policy::Policy;
+
     use super::*;
+
+    #[test]
+    fn the_default_ration_is_a_megabyte_an_hour_at_most() {
+        let bytes = Policy::default().max_log_bytes_per_hour;
+        assert!(bytes <= 1_000_000, "{bytes}");
+    }
+
+    #[test]
+    fn events_closer_than_a_millisecond_do_not_silence_the_log() {
+        let mut ration = Ration::new(1_000_000);
+        let mut written = 0;
+        for event in 0..8_000_000 {
+            let now = Monotonic::new(Duration::from_micros(900) * event);
+            if ration.take(now, 200) {
+                written += 200;
+            }
+        }
+        // Half an hour's at once, and two hours of the other half.
+        assert!((1_490_000..=1_500_000).contains(&written), "{written}");
+    }
 
     #[test]
     fn no_hour_has_more_than_its_ration_however_many_lines_come() {
