@@ -178,10 +178,7 @@ impl Actor {
             }
         };
         self.received.drain(..consumed);
-        match &mut self.drip {
-            Some(drip) => drip.hold(now.mono, said),
-            None => out.extend(said),
-        }
+        self.let_go(now.mono, said, out);
         next
     }
 
@@ -198,8 +195,13 @@ impl Actor {
     pub fn handle_timeout(&mut self, now: Now, out: &mut Vec<u8>) -> Next {
         let is_due = |at: &Monotonic| *at <= now.mono;
         if self.relays_at.as_ref().is_some_and(is_due) {
-            let entries = self.roster.relayed(now.unix, &mut self.rng);
-            self.say_addresses(entries, out);
+            // A slow node with much to say yet relays nothing more.
+            if self.drip.as_ref().is_none_or(Drip::has_room) {
+                let entries = self.roster.relayed(now.unix, &mut self.rng);
+                let mut said = Vec::new();
+                self.say_addresses(entries, &mut said);
+                self.let_go(now.mono, said, out);
+            }
             self.relays_at = Some(now.mono + ages::relay_pause(&mut self.rng));
         }
         if let Some(flood) = self.flood.as_mut().filter(|flood| is_due(&flood.next)) {
@@ -209,6 +211,14 @@ impl Actor {
             drip.release(now.mono, out);
         }
         Next::Stay
+    }
+
+    /// Appends to `out` what the node has said; a slow one's bytes wait for their time.
+    fn let_go(&mut self, now: Monotonic, said: Vec<u8>, out: &mut Vec<u8>) {
+        match &mut self.drip {
+            Some(drip) => drip.hold(now, said),
+            None => out.extend(said),
+        }
     }
 
     fn on_message(&mut self, now: Now, message: NetworkMessage, out: &mut Vec<u8>) -> Next {

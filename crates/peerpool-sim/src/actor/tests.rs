@@ -295,6 +295,29 @@ fn a_slow_node_lets_its_bytes_go_one_by_one() {
 }
 
 #[test]
+fn a_slow_node_relays_between_its_messages_not_amid_them() {
+    // About as fast as what it has to relay, so that messages wait for one another.
+    let roster = Roster { slow_rate: 5, ages: Ages::Core, ..roster(100) };
+    let mut talk = Talk::on(roster, Kind::Slow);
+    let opening = [version(PROTOCOL_VERSION), NetworkMessage::SendAddrV2, NetworkMessage::Verack];
+    assert!(talk.send(&opening.map(frame).concat()).is_empty());
+    let mut bytes = Vec::new();
+    let hour = Monotonic::new(Duration::from_secs(3600));
+    let is_dripping = |actor: &Actor| actor.drip.as_ref().is_some_and(|d| d.wake_at().is_some());
+    while let Some(mono) = talk.actor.wake_at() {
+        if mono > hour && !is_dripping(&talk.actor) {
+            break;
+        }
+        let before = bytes.len();
+        let next = talk.actor.handle_timeout(Now { mono, unix: NOW }, &mut bytes);
+        assert!(next == Next::Stay && bytes.len() - before <= 1, "one by one");
+    }
+    let said = commands(&messages_in(&bytes)).join(" ");
+    let relayed = said.strip_prefix("version wtxidrelay sendaddrv2 verack").expect("the handshake");
+    assert!(relayed.matches(" addrv2").count() > 50, "{said}");
+}
+
+#[test]
 fn a_slow_node_that_is_asked_too_much_stops_reading() {
     let mut talk = Talk::ready(Kind::Slow, true);
     let mut pings = 0;
@@ -303,6 +326,23 @@ fn a_slow_node_that_is_asked_too_much_stops_reading() {
         pings += 1;
     }
     assert!((2000..2100).contains(&pings), "64 KiB of pongs: {pings}");
+}
+
+#[test]
+fn a_slow_node_with_too_much_to_say_relays_nothing_besides() {
+    // Slower than what it would relay.
+    let roster = Roster { slow_rate: 1, ages: Ages::Core, ..roster(100) };
+    let mut talk = Talk::on(roster, Kind::Slow);
+    talk.send(&[version(PROTOCOL_VERSION), NetworkMessage::Verack].map(frame).concat());
+    while talk.actor.is_reading() {
+        talk.say(NetworkMessage::Ping(1));
+    }
+    let mut now = Now { unix: NOW, ..Now::default() };
+    while !talk.actor.is_reading() {
+        now.mono = talk.actor.wake_at().expect("it has much to say");
+        assert!(now.mono.since_origin() <= Duration::from_secs(60), "a pong above 64 KiB is 32 s");
+        assert_eq!(talk.actor.handle_timeout(now, &mut Vec::new()), Next::Stay);
+    }
 }
 
 #[test]
