@@ -111,18 +111,32 @@ impl fmt::Display for Kind {
 
 /// Why a text names no kind or no mix.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParseKindError(String);
+pub struct ParseKindError(Fault);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Fault {
+    NotUnderstood(String),
+    Repeated(Kind),
+}
 
 impl ParseKindError {
     pub(super) fn of(text: &str) -> Self {
-        Self(text.to_owned())
+        Self(Fault::NotUnderstood(text.to_owned()))
+    }
+
+    pub(super) fn repeated(kind: Kind) -> Self {
+        Self(Fault::Repeated(kind))
     }
 }
 
 impl fmt::Display for ParseKindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match &self.0 {
+            Fault::NotUnderstood(text) => text,
+            Fault::Repeated(kind) => return write!(f, "{kind} is given more than one share"),
+        };
         let names = Kind::ALL.map(Kind::as_str).join(", ");
-        write!(f, "{:?} is not understood; the kinds of node are {names}, ", self.0)?;
+        write!(f, "{text:?} is not understood; the kinds of node are {names}, ")?;
         f.write_str("and a mix is written honest=30,refusing=70 with any whole shares")
     }
 }

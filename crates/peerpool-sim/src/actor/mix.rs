@@ -76,13 +76,19 @@ impl fmt::Display for Mix {
 impl FromStr for Mix {
     type Err = ParseKindError;
 
-    /// Reads `honest=30,refusing=70`; kinds left out have no share.
+    /// Reads `honest=30,refusing=70`; kinds left out have no share, and none may come twice.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fail = || ParseKindError::of(text);
         let mut mix = Self([0; Kind::ALL.len()]);
+        let mut seen = Vec::new();
         for part in text.split(',') {
             let (kind, share) = part.trim().split_once('=').ok_or_else(fail)?;
-            mix = mix.with(kind.trim().parse()?, share.trim().parse().map_err(|_| fail())?);
+            let kind = kind.trim().parse()?;
+            if seen.contains(&kind) {
+                return Err(ParseKindError::repeated(kind));
+            }
+            seen.push(kind);
+            mix = mix.with(kind, share.trim().parse().map_err(|_| fail())?);
         }
         if mix.0 == [0; Kind::ALL.len()] { Err(fail()) } else { Ok(mix) }
     }
@@ -100,6 +106,14 @@ mod tests {
         assert_eq!(all.to_string().parse(), Ok(all));
         for bad in ["", "honest", "honest=x", "honest=-1", "honest=0", "polite=1"] {
             assert!(bad.parse::<Mix>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_kind_given_twice_is_an_error_that_names_it() {
+        for bad in ["honest=1,silent=2,honest=1", "silent=1, honest=0 ,honest=2"] {
+            let error = bad.parse::<Mix>().expect_err(bad);
+            assert_eq!(error.to_string(), "honest is given more than one share", "{bad}");
         }
     }
 
