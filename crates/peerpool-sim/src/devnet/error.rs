@@ -22,16 +22,22 @@ pub enum DevnetError {
     Bind {
         /// Where.
         address: SocketAddr,
-        /// Why: another program or devnet is there, or descriptors have run out.
+        /// Why: another program is there, or descriptors have run out.
         source: io::Error,
     },
+    /// Another devnet has claimed this port, or another program has bound it.
+    PortTaken(u16),
     /// The devnet has no node at this address.
     NoSuchNode(SocketAddr),
 }
 
 impl DevnetError {
     pub(super) fn is_port_taken(&self) -> bool {
-        matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+        match self {
+            Self::PortTaken(_) => true,
+            Self::Bind { source, .. } => source.kind() == io::ErrorKind::AddrInUse,
+            Self::Setting { .. } | Self::NoSuchNode(_) => false,
+        }
     }
 }
 
@@ -42,6 +48,9 @@ impl fmt::Display for DevnetError {
                 write!(f, "{name} cannot be {value}; allowed is {allowed}")
             }
             Self::Bind { address, source } => write!(f, "cannot listen on {address}: {source}"),
+            Self::PortTaken(port) => {
+                write!(f, "port {port} is in use by another devnet or program")
+            }
             Self::NoSuchNode(address) => write!(f, "the devnet has no node at {address}"),
         }
     }
@@ -51,7 +60,7 @@ impl Error for DevnetError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Bind { source, .. } => Some(source),
-            Self::Setting { .. } | Self::NoSuchNode(_) => None,
+            Self::Setting { .. } | Self::PortTaken(_) | Self::NoSuchNode(_) => None,
         }
     }
 }

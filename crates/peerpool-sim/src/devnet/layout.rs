@@ -54,7 +54,11 @@ impl PortClaim {
             socket.bind(address)?;
             Ok(socket)
         };
-        let socket = bind().map_err(|source: io::Error| DevnetError::Bind { address, source })?;
+        let socket = bind().map_err(|source: io::Error| match source.kind() {
+            // The address of the claim is nobody's but ours: it would tell the user nothing.
+            io::ErrorKind::AddrInUse => DevnetError::PortTaken(port),
+            _ => DevnetError::Bind { address, source },
+        })?;
         Ok(Self { port, _socket: socket })
     }
 }
@@ -90,6 +94,7 @@ mod tests {
     async fn a_port_is_claimed_once() {
         let claim = candidate_ports().find_map(|port| PortClaim::of(port).ok()).unwrap();
         let again = PortClaim::of(claim.port).unwrap_err();
-        assert!(again.to_string().contains(&claim.port.to_string()), "{again}");
+        let said = format!("port {} is in use by another devnet or program", claim.port);
+        assert_eq!(again.to_string(), said);
     }
 }
