@@ -140,6 +140,22 @@ fn offenders_by_the_hundred_thousand_leave_the_table_of_burned_as_large_as_it_ma
     book.check(now).expect("the book's invariants");
 }
 
+/// Time until so many are ready. More than ten minutes of it is a pool that does not recover.
+fn time_until_ready(script: &mut Script, count: usize) -> Duration {
+    let start = script.now.mono;
+    while script.ready().len() < count {
+        let passed = script.now.mono.since(start);
+        assert!(
+            passed <= Duration::from_secs(10 * MINUTE),
+            "{} of {count} ready {passed:?} later: {:?}",
+            script.ready().len(),
+            script.status()
+        );
+        script.run(Duration::from_millis(100));
+    }
+    script.now.mono.since(start)
+}
+
 /// Longest time from the return of `back` of the five peers to the first that is ready again, over
 /// 40 seeds, after an hour in which every dial was refused.
 fn recovery(back: usize) -> Duration {
@@ -153,11 +169,7 @@ fn recovery(back: usize) -> Duration {
         script.run_secs(HOUR);
         assert!(script.status().offline && script.ready().is_empty());
         script.nodes.extend(all[..back].iter().map(|&address| (address, Node::Alive)));
-        let start = script.now.mono;
-        while script.ready().is_empty() {
-            script.run(Duration::from_millis(100));
-        }
-        script.now.mono.since(start)
+        time_until_ready(&mut script, 1)
     };
     (0..40).map(one).max().expect("40 seeds")
 }
@@ -193,11 +205,7 @@ fn an_outage_of_an_hour_is_neither_a_storm_nor_slow_to_end() {
         let busiest = busiest.values().max().copied().unwrap_or(0);
         script.others = Node::Alive;
         script.answers_pings = true;
-        let start = script.now.mono;
-        while script.ready().len() < 8 {
-            script.run(Duration::from_millis(100));
-        }
-        let took = script.now.mono.since(start);
+        let took = time_until_ready(&mut script, 8);
         println!(
             "seed {seed}: {} dials, {most} to one address, {busiest} in one second; full {took:?} \
              after the link was up",
