@@ -82,7 +82,7 @@ fn a_poisoned_seed_gives_32_addresses_at_most_and_none_that_is_unroutable() {
 }
 
 #[test]
-fn one_hostile_seed_of_three_has_two_fifths_of_the_book_at_most() {
+fn a_hostile_seed_has_32_addresses_in_the_book_beside_all_that_others_give() {
     let honest = |from| Ok(ips(&(from..from + 25).map(nth).collect::<Vec<_>>()));
     let hostile: Vec<_> = (10_000..20_000).map(nth).collect();
     let mut script = with_seeds(vec![honest(0), Ok(ips(&hostile)), honest(100)]);
@@ -90,9 +90,7 @@ fn one_hostile_seed_of_three_has_two_fifths_of_the_book_at_most() {
     script.run(Duration::from_millis(10));
     let book = script.engine.book();
     let its = hostile.iter().filter(|address| book.source(address) == Some(Source::Seed(1)));
-    let (its, all) = (its.count(), book.len());
-    assert_eq!((its, all), (32, 32 + 50));
-    assert!(its * 5 <= all * 2);
+    assert_eq!((its.count(), book.len()), (32, 32 + 25 + 25));
 }
 
 #[test]
