@@ -9,9 +9,14 @@ const HEAD: &str = "\
 
 What a peer may do that it should not, and what the pool makes of it. Each row is played by
 `crates/peerpool-core/tests/bad_input` against the engine and the link in virtual time, in each of
-its forms and in each phase of the connection; those that need no waiting are played again by
-`crates/peerpool/tests/it/bad_input.rs` over TCP. This page is written by the test: after a change,
+its forms and in each phase of the connection. This page is written by the test: after a change,
 `UPDATE_EXPECT=1 cargo test -p peerpool-core --test bad_input`.
+
+`crates/peerpool/tests/it/bad_input.rs` plays again over TCP what answers a dial, waits for nothing
+and leaves no address in the book; of a row with many inputs, 12 at most. There only the end and,
+of links that stay open, the pongs are compared: not what was counted. The row of a peer that reads
+nothing is played over TCP alone, with 200 ms in place of the 20 s; that the default is 20 s is what
+the connection's own test pins (`crates/peerpool/src/connection/tests.rs`).
 
 - *before version*: it is the first the peer does. *before verack*: behind a good `version`.
   *after*: the peer has been ready for 90 s.
