@@ -32,8 +32,8 @@ pub(crate) async fn run(args: args::Devnet) -> Result<(), Failure> {
         Value::from(said).to_string()
     } else {
         format!(
-            "{} nodes ({}) on port {}, {} away, gossip {}\nDNS seed {} at {dns}\n{command}",
-            args.nodes,
+            "{} ({}) on port {}, {} away, gossip {}\nDNS seed {} at {dns}\n{command}",
+            counted(args.nodes as u64, "node"),
             args.mix,
             chain.default_port,
             format_duration(args.latency),
@@ -157,12 +157,15 @@ impl Seen {
 
     /// The counts, for people.
     pub(crate) fn words(&self) -> String {
+        if self.accepts.is_empty() {
+            return "accepted no connection".to_owned();
+        }
         let kinds = self.by_kind.iter().map(|(kind, count)| format!("{count} {kind}"));
         format!(
-            "accepted {} connections at {} nodes ({}), of which {} shook hands; at most {} to one \
-             node, {} of them at once",
-            self.accepts.values().sum::<u64>(),
-            self.accepts.len(),
+            "accepted {} at {} ({}), of which {} shook hands; at most {} to one node, {} of them \
+             at once",
+            counted(self.accepts.values().sum(), "connection"),
+            counted(self.accepts.len() as u64, "node"),
             kinds.collect::<Vec<_>>().join(", "),
             self.ready,
             self.most_accepts(),
@@ -171,9 +174,38 @@ impl Seen {
     }
 }
 
+/// `1 node`, `2 nodes`.
+fn counted(count: u64, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{plural}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_seen_is_told_in_whole_words() {
+        let mut seen =
+            Seen { accepts: BTreeMap::new(), by_kind: BTreeMap::new(), ready: 0, most_links: 0 };
+        assert_eq!(seen.words(), "accepted no connection");
+        let node = |host| SocketAddr::from(([127, 1, 0, host], 18444));
+        seen.accepts.insert(node(1), 1);
+        seen.by_kind.insert(Kind::Honest, 1);
+        (seen.ready, seen.most_links) = (1, 1);
+        assert_eq!(
+            seen.words(),
+            "accepted 1 connection at 1 node (1 honest), of which 1 shook hands; at most 1 to one \
+             node, 1 of them at once"
+        );
+        seen.accepts.insert(node(2), 2);
+        seen.by_kind.insert(Kind::Mute, 2);
+        assert_eq!(
+            seen.words(),
+            "accepted 3 connections at 2 nodes (1 honest, 2 mute), of which 1 shook hands; at most \
+             2 to one node, 1 of them at once"
+        );
+    }
 
     #[test]
     fn the_line_to_paste_names_what_regtest_does_not_imply() {
