@@ -25,7 +25,7 @@ pub enum Net {
 }
 
 impl Net {
-    /// Every network, in the order of [`Net::index`].
+    /// Every network, in the order of declaration.
     pub const ALL: [Net; 5] = [Net::Ipv4, Net::Ipv6, Net::Onion, Net::I2p, Net::Cjdns];
 
     /// The name in settings, logs and JSON.
