@@ -28,3 +28,13 @@ fuzz target seconds="60":
 # Write the snapshots of the scenario tests anew; read the diff before you commit it.
 snapshots:
     UPDATE_EXPECT=1 cargo test -p peerpool-core --test it --test bad_input
+
+# Time to full and what holding peers costs, with raw runs in `dir`; about half an hour.
+bench dir:
+    cargo build --release --bin peerpool
+    target/release/peerpool bench fill --shares 100/100,90/20,30/20 --raw {{dir}}/fill.jsonl
+    target/release/peerpool bench fill --shares 5/5 --jobs 5 --timeout 10min --raw {{dir}}/fill-5.jsonl
+    target/release/peerpool bench fill --shares 100/100,90/20,30/20 --latency 80ms --raw {{dir}}/fill-80ms.jsonl
+    target/release/peerpool bench fill --shares 5/5 --latency 80ms --jobs 5 --timeout 10min --raw {{dir}}/fill-5-80ms.jsonl
+    target/release/peerpool bench fill --gossip-ages core --jobs 8 --timeout 5min --raw {{dir}}/fill-aged.jsonl
+    target/release/peerpool bench hold --raw {{dir}}/hold.jsonl
