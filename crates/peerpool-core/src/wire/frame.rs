@@ -137,10 +137,11 @@ impl FrameReader {
                 body.take(taken);
                 Ok((!taken.is_empty()).then_some(FrameEvent::Body(taken.len())))
             }
-            State::Body(_) => match std::mem::replace(&mut self.state, START) {
-                State::Body(body) => Ok(Some(FrameEvent::Ended(body.end()))),
-                State::Header { .. } => Ok(None),
-            },
+            State::Body(body) => {
+                let frame = body.end();
+                self.state = START;
+                Ok(Some(FrameEvent::Ended(frame)))
+            }
         }
     }
 
@@ -200,10 +201,11 @@ impl Body {
         self.kept.extend_from_slice(bytes);
     }
 
-    fn end(self) -> Option<Frame> {
-        let hash = sha256d::Hash::from_engine(self.hash);
+    /// The whole frame, which takes the payload away; `None` if it is a bad one.
+    fn end(&mut self) -> Option<Frame> {
+        let hash = sha256d::Hash::from_engine(std::mem::take(&mut self.hash));
         let command = self.command.filter(|_| hash.as_byte_array()[..4] == self.checksum)?;
-        Some(Frame { command, length: self.length, payload: self.kept })
+        Some(Frame { command, length: self.length, payload: std::mem::take(&mut self.kept) })
     }
 }
 
