@@ -317,25 +317,22 @@ impl Summary {
             figures::number(self.median(|run| run.pool.need.map(|need| need as f64)), 0),
             figures::number(self.median(Run::ratio), 2),
             figures::time(oracle.quantile(0.5)),
-            figures::number(self.median(|run| Some(run.oracle.dials as f64)), 0),
         ]
     }
 }
 
 fn report(args: &args::Fill, cases: &[Summary]) -> String {
     let header = [
-        "alive %", "full", "median", "p95", "worst", "dials", "spare", "need", "ratio", "oracle",
-        "dials",
+        "alive %", "full", "median", "p95", "worst", "dials", "surplus", "need", "ratio", "oracle",
     ];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(cases.iter().map(Summary::row));
     format!(
         "time to {} different ready nodes, {} seeds of {} nodes\nlatency {}, gossip ages: \
          {}\n\n{}\n\nalive %: of what DNS and gossip name; half of the dead are silent, half \
-         refuse\ndials, spare, need: medians; spare: not needed in the end\nneed: of a pool that \
-         dials in the same order, one at a time\noracle: the same pool, told {} living nodes and \
-         nobody else\nlatency: the system answers dials at once, so the first reply takes twice \
-         that\n-: not full within {}",
+         refuse\ndials, surplus, need: medians; need: of a pool that dials one at a time\nratio: \
+         dials by need; oracle: the same pool, told {} living nodes only\nlatency: the system \
+         answers dials at once, so the first reply takes twice that\n-: not full within {}",
         args.target,
         args.seeds,
         args.nodes,
