@@ -1,8 +1,10 @@
-//! Virtual Bitcoin nodes, one [`Actor`] per connection to one: bytes in; bytes out and the decision
-//! to close. No sockets, no clock, no randomness but what is passed in, so that the same actors
-//! run on loopback and in virtual time. A transport hands bytes in as they come, calls
-//! [`Actor::handle_timeout`] at [`Actor::wake_at`], and sends what either wrote, in order.
+//! Virtual Bitcoin nodes, one [`Actor`] per connection to one: messages in; messages out and the
+//! decision to close. No sockets, no clock, no randomness but what is passed in, so that the same
+//! actors run on loopback and in virtual time. What a node knows of its network it asks of its
+//! [`Surroundings`].
 //!
+//! A [`ByteActor`] is an actor behind a byte stream. A transport hands bytes in as they come, calls
+//! [`ByteActor::handle_timeout`] at [`ByteActor::wake_at`], and sends what either wrote, in order.
 //! Messages are read and written by rust-bitcoin's codec: what the pool's own wire code says is
 //! checked here by an implementation that shares nothing with it.
 //!
@@ -37,6 +39,7 @@
 //! nodes make up that share of every answer, all others the rest, and stale nodes are left out.
 
 mod ages;
+mod bytes;
 mod drip;
 mod flood;
 mod frame;
@@ -46,28 +49,27 @@ mod kind;
 mod lies;
 mod mix;
 mod roster;
+mod surroundings;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use bitcoin::consensus::encode::{deserialize, serialize};
 use bitcoin::p2p::address::{AddrV2Message, Address};
-use bitcoin::p2p::message::{NetworkMessage, RawNetworkMessage};
+use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_network::VersionMessage;
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now};
 
 pub use ages::Ages;
+pub use bytes::ByteActor;
 pub use headers::HeaderChain;
 pub use kind::{Kind, ParseKindError};
 pub use mix::Mix;
+pub use roster::Roster;
 #[cfg(feature = "tcp")]
 pub(crate) use roster::sample_share;
-pub use roster::{Listing, Roster};
+pub use surroundings::{Listing, Profile, Surroundings};
 
-use drip::Drip;
 use flood::Flood;
-use frame::Frame;
 
 /// The protocol version that actors speak: the first with `wtxidrelay` (BIP339) and the one from
 /// which Core sends `sendaddrv2` (BIP155).
@@ -94,40 +96,43 @@ pub enum Stage {
     Ready,
 }
 
+/// What an actor says.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// A message.
+    Message(NetworkMessage),
+    /// What no message can express, frames and all: a header without its payload, a payload that
+    /// does not decode, a piece of a flood. Only of kinds that [need bytes](Kind::needs_bytes).
+    Bytes(Vec<u8>),
+}
+
 /// One node's end of one inbound connection.
 #[derive(Clone, Debug)]
 pub struct Actor {
-    roster: Arc<Roster>,
     node: Listing,
     peer: SocketAddr,
     rng: Rng,
-    received: Vec<u8>,
     stage: Stage,
     wants_addrv2: bool,
     gossiped: bool,
     /// When it relays addresses next.
     relays_at: Option<Monotonic>,
     flood: Option<Flood>,
-    drip: Option<Drip>,
 }
 
 impl Actor {
     /// The end of a connection that `node` accepted from `peer`. A refusing node that is made to
     /// accept closes, a silent one stays mute.
-    pub fn new(roster: Arc<Roster>, node: Listing, peer: SocketAddr, rng: Rng) -> Self {
-        let drip = (node.kind == Kind::Slow).then(|| Drip::new(roster.slow_rate));
+    pub fn new(node: Listing, peer: SocketAddr, rng: Rng) -> Self {
         Self {
-            roster,
             node,
             peer,
             rng,
-            received: Vec::new(),
             stage: Stage::Accepted,
             wants_addrv2: false,
             gossiped: false,
             relays_at: None,
             flood: None,
-            drip,
         }
     }
 
@@ -144,131 +149,114 @@ impl Actor {
         }
     }
 
-    /// Whether the node takes bytes now. While it does not, the transport leaves them where they
-    /// are, so that the peer's writing stops.
+    /// Whether the node takes anything now. While it does not, the transport leaves what comes
+    /// where it is.
     pub fn is_reading(&self) -> bool {
-        let is_deaf = self.node.kind == Kind::Deaf && self.stage == Stage::Ready;
-        !is_deaf && self.drip.as_ref().is_none_or(Drip::has_room)
+        !(self.node.kind == Kind::Deaf && self.stage == Stage::Ready)
     }
 
-    /// Bytes came, cut anywhere; appends the answer to `out`. Memory held grows with the bytes
-    /// received, up to one message of 4 MB. A frame with wrong magic or a payload above that is
-    /// answered by closing; one that does not decode is skipped, as Core does.
-    pub fn handle_bytes(&mut self, now: Now, bytes: &[u8], out: &mut Vec<u8>) -> Next {
-        match self.node.kind {
-            Kind::Rude | Kind::Refusing => return Next::Close,
-            Kind::Mute | Kind::Silent => return Next::Stay,
+    /// A message came; appends the answer to `out`.
+    pub fn handle_message(
+        &mut self,
+        around: &mut dyn Surroundings,
+        now: Now,
+        message: NetworkMessage,
+        out: &mut Vec<Said>,
+    ) -> Next {
+        if let Some(next) = self.unheard() {
+            return next;
+        }
+        match (self.stage, message) {
+            (Stage::Accepted, NetworkMessage::Version(theirs)) => {
+                self.on_version(around.profile(), now, &theirs, out);
+            }
+            // Core: features are negotiated between version and verack, or not at all.
+            (Stage::Version, NetworkMessage::SendAddrV2) => self.wants_addrv2 = true,
+            (Stage::Version, NetworkMessage::Verack) => return self.on_ready(around, now, out),
+            (Stage::Ready, message) if self.is_serving() => {
+                return self.on_request(around, now, message, out);
+            }
             _ => {}
         }
-        self.received.extend_from_slice(bytes);
-        let mut said = Vec::new();
-        let mut consumed = 0;
-        let next = loop {
-            match Frame::first_in(self.roster.magic, &self.received[consumed..]) {
-                Frame::Partial => break Next::Stay,
-                Frame::Bad => break Next::Close,
-                Frame::Whole(length) => {
-                    let frame = &self.received[consumed..consumed + length];
-                    consumed += length;
-                    let Ok(message) = deserialize::<RawNetworkMessage>(frame) else { continue };
-                    if self.on_message(now, message.into_payload(), &mut said) == Next::Close {
-                        break Next::Close;
-                    }
-                }
-            }
-        };
-        self.received.drain(..consumed);
-        self.let_go(now.mono, said, out);
-        next
+        Next::Stay
     }
 
-    /// When to call [`Actor::handle_timeout`]; `None` if the node has nothing to say of itself. A
-    /// transport that cannot send calls later: what a flooder says is without end.
+    /// When to call [`Actor::handle_timeout`]; `None` if the node has nothing to say of itself.
     pub fn wake_at(&self) -> Option<Monotonic> {
         let flood = self.flood.as_ref().map(|flood| flood.next);
-        let drip = self.drip.as_ref().and_then(Drip::wake_at);
-        [self.relays_at, flood, drip].into_iter().flatten().min()
+        [self.relays_at, flood].into_iter().flatten().min()
     }
 
     /// Appends to `out` what the node says of itself now. Does nothing before
     /// [`Actor::wake_at`].
-    pub fn handle_timeout(&mut self, now: Now, out: &mut Vec<u8>) -> Next {
+    pub fn handle_timeout(
+        &mut self,
+        around: &mut dyn Surroundings,
+        now: Now,
+        out: &mut Vec<Said>,
+    ) -> Next {
         let is_due = |at: &Monotonic| *at <= now.mono;
         if self.relays_at.as_ref().is_some_and(is_due) {
-            // A slow node with much to say yet relays nothing more.
-            if self.drip.as_ref().is_none_or(Drip::has_room) {
-                let entries = self.roster.relayed(now.unix, &mut self.rng);
-                let mut said = Vec::new();
-                self.say_addresses(entries, &mut said);
-                self.let_go(now.mono, said, out);
-            }
+            let entries = around.relayed(now.unix, &self.node, &mut self.rng);
+            self.say_addresses(entries, out);
             self.relays_at = Some(now.mono + ages::relay_pause(&mut self.rng));
         }
         if let Some(flood) = self.flood.as_mut().filter(|flood| is_due(&flood.next)) {
-            flood.pour(now, &self.node, &self.roster, &mut self.rng, out);
-        }
-        if let Some(drip) = &mut self.drip {
-            drip.release(now.mono, out);
-        }
-        Next::Stay
-    }
-
-    /// Appends to `out` what the node has said; a slow one's bytes wait for their time.
-    fn let_go(&mut self, now: Monotonic, said: Vec<u8>, out: &mut Vec<u8>) {
-        match &mut self.drip {
-            Some(drip) => drip.hold(now, said),
-            None => out.extend(said),
-        }
-    }
-
-    fn on_message(&mut self, now: Now, message: NetworkMessage, out: &mut Vec<u8>) -> Next {
-        match (self.stage, message) {
-            (Stage::Accepted, NetworkMessage::Version(theirs)) => {
-                self.on_version(now, &theirs, out);
-            }
-            // Core: features are negotiated between version and verack, or not at all.
-            (Stage::Version, NetworkMessage::SendAddrV2) => self.wants_addrv2 = true,
-            (Stage::Version, NetworkMessage::Verack) => return self.on_ready(now, out),
-            (Stage::Ready, message) if self.is_serving() => {
-                return self.on_request(now, message, out);
-            }
-            _ => {}
+            let mut piece = Vec::new();
+            flood.pour(now, &self.node, around.profile(), &mut self.rng, &mut piece);
+            out.push(Said::Bytes(piece));
         }
         Next::Stay
     }
 
-    fn on_version(&mut self, now: Now, theirs: &VersionMessage, out: &mut Vec<u8>) {
+    /// What the node does about whatever comes, if it does not listen.
+    fn unheard(&self) -> Option<Next> {
+        match self.node.kind {
+            Kind::Rude | Kind::Refusing => Some(Next::Close),
+            Kind::Mute | Kind::Silent => Some(Next::Stay),
+            _ => None,
+        }
+    }
+
+    fn on_version(
+        &mut self,
+        profile: &Profile,
+        now: Now,
+        theirs: &VersionMessage,
+        out: &mut Vec<Said>,
+    ) {
         self.stage = Stage::Version;
         let nonce = self.rng.u64();
-        let hello = hello::version(&self.roster, self.node.kind, self.peer, theirs, nonce, now);
+        let hello = hello::version(profile, self.node.kind, self.peer, theirs, nonce, now);
         let negotiates = theirs.version.min(hello.version) >= PROTOCOL_VERSION;
-        self.say(NetworkMessage::Version(hello), out);
+        out.push(Said::Message(NetworkMessage::Version(hello)));
         if negotiates {
-            self.say(NetworkMessage::WtxidRelay, out);
-            self.say(NetworkMessage::SendAddrV2, out);
+            out.push(Said::Message(NetworkMessage::WtxidRelay));
+            out.push(Said::Message(NetworkMessage::SendAddrV2));
         }
-        self.say(NetworkMessage::Verack, out);
+        out.push(Said::Message(NetworkMessage::Verack));
     }
 
     /// What a node does as soon as hands are shaken.
-    fn on_ready(&mut self, now: Now, out: &mut Vec<u8>) -> Next {
+    fn on_ready(&mut self, around: &mut dyn Surroundings, now: Now, out: &mut Vec<Said>) -> Next {
         self.stage = Stage::Ready;
+        let magic = around.profile().magic;
         match self.node.kind {
             Kind::Dropper => return Next::Close,
             Kind::Claimer => {
                 let length = frame::PAYLOAD_MAX_BYTES;
-                out.extend(frame::header(self.roster.magic, "block", length, [0; 4]));
+                out.push(Said::Bytes(frame::header(magic, "block", length, [0; 4])));
             }
             Kind::Flooder => self.flood = Some(Flood::new(now.mono)),
             Kind::Liar => {
-                self.say_lies(now, out);
+                self.say_lies(around, now, out);
                 let command = if self.wants_addrv2 { "addrv2" } else { "addr" };
-                for payload in lies::UNDECODABLE {
-                    out.extend(frame::frame(self.roster.magic, command, payload));
-                }
+                let undecodable = lies::UNDECODABLE.map(|it| frame::frame(magic, command, it));
+                out.extend(undecodable.map(Said::Bytes));
             }
-            _ if self.roster.ages == Ages::Core => {
-                self.say_addresses(vec![self.roster.announcement(now.unix, &self.node)], out);
+            _ if around.profile().ages == Ages::Core => {
+                let announcement = around.profile().entry(self.node.address, now.unix);
+                self.say_addresses(vec![announcement], out);
                 self.relays_at = Some(now.mono + ages::relay_pause(&mut self.rng));
             }
             _ => {}
@@ -282,21 +270,28 @@ impl Actor {
         !matches!(self.node.kind, Kind::Claimer | Kind::Flooder)
     }
 
-    fn on_request(&mut self, now: Now, message: NetworkMessage, out: &mut Vec<u8>) -> Next {
+    fn on_request(
+        &mut self,
+        around: &mut dyn Surroundings,
+        now: Now,
+        message: NetworkMessage,
+        out: &mut Vec<Said>,
+    ) -> Next {
         match message {
             NetworkMessage::SendAddrV2 | NetworkMessage::WtxidRelay => return Next::Close,
-            NetworkMessage::Ping(nonce) => self.say(NetworkMessage::Pong(nonce), out),
+            NetworkMessage::Ping(nonce) => {
+                out.push(Said::Message(NetworkMessage::Pong(nonce)));
+            }
             NetworkMessage::GetHeaders(request) => {
-                let headers = self.roster.headers_of(self.node.kind).answer(&request);
-                self.say(NetworkMessage::Headers(headers), out);
+                let headers = around.profile().headers_of(self.node.kind).answer(&request);
+                out.push(Said::Message(NetworkMessage::Headers(headers)));
             }
             // Answered once, as Core does.
             NetworkMessage::GetAddr if !std::mem::replace(&mut self.gossiped, true) => {
                 if self.node.kind == Kind::Liar {
-                    self.say_lies(now, out);
+                    self.say_lies(around, now, out);
                 } else {
-                    let from = self.node.address;
-                    let entries = self.roster.gossip(now.unix, from, &mut self.rng);
+                    let entries = around.gossip(now.unix, &self.node, &mut self.rng);
                     self.say_addresses(entries, out);
                 }
             }
@@ -305,27 +300,20 @@ impl Actor {
         Next::Stay
     }
 
-    fn say_lies(&mut self, now: Now, out: &mut Vec<u8>) {
-        let port = self.node.address.port();
-        let entries = lies::entries(&self.roster, port, now.unix, &mut self.rng);
+    fn say_lies(&mut self, around: &mut dyn Surroundings, now: Now, out: &mut Vec<Said>) {
+        let entries = lies::entries(around, now.unix, &self.node, &mut self.rng);
         self.say_addresses(entries, out);
     }
 
-    fn say_addresses(&self, entries: Vec<AddrV2Message>, out: &mut Vec<u8>) {
+    fn say_addresses(&self, entries: Vec<AddrV2Message>, out: &mut Vec<Said>) {
         if entries.is_empty() {
             return;
         }
-        let message = if self.wants_addrv2 {
+        out.push(Said::Message(if self.wants_addrv2 {
             NetworkMessage::AddrV2(entries)
         } else {
             NetworkMessage::Addr(entries.iter().filter_map(as_v1).collect())
-        };
-        self.say(message, out);
-    }
-
-    fn say(&self, message: NetworkMessage, out: &mut Vec<u8>) {
-        let magic = hello::magic(self.roster.magic, self.node.kind);
-        out.extend(serialize(&RawNetworkMessage::new(magic, message)));
+        }));
     }
 }
 

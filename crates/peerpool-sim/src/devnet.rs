@@ -69,7 +69,7 @@ pub use dns::{DnsMode, Queries};
 pub use error::DevnetError;
 pub use log::Accept;
 
-use crate::actor::{HeaderChain, Kind, Listing, Roster};
+use crate::actor::{HeaderChain, Kind, Listing, Profile, Roster};
 use dns::{DnsServer, SEED_NAME, Zone};
 use layout::PortClaim;
 use log::Log;
@@ -340,19 +340,21 @@ async fn settle(
     let claim = PortClaim::of(port)?;
     let listing = |&(ip, kind): &Place| Listing { address: SocketAddr::from((ip, port)), kind };
     let common = Arc::new(Common {
-        roster: Arc::new(Roster {
-            magic: Magic::from_bytes(builder.chain.magic),
-            services: builder.services,
-            user_agent: concat!("/devnet:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
+        roster: Roster {
+            profile: Profile {
+                magic: Magic::from_bytes(builder.chain.magic),
+                services: builder.services,
+                user_agent: concat!("/devnet:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
+                ages: builder.gossip_ages,
+                headers: HeaderChain::regtest(HEIGHT),
+                wrong_headers: HeaderChain::foreign(HEIGHT),
+                slow_rate: builder.slow_rate,
+            },
             gossip_answer: builder.gossip_answer,
             gossip_share: builder.gossip_share,
-            ages: builder.gossip_ages,
             seed: builder.seed,
             listings: places.iter().map(listing).collect(),
-            headers: HeaderChain::regtest(HEIGHT),
-            wrong_headers: HeaderChain::foreign(HEIGHT),
-            slow_rate: builder.slow_rate,
-        }),
+        },
         log: Log::new(),
         vanish_after: builder.vanish_after.clone(),
         flap_up: builder.flap_up.clone(),

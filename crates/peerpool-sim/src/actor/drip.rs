@@ -26,7 +26,7 @@ impl Drip {
     }
 
     /// Holds bytes back until their time comes. The first of all waits a pause, too.
-    pub(super) fn hold(&mut self, now: Monotonic, bytes: Vec<u8>) {
+    pub(super) fn hold(&mut self, now: Monotonic, bytes: impl IntoIterator<Item = u8>) {
         if self.waiting.is_empty() {
             self.next = self.next.max(now + self.pause);
         }

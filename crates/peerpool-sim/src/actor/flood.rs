@@ -10,7 +10,7 @@ use peerpool_core::time::{Monotonic, Now};
 
 use super::frame::{PAYLOAD_MAX_BYTES, header};
 use super::lies::dead_entry;
-use super::{Listing, Roster, as_v1};
+use super::{Listing, Profile, as_v1};
 
 /// Entries of an addr message, as many as one may hold.
 const ADDRESSES: usize = 1000;
@@ -72,18 +72,18 @@ impl Flood {
         &mut self,
         now: Now,
         node: &Listing,
-        roster: &Roster,
+        profile: &Profile,
         rng: &mut Rng,
         out: &mut Vec<u8>,
     ) {
         self.next = now.mono + PAUSE;
         let mut say = |message| {
-            out.extend(serialize(&RawNetworkMessage::new(roster.magic, message)));
+            out.extend(serialize(&RawNetworkMessage::new(profile.magic, message)));
         };
         match self.turn {
             Turn::Addr => {
                 let dead =
-                    (0..ADDRESSES).map(|_| dead_entry(roster, node.address.port(), now.unix, rng));
+                    (0..ADDRESSES).map(|_| dead_entry(profile, node.address.port(), now.unix, rng));
                 say(NetworkMessage::Addr(dead.filter_map(|entry| as_v1(&entry)).collect()));
                 self.turn = Turn::Pings;
             }
@@ -91,14 +91,14 @@ impl Flood {
                 (0..PINGS).for_each(|nonce| say(NetworkMessage::Ping(nonce)));
                 self.turn = Turn::Inventory;
             }
-            Turn::Inventory => self.pour_constant(&INVENTORY_MESSAGE, Turn::Unknown, roster, out),
-            Turn::Unknown => self.pour_constant(&UNKNOWN_MESSAGE, Turn::Addr, roster, out),
+            Turn::Inventory => self.pour_constant(&INVENTORY_MESSAGE, Turn::Unknown, profile, out),
+            Turn::Unknown => self.pour_constant(&UNKNOWN_MESSAGE, Turn::Addr, profile, out),
         }
     }
 
-    fn pour_constant(&mut self, what: &Constant, then: Turn, roster: &Roster, out: &mut Vec<u8>) {
+    fn pour_constant(&mut self, what: &Constant, then: Turn, profile: &Profile, out: &mut Vec<u8>) {
         if self.sent == 0 {
-            out.extend(header(roster.magic, what.command, what.length, what.checksum));
+            out.extend(header(profile.magic, what.command, what.length, what.checksum));
             out.extend(what.prefix);
             self.sent = what.prefix.len();
         }

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
+use bitcoin::p2p::ServiceFlags;
 use bitcoin::p2p::address::Address;
 use bitcoin::p2p::message_network::VersionMessage;
-use bitcoin::p2p::{Magic, ServiceFlags};
 use peerpool_core::time::Now;
 
-use super::{Kind, PROTOCOL_VERSION, Roster};
+use super::{Kind, PROTOCOL_VERSION, Profile};
 
 /// The protocol version of an old node: BIP35's, from before 70001, which is what peers ask for at
 /// least that rely on pings with nonces, `reject` and filters.
@@ -17,7 +17,7 @@ const FOREIGN_USER_AGENT: &str = "/otherchain:1.0/";
 
 /// The version message of a node of this kind, in answer to the peer's.
 pub(super) fn version(
-    roster: &Roster,
+    profile: &Profile,
     kind: Kind,
     peer: SocketAddr,
     theirs: &VersionMessage,
@@ -28,7 +28,7 @@ pub(super) fn version(
     let services = match kind {
         Kind::Pruned => ServiceFlags::NETWORK_LIMITED | ServiceFlags::WITNESS,
         Kind::Serviceless => ServiceFlags::NONE,
-        _ => roster.services,
+        _ => profile.services,
     };
     VersionMessage {
         version: if kind == Kind::Old { OLD_VERSION } else { PROTOCOL_VERSION },
@@ -39,18 +39,9 @@ pub(super) fn version(
         nonce: if kind == Kind::Echo { theirs.nonce } else { nonce },
         user_agent: match kind {
             Kind::WrongChain => FOREIGN_USER_AGENT.to_owned(),
-            _ => roster.user_agent.clone(),
+            _ => profile.user_agent.clone(),
         },
-        start_height: i32::try_from(roster.headers_of(kind).height()).unwrap_or(i32::MAX),
+        start_height: i32::try_from(profile.headers_of(kind).height()).unwrap_or(i32::MAX),
         relay: true,
-    }
-}
-
-/// The magic that a node of this kind writes, on a network with this one.
-pub(super) fn magic(network: Magic, kind: Kind) -> Magic {
-    match (kind, network) {
-        (Kind::WrongMagic, Magic::BITCOIN) => Magic::TESTNET3,
-        (Kind::WrongMagic, _) => Magic::BITCOIN,
-        _ => network,
     }
 }

@@ -85,6 +85,15 @@ impl Kind {
         !matches!(self, Kind::Refusing | Kind::Silent | Kind::Mute | Kind::Rude | Kind::WrongMagic)
     }
 
+    /// Whether what a node of this kind does shows in its bytes only, so that no exchange of whole
+    /// messages can play it.
+    pub const fn needs_bytes(self) -> bool {
+        matches!(
+            self,
+            Kind::WrongMagic | Kind::Slow | Kind::Deaf | Kind::Claimer | Kind::Flooder | Kind::Liar
+        )
+    }
+
     /// Whether a pool that looks at handshake, services, liveness and manners may keep a node of
     /// this kind as a peer, as long as it lives. (A wrong chain shows in the headers only, which
     /// are for whoever uses the peer to judge. Whether a pruned node will do depends on the need.)

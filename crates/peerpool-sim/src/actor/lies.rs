@@ -1,7 +1,7 @@
 //! What a liar gossips. Nothing of it can make a program send a packet beyond the machine it runs
 //! on, whoever believes it: the addresses are loopback ones, or such as no system connects to.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
@@ -9,7 +9,7 @@ use bitcoin::p2p::address::{AddrV2, AddrV2Message};
 use peerpool_core::rng::Rng;
 use peerpool_core::time::UnixTime;
 
-use super::Roster;
+use super::{Listing, Profile, Surroundings};
 
 /// Of each lie, at most.
 const EACH: usize = 10;
@@ -43,38 +43,40 @@ pub(super) fn dead_ip(rng: &mut Rng) -> Ipv4Addr {
 
 /// A dead address, as fresh as can be.
 pub(super) fn dead_entry(
-    roster: &Roster,
+    profile: &Profile,
     port: u16,
     now: UnixTime,
     rng: &mut Rng,
 ) -> AddrV2Message {
-    entry(roster, dead_ip(rng).into(), port, now)
+    profile.entry(SocketAddr::from((dead_ip(rng), port)), now)
 }
 
 /// An addr message full of lies: real nodes with impossible or ancient times; addresses that
 /// cannot be; wrong ports; dead addresses; one of them over and over; and, for addrv2 only,
 /// addresses in the wrong form.
 pub(super) fn entries(
-    roster: &Roster,
-    port: u16,
+    around: &mut dyn Surroundings,
     now: UnixTime,
+    node: &Listing,
     rng: &mut Rng,
 ) -> Vec<AddrV2Message> {
+    let real = around.gossip(now, node, rng);
+    let (profile, port) = (around.profile(), node.address.port());
     let mut lies = Vec::new();
     let times = [now + HOUR, UnixTime(u32::MAX.into()), UnixTime(0), now - HOUR * 24 * 40];
     for time in times {
-        for _ in 0..EACH.min(roster.listings.len()) {
-            let node = &roster.listings[rng.below(roster.listings.len())];
-            lies.push(entry(roster, node.address.ip(), node.address.port(), time));
+        let time = u32::try_from(time.0).unwrap_or(u32::MAX);
+        for _ in 0..EACH.min(real.len()) {
+            lies.push(AddrV2Message { time, ..real[rng.below(real.len())].clone() });
         }
     }
-    lies.extend(NOWHERE.map(|ip| entry(roster, ip, port, now)));
-    lies.extend(WRONG_PORTS.map(|port| entry(roster, dead_ip(rng).into(), port, now)));
-    lies.extend((0..EACH).map(|_| dead_entry(roster, port, now, rng)));
-    let mut serviceless = dead_entry(roster, port, now, rng);
+    lies.extend(NOWHERE.map(|ip| profile.entry(SocketAddr::new(ip, port), now)));
+    lies.extend(WRONG_PORTS.map(|port| dead_entry(profile, port, now, rng)));
+    lies.extend((0..EACH).map(|_| dead_entry(profile, port, now, rng)));
+    let mut serviceless = dead_entry(profile, port, now, rng);
     serviceless.services = ServiceFlags::NONE;
     lies.push(serviceless);
-    lies.extend(vec![dead_entry(roster, port, now, rng); REPEATED]);
+    lies.extend(vec![dead_entry(profile, port, now, rng); REPEATED]);
     let wrong_form = [
         AddrV2::Ipv6(dead_ip(rng).to_ipv6_mapped()),
         AddrV2::Cjdns(Ipv6Addr::LOCALHOST),
@@ -82,7 +84,7 @@ pub(super) fn entries(
         AddrV2::Unknown(99, vec![7; 512]),
     ];
     lies.extend(
-        wrong_form.map(|addr| AddrV2Message { addr, ..dead_entry(roster, port, now, rng) }),
+        wrong_form.map(|addr| AddrV2Message { addr, ..dead_entry(profile, port, now, rng) }),
     );
     rng.shuffle(&mut lies);
     lies
@@ -99,20 +101,9 @@ pub(super) const UNDECODABLE: [&[u8]; 6] = [
     &[0xff; 9],
 ];
 
-fn entry(roster: &Roster, ip: IpAddr, port: u16, seen: UnixTime) -> AddrV2Message {
-    AddrV2Message {
-        time: u32::try_from(seen.0).unwrap_or(u32::MAX),
-        services: roster.services,
-        addr: match ip {
-            IpAddr::V4(ip) => AddrV2::Ipv4(ip),
-            IpAddr::V6(ip) => AddrV2::Ipv6(ip),
-        },
-        port,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Kind;
     use super::super::roster::tests::roster;
     use super::*;
 
@@ -128,9 +119,10 @@ mod tests {
     #[test]
     fn lies_are_harmless_and_name_no_node_by_a_right_time() {
         let roster = roster(1000);
+        let node = Listing { kind: Kind::Liar, ..roster.listings[0] };
         let now = UnixTime(2_000_000_000);
         for seed in 0..20 {
-            let lies = entries(&roster, 18444, now, &mut Rng::from_u64(seed));
+            let lies = entries(&mut &roster, now, &node, &mut Rng::from_u64(seed));
             assert!(lies.len() < 1000);
             for lie in &lies {
                 assert!(is_harmless(lie), "{lie:?}");
@@ -151,7 +143,8 @@ mod tests {
             assert!(a == 127 && (1..=254).contains(&b) && matches!(d, 0 | 255));
         }
         let nobody = roster(0);
-        let lies = entries(&nobody, 18444, UnixTime(2_000_000_000), &mut rng);
+        let node = roster(1).listings[0];
+        let lies = entries(&mut &nobody, UnixTime(2_000_000_000), &node, &mut rng);
         assert!(lies.iter().all(is_harmless), "no node to lie about");
     }
 }

@@ -1,15 +1,11 @@
-//! What the nodes of one network have in common: how they introduce themselves, whom they gossip
-//! about, which headers they have.
+//! The surroundings of a node in a small network: everyone knows the same list of nodes.
 
-use std::net::{IpAddr, SocketAddr};
-
-use bitcoin::p2p::address::{AddrV2, AddrV2Message};
-use bitcoin::p2p::{Magic, ServiceFlags};
+use bitcoin::p2p::address::AddrV2Message;
 use peerpool_core::rng::Rng;
 use peerpool_core::time::UnixTime;
 
 use super::ages::{self, Ages, Cached};
-use super::{HeaderChain, Kind};
+use super::{Kind, Listing, Profile, Surroundings};
 
 /// Core answers getaddr with at most this share of what it knows (`MAX_PCT_ADDR_TO_SEND`).
 const ANSWER_PERCENT: usize = 23;
@@ -18,66 +14,49 @@ const ANSWER_FLOOR: usize = 10;
 /// Most entries in one addr or addrv2 message, as in Core's `MAX_ADDR_TO_SEND`.
 pub(super) const ANSWER_MAX: usize = 1000;
 
-/// A node as the others know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listing {
-    /// Where it listens, or does not.
-    pub address: SocketAddr,
-    /// What it was built as.
-    pub kind: Kind,
-}
-
-/// The knowledge that the nodes of a network share.
+/// The knowledge that the nodes of a small network share: all of it, so that an answer is drawn
+/// from the list of all nodes.
 #[derive(Clone, Debug)]
 pub struct Roster {
-    /// First four bytes of each message.
-    pub magic: Magic,
-    /// Services every node offers.
-    pub services: ServiceFlags,
-    /// User agent of every node.
-    pub user_agent: String,
-    /// Most addresses in an answer to getaddr; see [`Roster::gossip`].
+    /// How nodes introduce themselves.
+    pub profile: Profile,
+    /// Most addresses in an answer to getaddr, as long as it is no attacker's.
     pub gossip_answer: usize,
     /// Share of usable nodes among gossiped addresses, stale ones left out; their natural share,
     /// stale nodes among them, if `None`.
     pub gossip_share: Option<f64>,
-    /// How old gossip is.
-    pub ages: Ages,
     /// Seed of what a node keeps over its connections: its cached answer.
     pub seed: u64,
     /// Every node, the dead ones too.
     pub listings: Vec<Listing>,
-    /// The headers that nodes have.
-    pub headers: HeaderChain,
-    /// The headers that nodes on a wrong chain have.
-    pub wrong_headers: HeaderChain,
-    /// Bytes a second that a slow node sends, at least one.
-    pub slow_rate: u32,
 }
 
-impl Roster {
-    /// The answer of the node at `from` to getaddr: a random sample of the network without
-    /// repetition, of `gossip_answer` entries or 23 % of the network (but at least ten), whichever
-    /// is less; fewer if the share cannot be had otherwise. How old it is, and for how long it is
-    /// the same, [`Ages`] says.
-    pub fn gossip(&self, now: UnixTime, from: SocketAddr, rng: &mut Rng) -> Vec<AddrV2Message> {
+impl Surroundings for &Roster {
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// A random sample of the network without repetition, of `gossip_answer` entries or 23 % of
+    /// the network (but at least ten), whichever is less; fewer if the share cannot be had
+    /// otherwise. How old it is, and for how long it is the same, [`Ages`] says.
+    fn gossip(&mut self, now: UnixTime, from: &Listing, rng: &mut Rng) -> Vec<AddrV2Message> {
         let share = (self.listings.len() * ANSWER_PERCENT / 100).max(ANSWER_FLOOR);
         let count = share.min(self.gossip_answer).min(self.listings.len()).min(ANSWER_MAX);
-        match self.ages {
+        match self.profile.ages {
             Ages::Kind => {
                 let entry = |listing: &Listing, rng: &mut Rng| {
                     let age = ages::kind_age(listing.kind == Kind::Stale, rng);
-                    self.entry(listing, now - age)
+                    self.profile.entry(listing.address, now - age)
                 };
                 let named = self.select(count, true, rng);
                 named.into_iter().map(|listing| entry(listing, rng)).collect()
             }
             Ages::Core => {
-                let Cached { mut rng, filled } = Cached::of(self.seed, from, now);
+                let Cached { mut rng, filled } = Cached::of(self.seed, from.address, now);
                 let entry = |listing: &Listing, rng: &mut Rng| {
                     let gone = !listing.kind.is_usable() || listing.kind == Kind::Stale;
                     let seen = filled - ages::cached_age(gone, rng);
-                    self.entry(listing, ages::within_horizon(now, seen))
+                    self.profile.entry(listing.address, ages::within_horizon(now, seen))
                 };
                 let named = self.select(count, true, &mut rng);
                 named.into_iter().map(|listing| entry(listing, &mut rng)).collect()
@@ -87,40 +66,20 @@ impl Roster {
 
     /// A few addresses that announced themselves within the last 10 min, as nodes relay them.
     /// Stale nodes are not among them.
-    pub fn relayed(&self, now: UnixTime, rng: &mut Rng) -> Vec<AddrV2Message> {
+    fn relayed(&mut self, now: UnixTime, _from: &Listing, rng: &mut Rng) -> Vec<AddrV2Message> {
         let count = ages::relay_entries(rng);
         let named = self.select(count, false, rng);
-        let entry = |listing| self.entry(listing, now - ages::relayed_age(rng));
+        let entry = |at: &Listing| self.profile.entry(at.address, now - ages::relayed_age(rng));
         named.into_iter().map(entry).collect()
     }
+}
 
-    /// The headers of a node of this kind.
-    pub(super) fn headers_of(&self, kind: Kind) -> &HeaderChain {
-        if kind == Kind::WrongChain { &self.wrong_headers } else { &self.headers }
-    }
-
-    /// What a node says of itself, now.
-    pub fn announcement(&self, now: UnixTime, node: &Listing) -> AddrV2Message {
-        self.entry(node, now)
-    }
-
+impl Roster {
     fn select(&self, count: usize, stale: bool, rng: &mut Rng) -> Vec<&Listing> {
         let stale = stale && self.gossip_share.is_none();
         let named = self.listings.iter().filter(|listing| stale || listing.kind != Kind::Stale);
         let (usable, others): (Vec<_>, Vec<_>) = named.partition(|named| named.kind.is_usable());
         sample_share(&usable, &others, count, self.gossip_share, rng)
-    }
-
-    fn entry(&self, listing: &Listing, seen: UnixTime) -> AddrV2Message {
-        AddrV2Message {
-            time: u32::try_from(seen.0).unwrap_or(u32::MAX),
-            services: self.services,
-            addr: match listing.address.ip() {
-                IpAddr::V4(ip) => AddrV2::Ipv4(ip),
-                IpAddr::V6(ip) => AddrV2::Ipv6(ip),
-            },
-            port: listing.address.port(),
-        }
     }
 }
 
@@ -162,35 +121,46 @@ fn sample<T: Copy>(items: &[T], count: usize, rng: &mut Rng) -> Vec<T> {
 #[cfg(test)]
 pub(super) mod tests {
     use std::collections::BTreeSet;
+    use std::net::SocketAddr;
     use std::time::Duration;
 
+    use bitcoin::p2p::{Magic, ServiceFlags};
+
+    use super::super::HeaderChain;
     use super::*;
 
     pub(in crate::actor) fn roster(nodes: usize) -> Roster {
         let kind = |at| if at % 2 == 0 { Kind::Stale } else { Kind::Refusing };
         let address = |at: usize| SocketAddr::from(([127, 1, (at >> 8) as u8, at as u8], 18444));
         Roster {
-            magic: Magic::REGTEST,
-            services: ServiceFlags::NETWORK | ServiceFlags::WITNESS,
-            user_agent: "/devnet:test/".to_owned(),
+            profile: Profile {
+                magic: Magic::REGTEST,
+                services: ServiceFlags::NETWORK | ServiceFlags::WITNESS,
+                user_agent: "/devnet:test/".to_owned(),
+                ages: Ages::Kind,
+                headers: HeaderChain::regtest(3),
+                wrong_headers: HeaderChain::foreign(4),
+                slow_rate: 1,
+            },
             gossip_answer: 1000,
             gossip_share: None,
-            ages: Ages::Kind,
             seed: 1,
             listings: (0..nodes)
                 .map(|at| Listing { address: address(at), kind: kind(at) })
                 .collect(),
-            headers: HeaderChain::regtest(3),
-            wrong_headers: HeaderChain::foreign(4),
-            slow_rate: 1,
         }
+    }
+
+    /// The same roster, with gossip of these ages.
+    fn aged(roster: &Roster, ages: Ages) -> Roster {
+        Roster { profile: Profile { ages, ..roster.profile.clone() }, ..roster.clone() }
     }
 
     const NOW: UnixTime = UnixTime(2_000_000_000);
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn ask(roster: &Roster, seed: u64) -> Vec<AddrV2Message> {
-        roster.gossip(NOW, roster.listings[0].address, &mut Rng::from_u64(seed))
+    fn ask(mut roster: &Roster, seed: u64) -> Vec<AddrV2Message> {
+        roster.gossip(NOW, &roster.listings[0], &mut Rng::from_u64(seed))
     }
 
     fn kind_of(roster: &Roster, entry: &AddrV2Message) -> Kind {
@@ -207,10 +177,10 @@ pub(super) mod tests {
         let sizes = [(0, 0), (5, 5), (30, 10), (100, 23), (1000, 230), (10_000, 1000)];
         for (nodes, expected) in sizes {
             let roster = roster(nodes);
-            let from = SocketAddr::from(([127, 1, 0, 1], 18444));
+            let address = SocketAddr::from(([127, 1, 0, 1], 18444));
+            let from = Listing { address, kind: Kind::Honest };
             for ages in Ages::ALL {
-                let roster = Roster { ages, ..roster.clone() };
-                let gossip = roster.gossip(NOW, from, &mut Rng::from_u64(1));
+                let gossip = (&aged(&roster, ages)).gossip(NOW, &from, &mut Rng::from_u64(1));
                 let distinct: BTreeSet<_> =
                     gossip.iter().map(|entry| entry.socket_addr().unwrap()).collect();
                 assert_eq!((gossip.len(), distinct.len()), (expected, expected), "{nodes} nodes");
@@ -241,7 +211,7 @@ pub(super) mod tests {
         {
             roster.gossip_share = Some(share);
             for ages in Ages::ALL {
-                roster.ages = ages;
+                roster.profile.ages = ages;
                 let kinds: Vec<_> =
                     ask(&roster, 3).iter().map(|entry| kind_of(&roster, entry)).collect();
                 let usable = kinds.iter().filter(|kind| **kind == Kind::Honest).count();
@@ -254,14 +224,14 @@ pub(super) mod tests {
 
     #[test]
     fn an_answer_as_cores_is_one_for_a_day_and_old() {
-        let mut roster = Roster { ages: Ages::Core, ..roster(10_000) };
+        let mut roster = aged(&roster(10_000), Ages::Core);
         for listing in roster.listings.iter_mut().filter(|listing| listing.kind == Kind::Stale) {
             listing.kind = Kind::Honest;
         }
         assert_eq!(ask(&roster, 4), ask(&roster, 5), "the cache answers, whoever asks");
         let answers: Vec<_> = roster.listings[..50]
             .iter()
-            .map(|listing| roster.gossip(NOW, listing.address, &mut Rng::from_u64(4)))
+            .map(|listing| (&roster).gossip(NOW, listing, &mut Rng::from_u64(4)))
             .collect();
         assert_ne!(answers[0], answers[1], "each node has its own");
 
@@ -284,7 +254,7 @@ pub(super) mod tests {
         let roster = roster(1000);
         let mut rng = Rng::from_u64(6);
         for _ in 0..100 {
-            let relayed = roster.relayed(NOW, &mut rng);
+            let relayed = (&roster).relayed(NOW, &roster.listings[1], &mut rng);
             assert!((1..=3).contains(&relayed.len()));
             for entry in relayed {
                 assert!(age(&entry) < HOUR / 6);

@@ -4,11 +4,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bitcoin::BlockHash;
+use bitcoin::consensus::encode::{deserialize, serialize};
 use bitcoin::hashes::Hash as _;
+use bitcoin::p2p::message::RawNetworkMessage;
 use bitcoin::p2p::message_blockdata::GetHeadersMessage;
 use bitcoin::p2p::{Magic, ServiceFlags};
 use peerpool_core::time::UnixTime;
 
+use super::frame::Frame;
 use super::roster::tests::roster;
 use super::*;
 
@@ -17,7 +20,8 @@ const NOW: UnixTime = UnixTime(2_000_000_000);
 const NODE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 1, 0, 1)), 18444);
 
 struct Talk {
-    actor: Actor,
+    roster: Roster,
+    actor: ByteActor,
     next: Next,
 }
 
@@ -29,15 +33,16 @@ impl Talk {
     fn on(roster: Roster, kind: Kind) -> Self {
         let peer = SocketAddr::from(([127, 0, 0, 1], 50000));
         let node = Listing { address: NODE, kind };
-        let mut actor = Actor::new(Arc::new(roster), node, peer, Rng::from_u64(7));
+        let actor = Actor::new(node, peer, Rng::from_u64(7));
+        let mut actor = ByteActor::new(actor, &roster.profile);
         let next = actor.handle_open();
-        Self { actor, next }
+        Self { roster, actor, next }
     }
 
     fn send(&mut self, bytes: &[u8]) -> Vec<NetworkMessage> {
         let mut out = Vec::new();
         let now = Now { unix: NOW, ..Now::default() };
-        self.next = self.actor.handle_bytes(now, bytes, &mut out);
+        self.next = self.actor.handle_bytes(&mut &self.roster, now, bytes, &mut out);
         messages_in(&out)
     }
 
@@ -47,10 +52,15 @@ impl Talk {
         while let Some(at) = self.actor.wake_at().filter(|at| at.since_origin() <= time) {
             let passed = at.since_origin();
             let mut out = Vec::new();
-            self.next = self.actor.handle_timeout(Now { mono: at, unix: NOW + passed }, &mut out);
+            assert_eq!(self.wake(Now { mono: at, unix: NOW + passed }, &mut out), Next::Stay);
             said.extend(messages_in(&out).into_iter().map(|message| (passed, message)));
         }
         said
+    }
+
+    fn wake(&mut self, now: Now, out: &mut Vec<u8>) -> Next {
+        self.next = self.actor.handle_timeout(&mut &self.roster, now, out);
+        self.next
     }
 
     fn say(&mut self, message: NetworkMessage) -> Vec<NetworkMessage> {
@@ -66,6 +76,11 @@ impl Talk {
         talk.say(NetworkMessage::Verack);
         talk
     }
+}
+
+fn with(mut roster: Roster, change: impl FnOnce(&mut Profile)) -> Roster {
+    change(&mut roster.profile);
+    roster
 }
 
 fn messages_in(out: &[u8]) -> Vec<NetworkMessage> {
@@ -214,7 +229,7 @@ fn the_rude_close_and_the_mute_stay() {
 
 #[test]
 fn fresh_addresses_come_as_they_do_from_core() {
-    let mut talk = Talk::on(Roster { ages: Ages::Core, ..roster(100) }, Kind::Honest);
+    let mut talk = Talk::on(with(roster(100), |profile| profile.ages = Ages::Core), Kind::Honest);
     talk.say(version(PROTOCOL_VERSION));
     talk.say(NetworkMessage::SendAddrV2);
     let announced = talk.say(NetworkMessage::Verack);
@@ -232,7 +247,7 @@ fn fresh_addresses_come_as_they_do_from_core() {
     }
     let early = talk.actor.wake_at().unwrap();
     let mut out = Vec::new();
-    assert_eq!(talk.actor.handle_timeout(Now::default(), &mut out), Next::Stay);
+    assert_eq!(talk.wake(Now::default(), &mut out), Next::Stay);
     assert!(out.is_empty() && talk.actor.wake_at() == Some(early), "nothing before its time");
 }
 
@@ -249,7 +264,7 @@ fn a_flood_is_endless_well_formed_and_poured_in_pieces() {
     while poured.len() < 12_000_000 {
         let mono = talk.actor.wake_at().expect("a flood has no end");
         let before = poured.len();
-        let next = talk.actor.handle_timeout(Now { mono, unix: NOW }, &mut poured);
+        let next = talk.wake(Now { mono, unix: NOW }, &mut poured);
         assert_eq!(next, Next::Stay);
         assert!(talk.actor.wake_at() > Some(mono), "time moves on");
         largest = largest.max(poured.len() - before);
@@ -280,13 +295,13 @@ fn a_flood_is_endless_well_formed_and_poured_in_pieces() {
 
 #[test]
 fn a_slow_node_lets_its_bytes_go_one_by_one() {
-    let roster = Roster { slow_rate: 10, ..roster(10) };
+    let roster = with(roster(10), |profile| profile.slow_rate = 10);
     let mut talk = Talk::on(roster, Kind::Slow);
     assert!(talk.say(version(PROTOCOL_VERSION)).is_empty());
     let mut trickled = Vec::new();
     while let Some(mono) = talk.actor.wake_at() {
         let before = trickled.len();
-        let next = talk.actor.handle_timeout(Now { mono, unix: NOW }, &mut trickled);
+        let next = talk.wake(Now { mono, unix: NOW }, &mut trickled);
         assert_eq!((next, trickled.len() - before), (Next::Stay, 1));
         assert_eq!(mono.since_origin(), Duration::from_millis(100) * trickled.len() as u32);
     }
@@ -297,19 +312,20 @@ fn a_slow_node_lets_its_bytes_go_one_by_one() {
 #[test]
 fn a_slow_node_relays_between_its_messages_not_amid_them() {
     // About as fast as what it has to relay, so that messages wait for one another.
-    let roster = Roster { slow_rate: 5, ages: Ages::Core, ..roster(100) };
+    let roster = with(roster(100), |it| (it.slow_rate, it.ages) = (5, Ages::Core));
     let mut talk = Talk::on(roster, Kind::Slow);
     let opening = [version(PROTOCOL_VERSION), NetworkMessage::SendAddrV2, NetworkMessage::Verack];
     assert!(talk.send(&opening.map(frame).concat()).is_empty());
     let mut bytes = Vec::new();
     let hour = Monotonic::new(Duration::from_secs(3600));
-    let is_dripping = |actor: &Actor| actor.drip.as_ref().is_some_and(|d| d.wake_at().is_some());
+    let is_dripping =
+        |actor: &ByteActor| actor.drip.as_ref().is_some_and(|d| d.wake_at().is_some());
     while let Some(mono) = talk.actor.wake_at() {
         if mono > hour && !is_dripping(&talk.actor) {
             break;
         }
         let before = bytes.len();
-        let next = talk.actor.handle_timeout(Now { mono, unix: NOW }, &mut bytes);
+        let next = talk.wake(Now { mono, unix: NOW }, &mut bytes);
         assert!(next == Next::Stay && bytes.len() - before <= 1, "one by one");
     }
     let said = commands(&messages_in(&bytes)).join(" ");
@@ -331,7 +347,7 @@ fn a_slow_node_that_is_asked_too_much_stops_reading() {
 #[test]
 fn a_slow_node_with_too_much_to_say_relays_nothing_besides() {
     // Slower than what it would relay.
-    let roster = Roster { slow_rate: 1, ages: Ages::Core, ..roster(100) };
+    let roster = with(roster(100), |it| (it.slow_rate, it.ages) = (1, Ages::Core));
     let mut talk = Talk::on(roster, Kind::Slow);
     talk.send(&[version(PROTOCOL_VERSION), NetworkMessage::Verack].map(frame).concat());
     while talk.actor.is_reading() {
@@ -341,7 +357,7 @@ fn a_slow_node_with_too_much_to_say_relays_nothing_besides() {
     while !talk.actor.is_reading() {
         now.mono = talk.actor.wake_at().expect("it has much to say");
         assert!(now.mono.since_origin() <= Duration::from_secs(60), "a pong above 64 KiB is 32 s");
-        assert_eq!(talk.actor.handle_timeout(now, &mut Vec::new()), Next::Stay);
+        assert_eq!(talk.wake(now, &mut Vec::new()), Next::Stay);
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::server::{Logged, hung_up};
 use super::transit::Transit;
-use crate::actor::Actor;
+use crate::actor::ByteActor;
 
 /// Read at once.
 const READ_BYTES: usize = 4096;
@@ -16,7 +16,7 @@ const READ_BYTES: usize = 4096;
 pub(super) struct Line<'a> {
     stream: &'a TcpStream,
     logged: &'a Logged,
-    actor: Actor,
+    actor: ByteActor,
     transit: Transit,
 }
 
@@ -29,7 +29,7 @@ enum Ready {
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(stream: &'a TcpStream, actor: Actor, logged: &'a Logged) -> Self {
+    pub(super) fn new(stream: &'a TcpStream, actor: ByteActor, logged: &'a Logged) -> Self {
         let transit = Transit::new(logged.common.latency);
         Self { stream, logged, actor, transit }
     }
@@ -90,7 +90,8 @@ impl<'a> Line<'a> {
                 // A timer of the transit must not have a flooder speak that has no room.
                 if self.transit.has_room() {
                     let mut said = Vec::new();
-                    let next = self.actor.handle_timeout(now, &mut said);
+                    let mut around = &self.logged.common.roster;
+                    let next = self.actor.handle_timeout(&mut around, now, &mut said);
                     self.transit.send(now.mono, said, next);
                 }
                 true
@@ -109,7 +110,8 @@ impl<'a> Line<'a> {
             Err(error) => return Err(error),
         };
         let mut said = Vec::new();
-        let next = self.actor.handle_bytes(now, &buffer[..count], &mut said);
+        let mut around = &self.logged.common.roster;
+        let next = self.actor.handle_bytes(&mut around, now, &buffer[..count], &mut said);
         self.logged.on_read(count, self.actor.stage());
         self.transit.send(now.mono, said, next);
         Ok(true)

@@ -21,7 +21,7 @@ use crate::actor::{Kind, Roster};
 /// What the nodes of a devnet share.
 #[derive(Debug)]
 pub(super) struct Common {
-    pub(super) roster: Arc<Roster>,
+    pub(super) roster: Roster,
     pub(super) log: Log,
     pub(super) vanish_after: RangeInclusive<Duration>,
     pub(super) flap_up: RangeInclusive<Duration>,

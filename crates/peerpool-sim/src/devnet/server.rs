@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::line::Line;
 use super::node::Common;
-use crate::actor::{Actor, Kind, Listing, Stage};
+use crate::actor::{Actor, ByteActor, Kind, Listing, Stage};
 
 /// Connections that the kernel holds ready for a node's accept.
 const BACKLOG: u32 = 128;
@@ -173,9 +173,9 @@ impl Server {
         let stream = Arc::new(stream);
         self.streams.push(Arc::downgrade(&stream));
         let logged = Logged::new(&self.common, self.address, self.built_as, self.streams.len());
-        let roster = Arc::clone(&self.common.roster);
         let node = Listing { address: self.address, kind: self.plays };
-        let actor = Actor::new(roster, node, peer, Rng::from_u64(self.rng.u64()));
+        let actor = Actor::new(node, peer, Rng::from_u64(self.rng.u64()));
+        let actor = ByteActor::new(actor, &self.common.roster.profile);
         let stalled = self.stalled.subscribe();
         self.links.spawn(async move {
             // A broken connection is the other side's affair: there is no one to tell.
