@@ -38,7 +38,7 @@
 //! its natural share, but the DNS seed no stale node. With a share given, [usable](Kind::is_usable)
 //! nodes make up that share of every answer, all others the rest, and stale nodes are left out.
 
-mod ages;
+pub(crate) mod ages;
 mod bytes;
 mod drip;
 mod flood;

@@ -12,3 +12,4 @@
 pub mod actor;
 #[cfg(feature = "tcp")]
 pub mod devnet;
+pub mod draw;

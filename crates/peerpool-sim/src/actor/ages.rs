@@ -9,6 +9,8 @@ use std::time::Duration;
 use peerpool_core::rng::Rng;
 use peerpool_core::time::UnixTime;
 
+use crate::draw::exponential;
+
 /// How old the timestamps are that nodes gossip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ages {
@@ -52,15 +54,16 @@ const FRESH: (Duration, Duration) = (Duration::ZERO, HOUR.saturating_mul(2));
 const STALE: (Duration, Duration) = (MINUTE.saturating_mul(195), DAY.saturating_mul(10));
 
 /// Core: the life of a cached answer to getaddr is 21 h and up to 6 h more.
-const CACHE_LIFE: (Duration, Duration) = (HOUR.saturating_mul(21), HOUR.saturating_mul(27));
+pub(crate) const CACHE_LIFE: (Duration, Duration) =
+    (HOUR.saturating_mul(21), HOUR.saturating_mul(27));
 /// Core: what is stored of an address heard of from others is 2 h older than they said.
-const HOP_PENALTY: Duration = HOUR.saturating_mul(2);
+pub(crate) const HOP_PENALTY: Duration = HOUR.saturating_mul(2);
 /// Hops of an address on its way into a cache. Not Core's: measured nowhere, so kept small.
 const HOPS_MAX: usize = 3;
 /// Core: mean time between two announcements of a node's own address to one peer.
 const SELF_ANNOUNCE_MEAN: Duration = DAY;
 /// Core: older addresses are not given (`ADDRMAN_HORIZON`).
-const HORIZON: Duration = DAY.saturating_mul(30);
+pub(crate) const HORIZON: Duration = DAY.saturating_mul(30);
 /// Core: only addresses seen this lately are relayed.
 const RELAY_AGE_MAX: Duration = MINUTE.saturating_mul(10);
 /// Core: mean time between two addr messages to one peer
@@ -71,13 +74,13 @@ const RELAY_MEAN: Duration = Duration::from_secs(30);
 const RELAY_ENTRIES_MAX: usize = 3;
 
 /// How old an address of a kind answer is.
-pub(super) fn kind_age(stale: bool, rng: &mut Rng) -> Duration {
+pub(crate) fn kind_age(stale: bool, rng: &mut Rng) -> Duration {
     let (from, to) = if stale { STALE } else { FRESH };
     rng.between(from, to)
 }
 
 /// How old an address was when it went into a cached answer.
-pub(super) fn cached_age(gone: bool, rng: &mut Rng) -> Duration {
+pub(crate) fn cached_age(gone: bool, rng: &mut Rng) -> Duration {
     let hops = 1 + rng.below(HOPS_MAX);
     let since_gone = if gone { rng.between(Duration::ZERO, HORIZON) } else { Duration::ZERO };
     let since_seen = exponential(SELF_ANNOUNCE_MEAN, rng) + since_gone;
@@ -85,44 +88,37 @@ pub(super) fn cached_age(gone: bool, rng: &mut Rng) -> Duration {
 }
 
 /// What `seen` is given as: nothing is older than the horizon.
-pub(super) fn within_horizon(now: UnixTime, seen: UnixTime) -> UnixTime {
+pub(crate) fn within_horizon(now: UnixTime, seen: UnixTime) -> UnixTime {
     seen.max(now - HORIZON)
 }
 
 /// How old a relayed address is.
-pub(super) fn relayed_age(rng: &mut Rng) -> Duration {
+pub(crate) fn relayed_age(rng: &mut Rng) -> Duration {
     // A second short, so that it is under the limit when it arrives, too.
     rng.between(Duration::ZERO, RELAY_AGE_MAX - Duration::from_secs(1))
 }
 
 /// How long until the next relayed message.
-pub(super) fn relay_pause(rng: &mut Rng) -> Duration {
+pub(crate) fn relay_pause(rng: &mut Rng) -> Duration {
     exponential(RELAY_MEAN, rng)
 }
 
 /// Entries of a relayed message.
-pub(super) fn relay_entries(rng: &mut Rng) -> usize {
+pub(crate) fn relay_entries(rng: &mut Rng) -> usize {
     1 + rng.below(RELAY_ENTRIES_MAX)
-}
-
-/// Exponentially distributed, as the time to the next event of a Poisson process is.
-fn exponential(mean: Duration, rng: &mut Rng) -> Duration {
-    // In (0, 1]: 53 bits are what an f64 holds, and the logarithm of zero is no time.
-    let uniform = ((rng.u64() >> 11) + 1) as f64 / (1u64 << 53) as f64;
-    mean.mul_f64(-uniform.ln())
 }
 
 /// A node's cached answer: the generator that draws it the same way each time, and when it was
 /// drawn.
-pub(super) struct Cached {
-    pub(super) rng: Rng,
-    pub(super) filled: UnixTime,
+pub(crate) struct Cached {
+    pub(crate) rng: Rng,
+    pub(crate) filled: UnixTime,
 }
 
 impl Cached {
     /// The answer that the node at `address` gives now, in a network with this seed. Its life, and
     /// the time of the day it ends at, are the node's own.
-    pub(super) fn of(seed: u64, address: SocketAddr, now: UnixTime) -> Self {
+    pub(crate) fn of(seed: u64, address: SocketAddr, now: UnixTime) -> Self {
         let node = match address.ip() {
             IpAddr::V4(ip) => u128::from(ip.to_bits()),
             IpAddr::V6(ip) => ip.to_bits(),
