@@ -32,11 +32,20 @@
 //! | [`Claimer`](Kind::Claimer) | takes memory for bytes that came, not for those announced |
 //! | [`Flooder`](Kind::Flooder) | has a budget for all that costs it something |
 //! | [`Liar`](Kind::Liar) | refuses what cannot be, and bounds what it takes from one peer |
+//! | [`Lagging`](Kind::Lagging) | keeps it if it needs no late blocks |
+//! | [`Sybil`](Kind::Sybil) | cannot tell: bounds what one source tells it, spreads its peers |
+//! | [`NearSybil`](Kind::NearSybil) | does not choose its peers by their speed |
+//! | [`Spammer`](Kind::Spammer) | takes so many addresses a minute from a peer, and drops the rest |
+//! | [`Shadow`](Kind::Shadow) | spreads its peers over networks (ASN), not over prefixes alone |
 //!
 //! What DNS and gossip say of a node is what it was built as, dead or alive now: that it offers
 //! all services of the network, and how long ago it was seen. By default they name every kind in
 //! its natural share, but the DNS seed no stale node. With a share given, [usable](Kind::is_usable)
 //! nodes make up that share of every answer, all others the rest, and stale nodes are left out.
+//!
+//! An attacker's nodes ([hostile](Kind::is_hostile) ones) are named by others as usable ones, which
+//! they are. They themselves name, announce and relay their own cluster only, whatever [`Ages`] the
+//! network's gossip has.
 
 pub(crate) mod ages;
 mod bytes;
@@ -115,6 +124,8 @@ pub struct Actor {
     stage: Stage,
     wants_addrv2: bool,
     gossiped: bool,
+    /// When hands were shaken.
+    ready_at: Monotonic,
     /// When it relays addresses next.
     relays_at: Option<Monotonic>,
     flood: Option<Flood>,
@@ -131,6 +142,7 @@ impl Actor {
             stage: Stage::Accepted,
             wants_addrv2: false,
             gossiped: false,
+            ready_at: Monotonic::default(),
             relays_at: None,
             flood: None,
         }
@@ -199,7 +211,7 @@ impl Actor {
         if self.relays_at.as_ref().is_some_and(is_due) {
             let entries = around.relayed(now.unix, &self.node, &mut self.rng);
             self.say_addresses(entries, out);
-            self.relays_at = Some(now.mono + ages::relay_pause(&mut self.rng));
+            self.plan_relay(now.mono);
         }
         if let Some(flood) = self.flood.as_mut().filter(|flood| is_due(&flood.next)) {
             let mut piece = Vec::new();
@@ -240,6 +252,7 @@ impl Actor {
     /// What a node does as soon as hands are shaken.
     fn on_ready(&mut self, around: &mut dyn Surroundings, now: Now, out: &mut Vec<Said>) -> Next {
         self.stage = Stage::Ready;
+        self.ready_at = now.mono;
         let magic = around.profile().magic;
         match self.node.kind {
             Kind::Dropper => return Next::Close,
@@ -254,14 +267,19 @@ impl Actor {
                 let undecodable = lies::UNDECODABLE.map(|it| frame::frame(magic, command, it));
                 out.extend(undecodable.map(Said::Bytes));
             }
-            _ if around.profile().ages == Ages::Core => {
+            kind if around.profile().ages == Ages::Core || kind.is_hostile() => {
                 let announcement = around.profile().entry(self.node.address, now.unix);
                 self.say_addresses(vec![announcement], out);
-                self.relays_at = Some(now.mono + ages::relay_pause(&mut self.rng));
+                self.plan_relay(now.mono);
             }
             _ => {}
         }
         Next::Stay
+    }
+
+    fn plan_relay(&mut self, now: Monotonic) {
+        let linked = now.since(self.ready_at);
+        self.relays_at = Some(now + ages::relay_pause(self.node.kind, linked, &mut self.rng));
     }
 
     /// Whether the node answers requests. A word of its own amid the message that a claimer or a
@@ -283,7 +301,11 @@ impl Actor {
                 out.push(Said::Message(NetworkMessage::Pong(nonce)));
             }
             NetworkMessage::GetHeaders(request) => {
-                let headers = around.profile().headers_of(self.node.kind).answer(&request);
+                let headers = match self.node.kind {
+                    // Core, as long as its chain has less than the least work known.
+                    Kind::Lagging => Vec::new(),
+                    kind => around.profile().headers_of(kind).answer(&request),
+                };
                 out.push(Said::Message(NetworkMessage::Headers(headers)));
             }
             // Answered once, as Core does.

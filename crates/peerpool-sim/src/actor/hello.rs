@@ -30,6 +30,8 @@ pub(super) fn version(
         Kind::Serviceless => ServiceFlags::NONE,
         _ => profile.services,
     };
+    let height = profile.headers_of(kind).height();
+    let height = if kind == Kind::Lagging { height / 10 } else { height };
     VersionMessage {
         version: if kind == Kind::Old { OLD_VERSION } else { PROTOCOL_VERSION },
         services,
@@ -41,7 +43,7 @@ pub(super) fn version(
             Kind::WrongChain => FOREIGN_USER_AGENT.to_owned(),
             _ => profile.user_agent.clone(),
         },
-        start_height: i32::try_from(profile.headers_of(kind).height()).unwrap_or(i32::MAX),
+        start_height: i32::try_from(height).unwrap_or(i32::MAX),
         relay: true,
     }
 }

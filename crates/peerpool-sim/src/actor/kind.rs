@@ -76,6 +76,16 @@ kinds! {
     Flooder = "flooder",
     /// Gossips addresses that are false, senseless or dead, and messages that do not decode.
     Liar = "liar",
+    /// Honest, but far behind: a tenth of the others' height, and no headers yet.
+    Lagging = "lagging",
+    /// An attacker's: as if honest, but gossips its own cluster only, as fresh as can be.
+    Sybil = "sybil",
+    /// A sybil close by: it answers without latency.
+    NearSybil = "nearsybil",
+    /// A sybil that relays ten addresses every 120 ms for a minute, then every second.
+    Spammer = "spammer",
+    /// A sybil of a cluster in many netgroups that one AS owns (Erebus).
+    Shadow = "shadow",
 }
 
 impl Kind {
@@ -98,7 +108,8 @@ impl Kind {
     /// this kind as a peer, as long as it lives. (A wrong chain shows in the headers only, which
     /// are for whoever uses the peer to judge. Whether a pruned node will do depends on the need.)
     ///
-    /// DNS and gossip shares count these as living, all others as dead.
+    /// DNS and gossip shares count these as living, all others as dead. An attacker's nodes are
+    /// living ones there, too: who names them cannot tell, and a handshake shows nothing.
     pub const fn is_usable(self) -> bool {
         matches!(
             self,
@@ -108,7 +119,25 @@ impl Kind {
                 | Kind::Flapping
                 | Kind::Pruned
                 | Kind::WrongChain
+                | Kind::Lagging
+                | Kind::Sybil
+                | Kind::NearSybil
+                | Kind::Spammer
+                | Kind::Shadow
         )
+    }
+
+    /// Whether a node of this kind is an attacker's that wants the slots of a pool: it behaves well
+    /// enough to be kept, and gossips its own cluster. (Kinds that only do harm want none.)
+    pub const fn is_hostile(self) -> bool {
+        matches!(self, Kind::Sybil | Kind::NearSybil | Kind::Spammer | Kind::Shadow)
+    }
+
+    /// Whether nodes of both kinds belong to one attacker's cluster: shadows are a cluster of their
+    /// own, all other hostile nodes another.
+    pub const fn is_allied_with(self, other: Kind) -> bool {
+        let shadows = (matches!(self, Kind::Shadow), matches!(other, Kind::Shadow));
+        self.is_hostile() && other.is_hostile() && shadows.0 == shadows.1
     }
 }
 
@@ -172,7 +201,21 @@ mod tests {
             assert_eq!(Kind::ALL[kind as usize], kind);
             assert!(kind.summary().ends_with('.'), "{kind}");
             assert!(kind.shakes_hands() || !kind.is_usable(), "{kind}");
+            assert!(kind.is_usable() || !kind.is_hostile(), "{kind}: they behave");
+            assert!(!kind.needs_bytes() || !kind.is_usable(), "{kind}: the usable send messages");
         }
         assert_eq!(Kind::Mute.summary(), "Accepts, reads, and never says a word.");
+    }
+
+    #[test]
+    fn shadows_are_a_cluster_of_their_own() {
+        let allies = |kind: Kind| {
+            let allied = Kind::ALL.into_iter().filter(move |&other| kind.is_allied_with(other));
+            allied.collect::<Vec<_>>()
+        };
+        assert_eq!(allies(Kind::Sybil), [Kind::Sybil, Kind::NearSybil, Kind::Spammer]);
+        assert_eq!(allies(Kind::Shadow), [Kind::Shadow]);
+        assert_eq!(allies(Kind::Honest), []);
+        assert_eq!(allies(Kind::Liar), []);
     }
 }

@@ -36,10 +36,14 @@ impl Surroundings for &Roster {
         &self.profile
     }
 
-    /// A random sample of the network without repetition, of `gossip_answer` entries or 23 % of
+    /// An attacker's node names up to 1000 of its cluster, as fresh as can be. Any other names a
+    /// random sample of the network without repetition, of `gossip_answer` entries or 23 % of
     /// the network (but at least ten), whichever is less; fewer if the share cannot be had
     /// otherwise. How old it is, and for how long it is the same, [`Ages`] says.
     fn gossip(&mut self, now: UnixTime, from: &Listing, rng: &mut Rng) -> Vec<AddrV2Message> {
+        if from.kind.is_hostile() {
+            return self.cluster(now, from, ANSWER_MAX, rng);
+        }
         let share = (self.listings.len() * ANSWER_PERCENT / 100).max(ANSWER_FLOOR);
         let count = share.min(self.gossip_answer).min(self.listings.len()).min(ANSWER_MAX);
         match self.profile.ages {
@@ -65,9 +69,12 @@ impl Surroundings for &Roster {
     }
 
     /// A few addresses that announced themselves within the last 10 min, as nodes relay them.
-    /// Stale nodes are not among them.
-    fn relayed(&mut self, now: UnixTime, _from: &Listing, rng: &mut Rng) -> Vec<AddrV2Message> {
-        let count = ages::relay_entries(rng);
+    /// Stale nodes are not among them. An attacker's node relays those of its cluster.
+    fn relayed(&mut self, now: UnixTime, from: &Listing, rng: &mut Rng) -> Vec<AddrV2Message> {
+        let count = ages::relay_entries(from.kind, rng);
+        if from.kind.is_hostile() {
+            return self.cluster(now, from, count, rng);
+        }
         let named = self.select(count, false, rng);
         let entry = |at: &Listing| self.profile.entry(at.address, now - ages::relayed_age(rng));
         named.into_iter().map(entry).collect()
@@ -75,6 +82,20 @@ impl Surroundings for &Roster {
 }
 
 impl Roster {
+    /// So many of the attacker's nodes that `from` is one of; fewer if there are not as many.
+    fn cluster(
+        &self,
+        now: UnixTime,
+        from: &Listing,
+        count: usize,
+        rng: &mut Rng,
+    ) -> Vec<AddrV2Message> {
+        let allied = self.listings.iter().filter(|other| from.kind.is_allied_with(other.kind));
+        let named = sample(&allied.collect::<Vec<_>>(), count, rng);
+        let entry = |at: &Listing| self.profile.entry(at.address, now - ages::relayed_age(rng));
+        named.into_iter().map(entry).collect()
+    }
+
     fn select(&self, count: usize, stale: bool, rng: &mut Rng) -> Vec<&Listing> {
         let stale = stale && self.gossip_share.is_none();
         let named = self.listings.iter().filter(|listing| stale || listing.kind != Kind::Stale);

@@ -15,6 +15,8 @@ use super::frame::Frame;
 use super::roster::tests::roster;
 use super::*;
 
+mod attackers;
+
 const NOW: UnixTime = UnixTime(2_000_000_000);
 /// One of the roster's.
 const NODE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 1, 0, 1)), 18444);

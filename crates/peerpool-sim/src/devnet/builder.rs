@@ -102,7 +102,8 @@ impl Builder {
     }
 
     /// Most addresses in an answer to getaddr, 0 to 1000; default 1000. An answer never holds more
-    /// than 23 % of the network or 10 addresses, whichever is more: Core's rule, with a floor.
+    /// than 23 % of the network or 10 addresses, whichever is more: Core's rule, with a floor. An
+    /// attacker's nodes keep to neither.
     pub fn gossip_answer(mut self, addresses: usize) -> Self {
         self.gossip_answer = addresses;
         self
@@ -176,7 +177,7 @@ impl Builder {
     /// sends, and its closing, leaves so much after what it answers, in order, and a reply under
     /// way holds up no reading. What a node does first on a connection waits two round trips: the
     /// kernel takes every dial at once, and its round trip is made up for there. For the same
-    /// reason a refusal comes without any latency. The DNS seed has none either.
+    /// reason a refusal comes without any latency. Near sybils and the DNS seed have none either.
     pub fn latency(mut self, round_trip: Duration) -> Self {
         self.latency = round_trip;
         self

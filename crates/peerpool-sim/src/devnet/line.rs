@@ -1,6 +1,7 @@
 //! One connection: moves bytes between a socket and its actor.
 
 use std::io;
+use std::time::Duration;
 
 use peerpool_core::time::Now;
 use tokio::net::TcpStream;
@@ -29,8 +30,13 @@ enum Ready {
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(stream: &'a TcpStream, actor: ByteActor, logged: &'a Logged) -> Self {
-        let transit = Transit::new(logged.common.latency);
+    pub(super) fn new(
+        stream: &'a TcpStream,
+        actor: ByteActor,
+        round_trip: Duration,
+        logged: &'a Logged,
+    ) -> Self {
+        let transit = Transit::new(round_trip);
         Self { stream, logged, actor, transit }
     }
 

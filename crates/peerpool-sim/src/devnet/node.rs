@@ -26,7 +26,7 @@ pub(super) struct Common {
     pub(super) vanish_after: RangeInclusive<Duration>,
     pub(super) flap_up: RangeInclusive<Duration>,
     pub(super) flap_down: RangeInclusive<Duration>,
-    /// The round trip to every node.
+    /// The round trip to every node but near sybils.
     pub(super) latency: Duration,
 }
 

@@ -176,10 +176,12 @@ impl Server {
         let node = Listing { address: self.address, kind: self.plays };
         let actor = Actor::new(node, peer, Rng::from_u64(self.rng.u64()));
         let actor = ByteActor::new(actor, &self.common.roster.profile);
+        let near = self.plays == Kind::NearSybil;
+        let round_trip = if near { Duration::ZERO } else { self.common.latency };
         let stalled = self.stalled.subscribe();
         self.links.spawn(async move {
             // A broken connection is the other side's affair: there is no one to tell.
-            let _ = Line::new(&stream, actor, &logged).run(stalled).await;
+            let _ = Line::new(&stream, actor, round_trip, &logged).run(stalled).await;
         });
     }
 

@@ -89,8 +89,16 @@ impl Client {
 
     pub(crate) async fn ping(&mut self, nonce: u64) -> io::Result<()> {
         self.send(NetworkMessage::Ping(nonce)).await?;
-        assert_eq!(self.receive().await?, NetworkMessage::Pong(nonce));
-        Ok(())
+        loop {
+            match self.receive().await? {
+                // A node may tell of others at any time.
+                NetworkMessage::Addr(_) | NetworkMessage::AddrV2(_) => {}
+                answer => {
+                    assert_eq!(answer, NetworkMessage::Pong(nonce));
+                    return Ok(());
+                }
+            }
+        }
     }
 }
 

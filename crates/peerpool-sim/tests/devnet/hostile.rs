@@ -54,6 +54,7 @@ async fn each_kind_introduces_itself_as_what_it_is() {
         };
         assert_eq!(version.services, services, "{kind}");
         assert_eq!(version.version < 70001, kind == Kind::Old, "{kind}");
+        assert_eq!(version.start_height < 10, kind == Kind::Lagging, "{kind}");
         assert_eq!(version.nonce == 1, kind == Kind::Echo, "{kind}: the client's nonce is 1");
     }
 }

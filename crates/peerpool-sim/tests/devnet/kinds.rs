@@ -132,3 +132,39 @@ async fn a_vanishing_node_dies_some_time_after_its_first_connection() {
     devnet.restart(first).await.unwrap();
     Client::ready(first).await.expect("it lives again").closed().await;
 }
+
+#[tokio::test]
+async fn an_attackers_nodes_name_and_announce_their_own_cluster_only() {
+    let mix = Mix::only(Kind::Honest).with_each(Kind::ALL.into_iter().filter(|it| it.is_hostile()));
+    let devnet = Devnet::builder().nodes(100).kinds(mix).port(0).start().await.unwrap();
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_hostile()) {
+        let address = devnet.addresses_of(kind)[0];
+        let mut client = Client::ready(address).await.unwrap();
+        let NetworkMessage::AddrV2(announced) = client.receive().await.unwrap() else { panic!() };
+        assert_eq!(announced[0].socket_addr().unwrap(), address, "{kind}");
+        client.send(NetworkMessage::GetAddr).await.unwrap();
+        // What it relays may come before the answer.
+        let mut named = Vec::new();
+        let cluster = if kind == Kind::Shadow { 20 } else { 60 };
+        while named.len() < cluster {
+            let NetworkMessage::AddrV2(more) = client.receive().await.unwrap() else { panic!() };
+            named = more;
+            for entry in &named {
+                let other = devnet.kind_of(entry.socket_addr().unwrap()).expect("a node");
+                assert!(kind.is_allied_with(other), "{kind} names {other}");
+            }
+        }
+        client.ping(1).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_spammer_does_not_wait_to_be_asked() {
+    let devnet = devnet_of(Kind::Spammer, 20).await;
+    let mut client = Client::ready(devnet.addresses_of(Kind::Spammer)[0]).await.unwrap();
+    client.receive().await.expect("its announcement");
+    for _ in 0..5 {
+        let NetworkMessage::AddrV2(spam) = client.receive().await.unwrap() else { panic!() };
+        assert_eq!(spam.len(), 10);
+    }
+}

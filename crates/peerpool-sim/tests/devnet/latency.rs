@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bitcoin::p2p::message::NetworkMessage;
 use peerpool_sim::actor::{Kind, Mix};
-use peerpool_sim::devnet::Devnet;
+use peerpool_sim::devnet::{Builder, Devnet};
 use tokio::time::Instant;
 
 use crate::client::Client;
@@ -37,4 +37,14 @@ async fn a_close_takes_as_long_as_a_reply() {
     let start = Instant::now();
     Client::connect(devnet.addresses_of(Kind::Rude)[0]).await.unwrap().closed().await;
     assert!(start.elapsed() >= 2 * ROUND_TRIP);
+}
+
+#[tokio::test]
+async fn a_near_sybil_is_faster_than_the_rest() {
+    // So long that a test that waits for it fails.
+    let mix = Mix::only(Kind::NearSybil);
+    let builder = Devnet::builder().nodes(1).kinds(mix).port(0).latency(Builder::LATENCY_MAX);
+    let devnet = builder.start().await.unwrap();
+    let mut client = Client::ready(devnet.addresses_of(Kind::NearSybil)[0]).await.unwrap();
+    client.ping(1).await.unwrap();
 }
