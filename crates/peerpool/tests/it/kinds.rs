@@ -74,8 +74,8 @@ async fn fills_with_usable_peers_only() {
     within(60, async {
         let devnet = everyone().await;
         let usable = of(&devnet, |kind| kind.is_usable() && kind != Kind::Stale);
-        assert_eq!(usable.len(), 8);
-        let pool = pool_on(&devnet).target(8).tune(strict).start().await.unwrap();
+        assert_eq!(usable.len(), 13);
+        let pool = pool_on(&devnet).target(13).tune(strict).start().await.unwrap();
         let mut watch = Watch::of(&pool);
         let mut burns = Burns::default();
         loop {
@@ -115,7 +115,12 @@ fn end_of(kind: Kind) -> Option<(Option<DisconnectReason>, BurnReason)> {
         | Kind::Vanishing
         | Kind::Flapping
         | Kind::Pruned
-        | Kind::WrongChain => None,
+        | Kind::WrongChain
+        | Kind::Lagging
+        | Kind::Sybil
+        | Kind::NearSybil
+        | Kind::Spammer
+        | Kind::Shadow => None,
     }
 }
 
@@ -124,7 +129,7 @@ async fn every_kind_ends_as_it_deserves() {
     within(60, async {
         let devnet = everyone().await;
         // More than there are: everyone is tried.
-        let pool = pool_on(&devnet).target(20).tune(strict).start().await.unwrap();
+        let pool = pool_on(&devnet).target(30).tune(strict).start().await.unwrap();
         let mut watch = Watch::of(&pool);
         let useless = of(&devnet, |kind| end_of(kind).is_some());
         let (mut dropped, mut burns) = (BTreeMap::new(), Burns::default());
