@@ -58,6 +58,7 @@ mod kind;
 mod lies;
 mod mix;
 mod roster;
+mod seed;
 mod surroundings;
 
 use std::net::SocketAddr;
@@ -76,6 +77,7 @@ pub use mix::Mix;
 pub use roster::Roster;
 #[cfg(feature = "tcp")]
 pub(crate) use roster::sample_share;
+pub use seed::SeedKind;
 pub use surroundings::{Listing, Profile, Surroundings};
 
 use flood::Flood;

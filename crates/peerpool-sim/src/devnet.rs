@@ -297,10 +297,12 @@ type Place = (Ipv4Addr, Kind);
 fn zone(builder: &Builder, places: &[Place]) -> Zone {
     let named = places.iter().filter(|(_, kind)| *kind != Kind::Stale);
     let (living, dead): (Vec<&Place>, _) = named.partition(|(_, kind)| kind.is_usable());
+    let hostile = living.iter().copied().filter(|(_, kind)| kind.is_hostile()).collect();
     let ips = |places: Vec<&Place>| places.into_iter().map(|&(ip, _)| ip).collect();
     Zone {
         living: ips(living),
         dead: ips(dead),
+        hostile: ips(hostile),
         share: builder.dns_share,
         services: builder.services,
         filter_names: builder.filter_names,

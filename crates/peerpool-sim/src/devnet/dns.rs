@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitcoin::p2p::ServiceFlags;
@@ -15,7 +15,7 @@ use peerpool_core::rng::Rng;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
-use crate::actor::sample_share;
+use crate::actor::{SeedKind, sample_share};
 
 /// The name that the seed answers to.
 pub(super) const SEED_NAME: &str = "seed.devnet";
@@ -37,6 +37,9 @@ pub enum DnsMode {
     /// Answers with addresses.
     #[default]
     Answer,
+    /// Answers as an attacker's seed does ([`SeedKind::Poisoned`]), as far as a datagram holds it,
+    /// but names no private address: nothing is to have a program send a packet beyond its machine.
+    Poisoned,
     /// Answers SERVFAIL.
     ServFail,
     /// Does not answer.
@@ -61,6 +64,8 @@ pub(super) struct Zone {
     pub(super) living: Vec<Ipv4Addr>,
     /// Addresses of all others.
     pub(super) dead: Vec<Ipv4Addr>,
+    /// Addresses of the attacker's nodes, which are among the usable ones.
+    pub(super) hostile: Vec<Ipv4Addr>,
     /// Share of `living` in an answer; their natural share if `None`.
     pub(super) share: Option<f64>,
     /// Services that the nodes offer.
@@ -165,11 +170,13 @@ impl Seed {
                 answer.add_query(query.clone());
                 let name = query.name().to_lowercase().to_ascii();
                 let name = name.trim_end_matches('.');
-                match self.count(name, query.query_type()) {
-                    DnsMode::Answer => self.resolve(name, query, room.into(), &mut answer),
-                    DnsMode::ServFail => ResponseCode::ServFail,
+                let kind = match self.count(name, query.query_type()) {
+                    DnsMode::Answer => SeedKind::Honest,
+                    DnsMode::Poisoned => SeedKind::Poisoned,
+                    DnsMode::ServFail => SeedKind::Failing,
                     DnsMode::Silent => return None,
-                }
+                };
+                self.resolve(kind, name, query, room.into(), &mut answer)
             }
             _ => ResponseCode::FormErr,
         };
@@ -191,12 +198,26 @@ impl Seed {
         state.mode
     }
 
-    fn resolve(&self, name: &str, query: &Query, room: usize, to: &mut Message) -> ResponseCode {
+    fn resolve(
+        &self,
+        kind: SeedKind,
+        name: &str,
+        query: &Query,
+        room: usize,
+        to: &mut Message,
+    ) -> ResponseCode {
+        // A name takes one byte more than its text for each end.
+        let fit = room.saturating_sub(OVERHEAD_BYTES + name.len() + 2) / RECORD_BYTES;
+        let honest = || self.select_addresses(fit);
+        let hostile = |count| self.select_hostile(count);
+        let Ok(named) = kind.answer(honest, hostile) else { return ResponseCode::ServFail };
         let Some(required) = self.required_services(name) else { return ResponseCode::NXDomain };
         if query.query_type() == RecordType::A && self.zone.services.has(required) {
-            // A name takes one byte more than its text for each end.
-            let fit = room.saturating_sub(OVERHEAD_BYTES + name.len() + 2) / RECORD_BYTES;
-            for ip in self.select_addresses(fit) {
+            let harmless = named.into_iter().filter_map(|ip| match ip {
+                IpAddr::V4(ip) => (!ip.is_private()).then_some(ip),
+                IpAddr::V6(_) => None,
+            });
+            for ip in harmless.take(fit) {
                 let owner = query.name().clone();
                 to.add_answer(Record::from_rdata(owner, TTL, RData::A(A(ip))));
             }
@@ -215,9 +236,15 @@ impl Seed {
         known.then(|| ServiceFlags::from(bits))
     }
 
-    fn select_addresses(&self, count: usize) -> Vec<Ipv4Addr> {
+    fn select_addresses(&self, count: usize) -> Vec<IpAddr> {
         let Zone { living, dead, share, .. } = &self.zone;
-        sample_share(living, dead, count, *share, &mut self.state().rng)
+        let named = sample_share(living, dead, count, *share, &mut self.state().rng);
+        named.into_iter().map(IpAddr::V4).collect()
+    }
+
+    fn select_hostile(&self, count: usize) -> Vec<IpAddr> {
+        let named = sample_share(&self.zone.hostile, &[], count, None, &mut self.state().rng);
+        named.into_iter().map(IpAddr::V4).collect()
     }
 }
 

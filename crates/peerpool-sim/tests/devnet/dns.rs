@@ -68,3 +68,17 @@ async fn the_seed_fails_on_demand() {
     devnet.set_dns_mode(DnsMode::ServFail);
     assert_eq!(code(ask(&devnet, "seed.devnet.").await), ResponseCode::ServFail);
 }
+
+#[tokio::test]
+async fn a_poisoned_seed_names_the_attackers_nodes_only() {
+    let mix = Mix::only(Kind::Honest).with(Kind::Sybil, 1).with(Kind::Refusing, 1);
+    let builder = Devnet::builder().nodes(99).kinds(mix).port(0).dns_mode(DnsMode::Poisoned);
+    let devnet = builder.start().await.unwrap();
+    let named = ask(&devnet, "seed.devnet.").await.answers;
+    let port = devnet.chain().default_port;
+    let ips = named.iter().filter_map(|record| record.data.ip_addr());
+    let kinds: Vec<_> = ips.map(|ip| devnet.kind_of(SocketAddr::new(ip, port))).collect();
+    let sybils = kinds.iter().filter(|&&kind| kind == Some(Kind::Sybil)).count();
+    let nobodys = kinds.iter().filter(|kind| kind.is_none()).count();
+    assert_eq!((kinds.len(), sybils, nobodys), (29, 26, 3));
+}

@@ -15,6 +15,7 @@ fn seed(share: Option<f64>) -> Seed {
     let zone = Zone {
         living: ips(1, 60),
         dead: ips(2, 180),
+        hostile: ips(1, 40),
         share,
         services: ServiceFlags::NETWORK | ServiceFlags::WITNESS,
         filter_names: true,
@@ -116,6 +117,20 @@ fn it_can_fail_and_be_silent() {
     seed.state().mode = DnsMode::Silent;
     assert_eq!(seed.answer(&query("seed.devnet.", RecordType::A, None)), None);
     assert_eq!(seed.state().queries["seed.devnet"].a, 2);
+}
+
+#[test]
+fn a_poisoned_seed_names_the_attackers_nodes_and_nobodys() {
+    let seed = seed(None);
+    seed.state().mode = DnsMode::Poisoned;
+    let named = addresses(&seed);
+    assert_eq!(named.len(), 29);
+    let (nodes, others): (Vec<_>, Vec<Ipv4Addr>) =
+        named.iter().partition(|ip| seed.zone.living.contains(ip));
+    assert!(nodes.iter().all(|ip| seed.zone.hostile.contains(ip)), "{nodes:?}");
+    assert_eq!(others.len(), 3, "loopback, multicast, unspecified");
+    assert!(others.iter().all(|ip| ip.is_loopback() || ip.is_multicast() || ip.is_unspecified()));
+    assert_eq!(ask(&seed, "devnet.", RecordType::A), (ResponseCode::NXDomain, 0));
 }
 
 #[test]
