@@ -75,7 +75,8 @@ fn ln(x: f64) -> f64 {
     // ln m = 2 atanh(s) = 2 (s + s^3/3 + s^5/5 + ...) with s = (m - 1) / (m + 1), |s| < 0.172:
     // what is left out is below s^23 < 1e-17.
     let s = (m - 1.0) / (m + 1.0);
-    let series = (0..11).rev().fold(0.0, |sum, k| sum * s * s + 1.0 / f64::from(2 * k + 1));
+    let square = s * s;
+    let series = (0..11).rev().fold(0.0, |sum, k| sum * square + 1.0 / f64::from(2 * k + 1));
     exponent as f64 * LN_2 + 2.0 * s * series
 }
 
