@@ -35,7 +35,7 @@
 //! | [`Lagging`](Kind::Lagging) | keeps it if it needs no late blocks |
 //! | [`Sybil`](Kind::Sybil) | cannot tell: bounds what one source tells it, spreads its peers |
 //! | [`NearSybil`](Kind::NearSybil) | does not choose its peers by their speed |
-//! | [`Spammer`](Kind::Spammer) | takes so many addresses a minute from a peer, and drops the rest |
+//! | [`Spammer`](Kind::Spammer) | takes addresses from a peer at a rate, and drops the rest |
 //! | [`Shadow`](Kind::Shadow) | spreads its peers over networks (ASN), not over prefixes alone |
 //!
 //! What DNS and gossip say of a node is what it was built as, dead or alive now: that it offers
