@@ -218,12 +218,11 @@ impl Dialer {
     pub fn select_dial(
         &mut self,
         now: Monotonic,
-        peers: &Peers,
+        tally: &Tally,
         book: &Book,
         policy: &Policy,
         rng: &mut Rng,
     ) -> Option<(Address, ConnectionType)> {
-        let tally = self.tally(peers);
         let target = self.target(book);
         let typed = |address: Address| {
             let manual = book.is_manual(&address);
@@ -245,7 +244,7 @@ impl Dialer {
                 return Some((address, ConnectionType::Manual));
             }
         }
-        if self.connect_only || !wants_dial(&tally, target, policy.max_dials) {
+        if self.connect_only || !wants_dial(tally, target, policy.max_dials) {
             return None;
         }
         book.select(&self.open_nets(now), rng).map(typed)

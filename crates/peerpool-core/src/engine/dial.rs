@@ -23,16 +23,16 @@ impl Engine {
         }
         self.tried_at = now.mono;
         self.book.advance(now);
-        loop {
+        let tally = loop {
             let Self { dialer, peers, book, config, rng, .. } = self;
+            let tally = dialer.tally(peers);
             let Some((address, connection_type)) =
-                dialer.select_dial(now.mono, peers, book, &config.policy, rng)
+                dialer.select_dial(now.mono, &tally, book, &config.policy, rng)
             else {
-                break;
+                break tally;
             };
             self.dial(now, address, connection_type);
-        }
-        let tally = self.dialer.tally(&self.peers);
+        };
         let target = self.dialer.target(&self.book);
         self.note_full(now, tally.ready >= target);
         if tally.ready >= target {
