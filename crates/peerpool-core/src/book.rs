@@ -79,6 +79,7 @@ pub struct Book {
     unix: UnixTime,
     expiries: BTreeSet<(UnixTime, Address)>,
     retries: BTreeSet<(Monotonic, Address)>,
+    revision: u64,
 }
 
 impl Book {
@@ -104,11 +105,13 @@ impl Book {
             unix: UnixTime::default(),
             expiries: BTreeSet::new(),
             retries: BTreeSet::new(),
+            revision: 0,
         }
     }
 
     fn insert(&mut self, now: Now, address: Address, record: Record) {
         debug_assert_eq!(record.shelf, Shelf::Idle, "a new record stands on the idle shelf");
+        self.revision += 1;
         self.counts[Shelf::Idle as usize] += 1;
         self.records.insert(address, record);
         self.all.insert(address);
@@ -117,6 +120,7 @@ impl Book {
 
     fn remove(&mut self, address: &Address) {
         let Some(record) = self.records.remove(address) else { return };
+        self.revision += 1;
         self.take_off(&record, address);
         self.all.remove(address);
         self.verdicts.remove(address);
@@ -131,6 +135,7 @@ impl Book {
     /// Changes a record and puts it where it then belongs. Unknown addresses are left unknown.
     fn update(&mut self, now: Now, address: Address, change: impl FnOnce(&mut Record)) {
         let Some(record) = self.records.get_mut(&address) else { return };
+        self.revision += 1;
         let old = record.retry_at;
         change(record);
         let (new, waits) = (record.retry_at, record.verdict.is_some());
@@ -153,6 +158,7 @@ impl Book {
         let Some(record) = self.records.get(&address) else { return };
         let (shelf, expires) = self.standing(now, &address, record);
         let old_expires = record.expires;
+        self.revision += u64::from(shelf != record.shelf || expires != old_expires);
         if shelf != record.shelf {
             let record = record.clone();
             self.take_off(&record, &address);
@@ -172,12 +178,17 @@ impl Book {
 
     /// Where a record belongs, and when that changes by itself on the unix clock.
     fn standing(&self, now: Now, address: &Address, record: &Record) -> (Shelf, Option<UnixTime>) {
-        let in_use = if record.manual {
+        let busy = if record.manual {
             self.in_use.contains(address)
         } else {
             self.in_use.range(ports(address.host)).next().is_some()
         };
-        if in_use {
+        self.place(now, record, busy)
+    }
+
+    /// The same, once it is known whether its host is `busy` (if manual: itself).
+    fn place(&self, now: Now, record: &Record, busy: bool) -> (Shelf, Option<UnixTime>) {
+        if busy {
             return (Shelf::InUse, None);
         }
         if record.verdict.is_some() {
@@ -242,6 +253,12 @@ impl Book {
     /// Whether the book knows no address.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
+    }
+
+    /// Grows whenever something changes that [`Book::check`] looks at. While it stays the same,
+    /// only time can tell the book wrong: an expiry or the end of a back-off passed over.
+    pub const fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Whether the user named `address`.

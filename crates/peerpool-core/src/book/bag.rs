@@ -7,8 +7,8 @@ use crate::rng::Rng;
 /// A set with random access: insertion, removal and sampling never scan.
 #[derive(Clone, Debug)]
 pub(super) struct Bag<T> {
-    items: Vec<T>,
-    places: BTreeMap<T, usize>,
+    pub(super) items: Vec<T>,
+    pub(super) places: BTreeMap<T, usize>,
 }
 
 impl<T> Default for Bag<T> {

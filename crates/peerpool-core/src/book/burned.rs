@@ -15,7 +15,7 @@ pub(super) struct Burned {
     capacity: usize,
     entries: BTreeMap<Address, (Monotonic, BurnReason)>,
     /// Whether it is ourselves, since when, and who: the first makes room first.
-    order: BTreeSet<(bool, Monotonic, Address)>,
+    pub(super) order: BTreeSet<(bool, Monotonic, Address)>,
     counts: BTreeMap<BurnReason, usize>,
 }
 
@@ -53,14 +53,17 @@ impl Burned {
         }
     }
 
-    /// Forgets the burns that have faded.
-    pub(super) fn fade(&mut self, now: Monotonic) {
+    /// Forgets the burns that have faded; returns how many did.
+    pub(super) fn fade(&mut self, now: Monotonic) -> u64 {
+        let mut faded = 0;
         while let Some((false, at, address)) = self.order.first().copied() {
             if now.since(at) < self.memory {
-                return;
+                break;
             }
             self.remove(&address);
+            faded += 1;
         }
+        faded
     }
 
     /// Whether `address` turned out to be ourselves.
@@ -75,6 +78,11 @@ impl Burned {
 
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Every burn, by address.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&Address, &(Monotonic, BurnReason))> {
+        self.entries.iter()
     }
 
     pub(super) fn counts(&self) -> &BTreeMap<BurnReason, usize> {

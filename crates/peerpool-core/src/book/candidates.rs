@@ -13,12 +13,12 @@ use super::bag::Bag;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Candidates {
-    groups: BTreeMap<NetGroup, Bag<Address>>,
+    pub(super) groups: BTreeMap<NetGroup, Bag<Address>>,
     /// Netgroups with a candidate that are open, by network.
-    open: PerNet<Bag<NetGroup>>,
+    pub(super) open: PerNet<Bag<NetGroup>>,
     /// Netgroups with a candidate that are closed.
-    shut: Bag<NetGroup>,
-    len: usize,
+    pub(super) shut: Bag<NetGroup>,
+    pub(super) len: usize,
 }
 
 impl Candidates {
@@ -96,9 +96,5 @@ impl Candidates {
     pub(super) fn open_len(&self) -> usize {
         let groups = self.open.values().flat_map(Bag::iter);
         groups.filter_map(|group| self.groups.get(&group)).map(Bag::len).sum()
-    }
-
-    pub(super) fn contains(&self, address: &Address) -> bool {
-        self.groups.get(&NetGroup::of(&address.host)).is_some_and(|bag| bag.contains(address))
     }
 }

@@ -35,7 +35,7 @@ impl Book {
         if !self.acceptable(&address) {
             return Heard::Refused;
         }
-        self.burned.fade(now.mono);
+        self.revision += self.burned.fade(now.mono);
         if self.burned.contains(&address) {
             return Heard::Burned;
         }
@@ -61,6 +61,7 @@ impl Book {
         if self.burned.is_itself(&address) {
             return;
         }
+        self.revision += 1;
         self.burned.remove(&address);
         self.manual.insert(address);
         if !self.records.contains_key(&address) {

@@ -16,6 +16,7 @@ use super::record::Experience;
 impl Book {
     /// Notes that a connection to `address` is being made or up.
     pub fn set_in_use(&mut self, now: Now, address: Address, in_use: bool) {
+        self.revision += 1;
         if in_use {
             self.in_use.insert(address);
         } else {
@@ -54,6 +55,7 @@ impl Book {
 
     /// Burns an address: it is not a candidate until the burn fades and it is heard of anew.
     pub fn burn(&mut self, now: Now, address: Address, reason: BurnReason) {
+        self.revision += 1;
         if reason == BurnReason::Itself {
             self.manual.remove(&address);
         }

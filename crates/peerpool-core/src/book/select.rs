@@ -11,7 +11,7 @@ impl Book {
     /// Brings shelves up to date with the clocks. The unix clock goes back by more than ten minutes
     /// or not at all: the engine evens out less.
     pub fn advance(&mut self, now: Now) {
-        self.burned.fade(now.mono);
+        self.revision += self.burned.fade(now.mono);
         if now.unix + TOLERANCE < self.unix {
             self.on_clock_set_back(now);
         }
@@ -43,6 +43,7 @@ impl Book {
     pub fn set_closed(&mut self, group: NetGroup, closed: bool) {
         let changed = if closed { self.closed.insert(group) } else { self.closed.remove(&group) };
         if changed {
+            self.revision += 1;
             self.hearsay.set_closed(group, closed);
             self.experienced.set_closed(group, closed);
         }
