@@ -65,8 +65,10 @@ pub struct Book {
     closed: BTreeSet<NetGroup>,
     hearsay: Candidates,
     experienced: Candidates,
-    /// Addresses that wait for evidence or for the end of their back-off, the one tried longest ago
-    /// first.
+    /// Addresses that we know from experience or that the user named, and that wait for the end of
+    /// their back-off, the one tried longest ago first.
+    backing_off: BTreeSet<(Monotonic, Address)>,
+    /// The same for hearsay, and for addresses that wait for evidence.
     resting: BTreeSet<(Monotonic, Address)>,
     /// Addresses with a verdict that waits; those in use stand on another shelf.
     verdicts: BTreeSet<Address>,
@@ -96,6 +98,7 @@ impl Book {
             closed: BTreeSet::new(),
             hearsay: Candidates::default(),
             experienced: Candidates::default(),
+            backing_off: BTreeSet::new(),
             resting: BTreeSet::new(),
             verdicts: BTreeSet::new(),
             manual_due: Bag::default(),
@@ -195,10 +198,12 @@ impl Book {
             return (Shelf::Waiting, None);
         }
         let (shelf, until) = self.worth(now, record);
-        if shelf != Shelf::Idle && record.retry_at.is_some_and(|at| at > now.mono) {
-            return (Shelf::BackingOff, until);
+        let rests = record.retry_at.is_some_and(|at| at > now.mono);
+        match shelf {
+            Shelf::Hearsay if rests => (Shelf::Deferred, until),
+            Shelf::Manual | Shelf::Experienced if rests => (Shelf::BackingOff, until),
+            _ => (shelf, until),
         }
-        (shelf, until)
     }
 
     /// What makes a record worth dialling, and until when.
@@ -224,7 +229,10 @@ impl Book {
         match record.shelf {
             Shelf::Hearsay => self.hearsay.remove(address),
             Shelf::Experienced => self.experienced.remove(address),
-            Shelf::Waiting | Shelf::BackingOff => {
+            Shelf::BackingOff => {
+                self.backing_off.remove(&(record.tried_at, *address));
+            }
+            Shelf::Waiting | Shelf::Deferred => {
                 self.resting.remove(&(record.tried_at, *address));
             }
             Shelf::Manual => self.manual_due.remove(address),
@@ -237,7 +245,10 @@ impl Book {
         match shelf {
             Shelf::Hearsay => self.hearsay.insert(address, &self.closed),
             Shelf::Experienced => self.experienced.insert(address, &self.closed),
-            Shelf::Waiting | Shelf::BackingOff => {
+            Shelf::BackingOff => {
+                self.backing_off.insert((record.tried_at, address));
+            }
+            Shelf::Waiting | Shelf::Deferred => {
                 self.resting.insert((record.tried_at, address));
             }
             Shelf::Manual => self.manual_due.insert(address),
@@ -287,7 +298,8 @@ impl Book {
         let candidates = self.hearsay.len() + self.experienced.len();
         Known {
             blocked: candidates - self.hearsay.open_len() - self.experienced.open_len(),
-            backing_off: self.counts[Shelf::BackingOff as usize],
+            backing_off: self.counts[Shelf::BackingOff as usize]
+                + self.counts[Shelf::Deferred as usize],
             waiting: self.counts[Shelf::Waiting as usize],
             burned: self.burned.len(),
             ineligible: self.counts[Shelf::Idle as usize],

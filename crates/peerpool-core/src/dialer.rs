@@ -21,7 +21,7 @@ use crate::netgroup::NetGroup;
 use crate::peer::{Peer, Peers, Stage};
 use crate::policy::Policy;
 use crate::rng::Rng;
-use crate::time::Monotonic;
+use crate::time::{Monotonic, Now};
 
 /// What the dialer decides by, counted over all peers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -217,7 +217,7 @@ impl Dialer {
     /// The next address to dial, if one is wanted and there is one.
     pub fn select_dial(
         &mut self,
-        now: Monotonic,
+        now: Now,
         tally: &Tally,
         book: &Book,
         policy: &Policy,
@@ -230,14 +230,14 @@ impl Dialer {
             (address, if manual { ConnectionType::Manual } else { outbound })
         };
         if self.evidence.is_offline() {
-            if now < self.next_probe {
+            if now.mono < self.next_probe {
                 return None;
             }
-            self.next_probe = now + policy.probe_interval;
+            self.next_probe = now.mono + policy.probe_interval;
             if tally.in_flight >= policy.max_dials {
                 return None;
             }
-            return book.select_probe(&self.nets, rng).map(typed);
+            return book.select_probe(now, &self.nets, rng).map(typed);
         }
         if tally.manual < target && tally.in_flight < policy.max_dials {
             if let Some(address) = book.select_manual(rng) {
@@ -247,7 +247,7 @@ impl Dialer {
         if self.connect_only || !wants_dial(tally, target, policy.max_dials) {
             return None;
         }
-        book.select(&self.open_nets(now), rng).map(typed)
+        book.select(&self.open_nets(now.mono), rng).map(typed)
     }
 
     /// When an offline pool dials its next probe.

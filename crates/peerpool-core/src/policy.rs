@@ -233,6 +233,9 @@ policy! {
     offline_after: Duration = secs(30), SHORTEST => hours(1);
     /// While offline, one probe dial this often.
     probe_interval: Duration = secs(10), SHORTEST => hours(1);
+    /// While offline, an address known from experience is probed before hearsay is, but not sooner
+    /// than this after it was tried last.
+    probe_rest: Duration = minutes(10), SHORTEST => days(1);
     /// After an outage, reset back-offs and seed timers are spread over this long.
     recovery_jitter: Duration = secs(10), SHORTEST => hours(1);
 

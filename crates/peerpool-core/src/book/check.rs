@@ -30,12 +30,12 @@ impl Book {
         if counted.shelves != self.counts {
             return Err(format!("shelf counts {:?}, counted {:?}", self.counts, counted.shelves));
         }
-        let resting = Sum::of(&self.resting);
         let indices = [
             ("hearsay", counted.hearsay, self.hearsay.check(&self.closed)?),
             ("experienced", counted.experienced, self.experienced.check(&self.closed)?),
             ("manual", counted.manual_due, self.manual_due.sum()?),
-            ("resting", counted.resting, resting),
+            ("backing off", counted.backing_off, Sum::of(&self.backing_off)),
+            ("resting", counted.resting, Sum::of(&self.resting)),
             ("retries", counted.retries, Sum::of(&self.retries)),
             ("expiries", counted.expiries, Sum::of(&self.expiries)),
         ];
@@ -184,6 +184,7 @@ struct Counted {
     hearsay: Sum,
     experienced: Sum,
     manual_due: Sum,
+    backing_off: Sum,
     resting: Sum,
     retries: Sum,
     expiries: Sum,
@@ -196,7 +197,8 @@ impl Counted {
             Shelf::Hearsay => self.hearsay.add(address),
             Shelf::Experienced => self.experienced.add(address),
             Shelf::Manual => self.manual_due.add(address),
-            Shelf::Waiting | Shelf::BackingOff => self.resting.add(&(record.tried_at, *address)),
+            Shelf::BackingOff => self.backing_off.add(&(record.tried_at, *address)),
+            Shelf::Waiting | Shelf::Deferred => self.resting.add(&(record.tried_at, *address)),
             Shelf::InUse | Shelf::Idle => {}
         }
         if let Some(at) = record.retry_at {

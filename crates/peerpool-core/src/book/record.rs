@@ -26,8 +26,10 @@ pub(super) enum Shelf {
     InUse,
     /// Its verdict waits for evidence that the network is up.
     Waiting,
-    /// It failed, and is tried again later.
+    /// We know it from experience, or the user named it. It failed, and is tried again later.
     BackingOff,
+    /// Hearsay that failed while nothing showed that the network was up; tried again later.
+    Deferred,
     /// The user named it, and it may be dialled.
     Manual,
     /// We handshook with it lately; a candidate.
@@ -39,10 +41,11 @@ pub(super) enum Shelf {
 }
 
 impl Shelf {
-    pub(super) const ALL: [Shelf; 7] = [
+    pub(super) const ALL: [Shelf; 8] = [
         Shelf::InUse,
         Shelf::Waiting,
         Shelf::BackingOff,
+        Shelf::Deferred,
         Shelf::Manual,
         Shelf::Experienced,
         Shelf::Hearsay,

@@ -59,17 +59,24 @@ impl Book {
         if first { self.experienced.select(nets, rng) } else { self.hearsay.select(nets, rng) }
     }
 
-    /// An address to find out with whether the network is up: a candidate if there is one, else
-    /// one that backs off or whose verdict waits, its netgroup open or its name manual. Of these it
-    /// is the one tried longest ago, so that probes go round: nobody is knocked at for the whole of
-    /// an outage, and who returns is found within as many probes as there are addresses.
-    pub fn select_probe(&self, nets: &[Net], rng: &mut Rng) -> Option<Address> {
-        let open = |address: &Address| {
+    /// An address to find out with whether the network is up: first one that the user named or that
+    /// we know from experience, since most of hearsay is dead; of those that back off, one not tried
+    /// for `probe_rest`. Then a candidate from hearsay, and then whoever rests. Always the one tried
+    /// longest ago, so that probes go round: nobody is knocked at for the whole of an outage, and
+    /// who returns is found within as many probes as there are addresses. Its netgroup is open, or
+    /// its name manual.
+    pub fn select_probe(&self, now: Now, nets: &[Net], rng: &mut Rng) -> Option<Address> {
+        let open = |(_, address): &&(Monotonic, Address)| {
             self.is_manual(address) || !self.closed.contains(&NetGroup::of(&address.host))
         };
-        self.select_manual(rng)
-            .or_else(|| self.select(nets, rng))
-            .or_else(|| self.resting.iter().map(|(_, address)| *address).find(open))
+        let backing_off = self.backing_off.iter().find(open);
+        let rested = backing_off.filter(|(at, _)| now.mono.since(*at) >= self.policy.probe_rest);
+        let known = self.select_manual(rng).or_else(|| self.experienced.select(nets, rng));
+        if let Some(address) = known.or(rested.map(|(_, address)| *address)) {
+            return Some(address);
+        }
+        let resting = || [backing_off, self.resting.iter().find(open)].into_iter().flatten().min();
+        self.hearsay.select(nets, rng).or_else(|| resting().map(|(_, address)| *address))
     }
 
     /// Whether there is an address to dial that is not resting after a failure.

@@ -27,7 +27,7 @@ impl Engine {
             let Self { dialer, peers, book, config, rng, .. } = self;
             let tally = dialer.tally(peers);
             let Some((address, connection_type)) =
-                dialer.select_dial(now.mono, &tally, book, &config.policy, rng)
+                dialer.select_dial(now, &tally, book, &config.policy, rng)
             else {
                 break tally;
             };

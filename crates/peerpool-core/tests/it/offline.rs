@@ -5,7 +5,7 @@ use std::time::Duration;
 use expect_test::expect;
 use peerpool_core::event::Event;
 
-use crate::script::{Node, Script, address, nth};
+use crate::script::{Node, Script, address, config, ips, nth};
 
 #[test]
 fn a_failure_burns_only_if_evidence_lies_within_30_s() {
@@ -100,4 +100,45 @@ fn a_quiet_full_pool_that_loses_a_peer_is_not_offline() {
     script.run_secs(120);
     assert!(!script.events.contains(&Event::Offline), "pings are hastened, and pongs are evidence");
     assert!(script.status().known.burned > 0, "so the dead are burned");
+}
+
+#[test]
+fn probes_go_to_those_we_know_before_hearsay_that_is_mostly_dead() {
+    let known: Vec<_> = (0..8).map(nth).collect();
+    let mut config = config(|policy| {
+        policy.target_connect_count = 4;
+        // Not so many that all hearsay is tried before the outage is noticed.
+        policy.max_dials = 4;
+    });
+    config.seeds = vec!["seed.test".to_owned()];
+    let mut script = Script::new(config);
+    script.seeds = vec![Ok(ips(&known))];
+    script.run_secs(600);
+    let hearsay: Vec<_> = (100..900).map(|n| script.seen(nth(n), Duration::ZERO)).collect();
+    let from = script.ready()[0];
+    script.gossip_from(from, hearsay);
+    script.others = Node::Silent;
+    let known = script.ready();
+    for gone in &known {
+        script.drop_peer(*gone);
+    }
+    script.run_secs(3600);
+    assert!(script.status().offline);
+    let out = 600..4200;
+    let tries = |address| {
+        let tries = script.dialled(address).into_iter().filter(|at| out.contains(at));
+        tries.collect::<Vec<_>>()
+    };
+    // The back-off of each ends after 1, 2, 4, 8, 16 and 32 min; between, each is tried every 10.
+    for address in &known {
+        let tries = tries(*address);
+        assert!(tries.len() <= 12, "{address}: {tries:?}");
+        let longest = tries.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(longest.is_some_and(|gap| gap < 660), "{address}: {tries:?}");
+    }
+    for address in known {
+        script.nodes.insert(address, Node::Alive);
+    }
+    script.run_secs(600);
+    assert!(!script.status().offline, "hearsay is dead, but we know whom to ask");
 }
