@@ -13,3 +13,4 @@ pub mod actor;
 #[cfg(feature = "tcp")]
 pub mod devnet;
 pub mod draw;
+pub mod report;
