@@ -11,7 +11,7 @@ use peerpool_core::netgroup::NetGroup;
 use super::{DAY, Sample};
 
 /// One pool over one run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures {
     /// How long the pool ran.
     pub lasted: Duration,

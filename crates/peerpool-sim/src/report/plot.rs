@@ -9,7 +9,7 @@ const WIDTH: f64 = 800.0;
 const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 784.0;
-const TOP: f64 = 56.0;
+const TOP: f64 = 44.0;
 const BOTTOM: f64 = 308.0;
 
 const BLUE: &str = "#1f6fb2";
@@ -213,16 +213,16 @@ fn legend(svg: &mut String, curves: &[Curve]) {
     let mut right = RIGHT;
     for (name, color, dashes) in [target].into_iter().chain(entries) {
         // Measured in letters: which font a reader has, nobody knows.
-        let start = right - 30.0 - 6.6 * name.len() as f64;
+        let start = right - 27.0 - 6.0 * name.len() as f64;
         let (end, text) = (start + 22.0, start + 27.0);
         put(
             svg,
             format_args!(
-                "<path d=\"M{start:.1} 36H{end:.1}\" stroke=\"{color}\" stroke-width=\"2\"{dashes}/>\
-                 <text x=\"{text:.1}\" y=\"40\">{name}</text>"
+                "<path d=\"M{start:.1} 20H{end:.1}\" stroke=\"{color}\" stroke-width=\"2\"{dashes}/>\
+                 <text x=\"{text:.1}\" y=\"24\">{name}</text>"
             ),
         );
-        right = start - 14.0;
+        right = start - 18.0;
     }
 }
 
@@ -241,4 +241,82 @@ fn step(end: f64, ticks: u32) -> f64 {
 
 fn ticks(end: f64, step: f64) -> impl Iterator<Item = f64> {
     (0..).map(move |tick| f64::from(tick) * step).take_while(move |tick| *tick <= end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures() -> Figures {
+        let sample = |hour: u64, ready_mean, hostile_mean| Sample {
+            at: Duration::from_secs(hour * 3600),
+            ready: 0,
+            hostile: 0,
+            ready_mean,
+            hostile_mean,
+            ready_least: 1,
+            hostile_most: 0,
+        };
+        let curve = vec![sample(1, 4.0, 0.0), sample(2, 4.0, 1.0), sample(4, 8.0, 0.5)];
+        Figures { lasted: Duration::from_secs(4 * 3600), target: 8, curve, ..Figures::default() }
+    }
+
+    #[test]
+    fn a_curve_is_steps_within_the_frame() {
+        let svg = hostile_slots(&figures());
+        // 4 h from 56 to 784, 0 to 8.8 peers from 308 to 44; one step a change.
+        assert!(svg.contains("\"M56 188.0H238.0H420.0V68.0H784.0\""), "{svg}");
+        assert!(svg.contains("\"M56 308.0H238.0V278.0H420.0V293.0H784.0\""), "{svg}");
+        assert!(svg.contains("<path d=\"M56 68.0H784\" stroke=\"#666666\""), "no target: {svg}");
+        let ready = ready_peers(&figures());
+        assert!(ready.contains("\"M56 278.0H238.0H420.0H784.0\""), "no fewest: {ready}");
+    }
+
+    #[test]
+    fn words_say_what_is_counted() {
+        let svg = ready_peers(&figures());
+        for word in ["ready peers", "peers", "hours", "target", "mean of 1 h", "fewest in 1 h"] {
+            assert!(svg.contains(&format!(">{word}</text>")), "{word}: {svg}");
+        }
+        assert!(hostile_slots(&figures()).contains(">attacker's, mean of 1 h</text>"));
+    }
+
+    #[test]
+    fn the_file_is_well_formed_and_always_the_same() {
+        for figures in [figures(), Figures::default()] {
+            let svg = ready_peers(&figures);
+            assert_eq!(svg, ready_peers(&figures));
+            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+            let mut open = Vec::new();
+            for tag in svg.split('<').skip(1) {
+                let (tag, _) = tag.split_once('>').expect("a tag ends");
+                match tag.strip_prefix('/') {
+                    Some(name) => assert_eq!(open.pop(), Some(name), "{svg}"),
+                    None if tag.ends_with('/') => {}
+                    None => open.push(tag.split(' ').next().unwrap_or(tag)),
+                }
+                assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+            }
+            assert_eq!(open, Vec::<&str>::new(), "{svg}");
+        }
+    }
+
+    #[test]
+    fn ticks_are_round_and_few() {
+        for (end, most, expected) in
+            [(0.5, 8, 1.0), (8.0, 8, 1.0), (8.8, 8, 2.0), (125.0, 8, 20.0), (30.0, 10, 5.0)]
+        {
+            assert_eq!(step(end, most), expected, "{end}");
+        }
+        assert_eq!(ticks(8.8, 2.0).collect::<Vec<_>>(), [0.0, 2.0, 4.0, 6.0, 8.0]);
+    }
+
+    #[test]
+    fn intervals_are_told_in_a_fitting_unit() {
+        for (seconds, text) in [(3600, "1 h"), (5400, "1.5 h"), (172_800, "2 d"), (0, "0 s")] {
+            let mut figures = figures();
+            figures.curve[0].at = Duration::from_secs(seconds);
+            assert_eq!(interval(&figures), text);
+        }
+    }
 }
