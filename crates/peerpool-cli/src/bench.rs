@@ -1,10 +1,8 @@
 //! `peerpool bench`: what users feel, measured on a stand-in network: how long until the pool is
 //! full, and what it costs to hold peers.
 
-mod figures;
 mod fill;
 mod hold;
-mod progress;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -70,20 +68,4 @@ impl Records {
     fn say(&self, words: &str) -> io::Result<()> {
         if self.json { Ok(()) } else { print(words) }
     }
-}
-
-/// What the figures were measured on.
-fn machine() -> Map<String, Value> {
-    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut map = Map::new();
-    map.insert("cpu".into(), model.map_or("unknown", |(_, model)| model).into());
-    map.insert("cores".into(), cores.into());
-    map.insert("os".into(), std::env::consts::OS.into());
-    map.insert("kernel".into(), kernel.trim().into());
-    map.insert("version".into(), env!("CARGO_PKG_VERSION").into());
-    map.insert("debug_build".into(), cfg!(debug_assertions).into());
-    map
 }

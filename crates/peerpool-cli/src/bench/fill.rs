@@ -11,11 +11,12 @@ use peerpool_sim::devnet::Devnet;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
-use super::figures::{self, Times, median};
-use super::progress::Progress;
-use super::{Records, machine};
+use super::Records;
 use crate::args::{self, Shares};
 use crate::failure::Failure;
+use crate::figures::{self, Times, median};
+use crate::machine::machine;
+use crate::progress::Progress;
 use crate::screen::GRACE;
 use crate::signals::Stop;
 use crate::{devnet, json, text};

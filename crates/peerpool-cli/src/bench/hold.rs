@@ -1,7 +1,6 @@
 //! `peerpool bench hold`: what it costs to hold peers. `peerpool run` is a process of its own,
 //! measured from outside; the network is in this one. Linux only, as the devnet is.
 
-use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -13,12 +12,12 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::sleep;
 
-use super::figures;
-use super::progress::Progress;
-use super::{Records, machine};
+use super::Records;
 use crate::failure::Failure;
+use crate::machine::{field, machine, proc_file};
+use crate::progress::Progress;
 use crate::signals::Stop;
-use crate::{args, devnet, json, text};
+use crate::{args, devnet, figures, json, text};
 
 /// How long a pool may take to fill.
 const FILL: Duration = Duration::from_secs(60);
@@ -193,11 +192,6 @@ async fn until_full(lines: &mut Lines<BufReader<ChildStdout>>) -> std::io::Resul
     Ok(false)
 }
 
-fn proc_file(pid: u32, name: &str) -> Result<String, Failure> {
-    let path = format!("/proc/{pid}/{name}");
-    fs::read_to_string(&path).map_err(|error| Failure::said(format_args!("{path}: {error}")))
-}
-
 /// Processor time a process has used, in user and system.
 fn cpu_seconds(pid: u32) -> Result<f64, Failure> {
     let stat = proc_file(pid, "stat")?;
@@ -208,13 +202,6 @@ fn cpu_seconds(pid: u32) -> Result<f64, Failure> {
     let times = times.filter(|times| times.len() == 2);
     let times = times.ok_or_else(|| Failure::said(format_args!("/proc/{pid}/stat: {stat:?}")))?;
     Ok(times.iter().sum::<f64>() / TICKS_PER_SECOND)
-}
-
-/// A number of `/proc/PID/status`.
-fn field(status: &str, name: &str) -> Result<u64, Failure> {
-    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let number = value.and_then(|value| value.split_whitespace().next()?.parse().ok());
-    number.ok_or_else(|| Failure::said(format_args!("/proc/PID/status has no {name}")))
 }
 
 #[cfg(test)]

@@ -5,50 +5,50 @@ use std::time::Duration;
 use crate::text;
 
 /// Times of several runs; `None` is a run that did not get there in its time.
-pub(super) struct Times(Vec<Option<Duration>>);
+pub(crate) struct Times(Vec<Option<Duration>>);
 
 impl Times {
-    pub(super) fn new(mut times: Vec<Option<Duration>>) -> Self {
+    pub(crate) fn new(mut times: Vec<Option<Duration>>) -> Self {
         // A run without an end took longest.
         times.sort_by_key(|time| time.unwrap_or(Duration::MAX));
         Self(times)
     }
 
     /// Runs that got there.
-    pub(super) fn reached(&self) -> usize {
+    pub(crate) fn reached(&self) -> usize {
         self.0.iter().flatten().count()
     }
 
     /// The time that this share of the runs did not exceed (nearest rank); `None` if there are no
     /// runs, or that run did not get there.
-    pub(super) fn quantile(&self, share: f64) -> Option<Duration> {
+    pub(crate) fn quantile(&self, share: f64) -> Option<Duration> {
         let rank = (share * self.0.len() as f64).ceil() as usize;
         self.0.get(rank.max(1) - 1).copied().flatten()
     }
 
-    pub(super) fn worst(&self) -> Option<Duration> {
+    pub(crate) fn worst(&self) -> Option<Duration> {
         self.quantile(1.0)
     }
 }
 
 /// The middle of some numbers, the lower of two, as with times; `None` if there are none.
-pub(super) fn median(mut numbers: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(mut numbers: Vec<f64>) -> Option<f64> {
     numbers.sort_by(f64::total_cmp);
     numbers.get(numbers.len().saturating_sub(1) / 2).copied()
 }
 
 /// A number, or a dash where there is none.
-pub(super) fn number(number: Option<f64>, decimals: usize) -> String {
+pub(crate) fn number(number: Option<f64>, decimals: usize) -> String {
     number.map_or("-".to_owned(), |number| format!("{number:.decimals$}"))
 }
 
 /// A time, or a dash for a run that did not get there.
-pub(super) fn time(time: Option<Duration>) -> String {
+pub(crate) fn time(time: Option<Duration>) -> String {
     time.map_or("-".to_owned(), text::short)
 }
 
 /// Rows as aligned columns, the first to the left and the others to the right.
-pub(super) fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.len()).max().unwrap_or(0)
