@@ -14,3 +14,4 @@ pub mod actor;
 pub mod devnet;
 pub mod draw;
 pub mod report;
+pub mod trace;
