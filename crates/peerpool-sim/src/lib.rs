@@ -10,6 +10,7 @@
 //! `foreign_client` finds the faults of a client written in an afternoon.
 
 pub mod actor;
+pub mod check;
 #[cfg(feature = "tcp")]
 pub mod devnet;
 pub mod draw;

@@ -1,0 +1,435 @@
+//! What the pool was told of addresses, what became of those it dialled, and so whom it may dial.
+//!
+//! Where what the pool keeps cannot be told from outside (which gossip its ration paid for, which
+//! address made room for another), it is given the benefit of the doubt.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bitcoin::p2p::ServiceFlags;
+use peerpool_core::address::{Address, Host};
+use peerpool_core::engine::Config;
+use peerpool_core::id::{BurnReason, ConnectionType};
+use peerpool_core::policy::{Policy, meets};
+use peerpool_core::time::{Monotonic, Now, UnixTime};
+use peerpool_core::wire::AddrEntry;
+
+use super::outage::Outage;
+use super::{Rule, TOLERANCE, Verdict, demand};
+
+/// Times at or before this are impossible, and so are those too far ahead: they read as
+/// [`CORRECTION`] ago, as in Core.
+const TOO_EARLY: UnixTime = UnixTime(100_000_000);
+const CORRECTION: Duration = Duration::from_secs(5 * 86_400);
+/// A back-off is this much longer than its base at least, and at most, in percent.
+const JITTER: [u32; 2] = [105, 125];
+
+/// The freshest that was said of an address.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    seen: UnixTime,
+    services: ServiceFlags,
+}
+
+/// What became of an address that was dialled.
+#[derive(Clone, Copy, Debug, Default)]
+struct Past {
+    /// The last success.
+    success: Option<UnixTime>,
+    /// Since when, and since which turn, its verdict waits.
+    waits: Option<(Monotonic, u64)>,
+    rests_until: Monotonic,
+    /// Exponent of the next back-off, at least.
+    strikes: u32,
+    /// How many outages had ended when the last three were noted: the end of one resets them.
+    epoch: u64,
+    asked_at: Option<Monotonic>,
+    /// When it was last dialled by the pool's own choice.
+    chosen_at: Option<Monotonic>,
+}
+
+#[derive(Debug)]
+pub(super) struct Known {
+    policy: Policy,
+    default_port: u16,
+    connect_only: bool,
+    told: BTreeMap<Address, Told>,
+    past: BTreeMap<Address, Past>,
+    burned: BTreeMap<Address, (Monotonic, BurnReason)>,
+    /// Burned addresses that may fade, the oldest first.
+    fading: BTreeSet<(Monotonic, Address)>,
+    manual: BTreeSet<Address>,
+    own: BTreeSet<Host>,
+    /// Whether a table was ever full: then the pool may have forgotten what we have not.
+    pub(super) crowded: bool,
+    /// Until then what we forgot as too old may be fresh, by a clock that was set back.
+    amnesty: Monotonic,
+    sweep_at: [usize; 2],
+}
+
+impl Known {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            policy: config.policy.clone(),
+            default_port: config.default_port,
+            connect_only: config.connect_only,
+            told: BTreeMap::new(),
+            past: BTreeMap::new(),
+            burned: BTreeMap::new(),
+            fading: BTreeSet::new(),
+            manual: config.manual.iter().copied().collect(),
+            own: BTreeSet::new(),
+            crowded: false,
+            amnesty: Monotonic::default(),
+            sweep_at: [1024; 2],
+        }
+    }
+
+    pub(super) fn manual_len(&self) -> usize {
+        self.manual.len()
+    }
+
+    /// Verdicts that may wait.
+    pub(super) fn verdicts(&self) -> usize {
+        self.past.values().filter(|past| past.waits.is_some()).count()
+    }
+
+    // ---- inputs ----
+
+    pub(super) fn on_seed_answer(&mut self, now: Now, addresses: &[IpAddr]) {
+        let services = self.policy.required_services;
+        for ip in addresses.iter().take(self.policy.max_seed_addresses) {
+            let address = Address { host: (*ip).into(), port: self.default_port };
+            self.on_told(now, address, Told { seen: now.unix, services });
+        }
+    }
+
+    pub(super) fn on_gossip(&mut self, now: Now, entries: &[AddrEntry]) {
+        for AddrEntry { time, services, address } in entries {
+            let impossible = *time <= TOO_EARLY || *time > now.unix + TOLERANCE;
+            let seen = if impossible { now.unix - CORRECTION } else { *time };
+            // What is too old now can only become older; most entries are.
+            if is_within(now.unix, seen, self.policy.max_address_age) {
+                self.on_told(now, *address, Told { seen, services: *services });
+            }
+        }
+    }
+
+    fn on_told(&mut self, now: Now, address: Address, new: Told) {
+        let Policy { burn_memory, max_address_age, .. } = self.policy;
+        if let Some((at, reason)) = self.burned.get(&address).copied() {
+            let faded = reason != BurnReason::Itself && now.mono.since(at) >= burn_memory;
+            // In a full table this burn may make room for others before the pool hears of it.
+            let full = self.burned.len() + self.verdicts() >= self.policy.max_burned;
+            if !faded && !full {
+                return;
+            }
+            if faded {
+                self.unburn(&address);
+            }
+        }
+        let told = self.told.entry(address).or_insert(new);
+        told.seen = told.seen.max(new.seen);
+        told.services |= new.services;
+        if self.told.len() > self.sweep_at[0] {
+            self.told.retain(|_, told| is_within(now.unix, told.seen, max_address_age));
+            self.sweep_at[0] = 1024.max(2 * self.told.len());
+        }
+    }
+
+    /// The user named an address: what spoke against it is forgotten, unless it is ourselves.
+    pub(super) fn on_add_manual(&mut self, address: Address) {
+        if self.is_itself(&address) {
+            return;
+        }
+        self.unburn(&address);
+        self.manual.insert(address);
+        if let Some(past) = self.past.get_mut(&address) {
+            *past = Past { waits: None, rests_until: Monotonic::default(), strikes: 0, ..*past };
+        }
+    }
+
+    /// Our own address on a connection to `address`.
+    pub(super) fn note_own(&mut self, local: Option<IpAddr>, address: Address) {
+        let own = local.map(Host::from);
+        let own = own.filter(|own| *own != address.host && own.is_routable());
+        if self.own.len() < self.policy.max_own_addresses {
+            self.own.extend(own);
+        }
+    }
+
+    pub(super) fn on_clock_set_back(&mut self, now: Now) {
+        self.amnesty = now.mono + self.policy.max_address_age;
+        for told in self.told.values_mut() {
+            told.seen = told.seen.min(now.unix);
+        }
+        for past in self.past.values_mut() {
+            past.success = past.success.map(|at| at.min(now.unix));
+        }
+    }
+
+    // ---- outputs ----
+
+    /// Whether `address` may be dialled.
+    pub(super) fn check_dial(
+        &self,
+        now: Now,
+        address: Address,
+        connection_type: ConnectionType,
+        outage: &Outage,
+        policy: &Policy,
+    ) -> Verdict {
+        let manual = connection_type == ConnectionType::Manual;
+        demand(manual == self.manual.contains(&address), Rule::Unfit, || {
+            format!("{address} is dialled as {connection_type:?}, whoever named it")
+        })?;
+        if let Some((at, reason)) = self.burned.get(&address).copied() {
+            let age = now.mono.since(at);
+            let faded = reason != BurnReason::Itself && age >= policy.burn_memory;
+            demand(faded, Rule::Burned, || {
+                format!("{address} is dialled, burned {age:?} ago: {}", reason.as_str())
+            })?;
+        }
+        if !manual {
+            self.check_fit(address, policy)?;
+            self.check_age(now, address, connection_type, outage, policy)?;
+            self.check_ports(now.mono, address, policy)?;
+        }
+        self.check_pace(now.mono, address, connection_type, outage, policy)
+    }
+
+    fn check_fit(&self, address: Address, policy: &Policy) -> Verdict {
+        let host = &address.host;
+        let reachable = policy.allow_unroutable || host.is_routable();
+        let fit = reachable && address.port != 0 && host.ip().is_some() && !self.own.contains(host);
+        demand(fit, Rule::Unfit, || format!("{address} is dialled"))
+    }
+
+    fn check_age(
+        &self,
+        now: Now,
+        address: Address,
+        connection_type: ConnectionType,
+        outage: &Outage,
+        policy: &Policy,
+    ) -> Verdict {
+        let past = self.past.get(&address);
+        let success = past.and_then(|past| past.success);
+        if success.is_some_and(|at| is_within(now.unix, at, policy.experience_age)) {
+            return Ok(());
+        }
+        let text = || format!("{address} is asked for addresses, and was never ready");
+        demand(connection_type != ConnectionType::AddrFetch, Rule::Stale, text)?;
+        let told = self.told.get(&address);
+        if let Some(Told { seen, services }) = told {
+            let fresh = is_within(now.unix, *seen, policy.max_address_age);
+            if fresh && meets(*services, policy.required_services) {
+                return Ok(());
+            }
+        }
+        // Who waits for its verdict while the network is down is asked whether it is up again.
+        let probe = outage.offline && past.is_some_and(|past| waits(past, outage).is_some());
+        let allowed = probe || (!self.connect_only && now.mono < self.amnesty);
+        demand(allowed, Rule::Stale, || match told {
+            Some(Told { seen, services }) => {
+                let age = now.unix.since(*seen);
+                format!("{address} is dialled, seen {age:?} ago with services {services}")
+            }
+            None => format!("{address} is dialled, and nobody spoke of it lately"),
+        })
+    }
+
+    /// No port scanner is made of us: of each host few ports are dialled while burns last.
+    fn check_ports(&self, now: Monotonic, address: Address, policy: &Policy) -> Verdict {
+        if address.port == self.default_port || self.crowded {
+            return Ok(());
+        }
+        let host = Address { port: 0, ..address }..=Address { port: u16::MAX, ..address };
+        let odd = |other: &Address| *other != address && other.port != self.default_port;
+        let lately =
+            |past: &Past| past.chosen_at.is_some_and(|at| now.since(at) < policy.burn_memory);
+        let kept = self.past.range(host.clone()).filter(|(other, past)| odd(other) && lately(past));
+        let burned = self
+            .burned
+            .range(host)
+            .filter(|(other, (at, _))| odd(other) && now.since(*at) < policy.burn_memory);
+        let ports = kept.count() + burned.count() + 1;
+        demand(ports <= policy.max_ports_per_host, Rule::Budget, || {
+            format!("{address} is the port number {ports} dialled of its host")
+        })
+    }
+
+    /// A wait that was told is kept; only an outage ends one, or a probe during it.
+    fn check_pace(
+        &self,
+        now: Monotonic,
+        address: Address,
+        connection_type: ConnectionType,
+        outage: &Outage,
+        policy: &Policy,
+    ) -> Verdict {
+        let Some(past) = self.past.get(&address) else { return Ok(()) };
+        if connection_type == ConnectionType::AddrFetch {
+            let age = past.asked_at.map_or(Duration::MAX, |at| now.since(at));
+            let text = || format!("{address} is asked for addresses, and was {age:?} ago");
+            demand(age >= policy.addr_fetch_interval, Rule::Budget, text)?;
+        }
+        // Who made room for another and is heard of anew has no past.
+        let forgotten = self.crowded && past.success.is_none() && !self.manual.contains(&address);
+        if outage.offline || past.epoch != outage.epoch || forgotten {
+            return Ok(());
+        }
+        demand(now >= past.rests_until, Rule::Budget, || {
+            format!("{address} is dialled {:?} early", past.rests_until.since(now))
+        })?;
+        // Without evidence a verdict is given up for a rest, which is not told.
+        let rest = percent(policy.backoff_min, JITTER[0]);
+        let until = waits(past, outage).map(|since| since + rest);
+        let text = || format!("{address} is dialled while its verdict waits");
+        demand(until.is_none_or(|until| now >= until), Rule::Budget, text)
+    }
+
+    pub(super) fn on_dialled(
+        &mut self,
+        now: Monotonic,
+        address: Address,
+        connection_type: ConnectionType,
+    ) {
+        let past = self.past.entry(address).or_default();
+        if connection_type != ConnectionType::Manual {
+            past.chosen_at = Some(now);
+        }
+        if connection_type == ConnectionType::AddrFetch {
+            past.asked_at = Some(now);
+        }
+    }
+
+    pub(super) fn note_asked(&mut self, now: Monotonic, address: Address) {
+        self.past.entry(address).or_default().asked_at = Some(now);
+    }
+
+    /// The peer at `address` is ready, or was until now.
+    pub(super) fn on_success(&mut self, now: Now, address: Address) {
+        let past = self.past.entry(address).or_default();
+        past.success = Some(now.unix);
+        past.waits = None;
+    }
+
+    /// It stayed for so long that its strikes are forgotten.
+    pub(super) fn forgive(&mut self, address: Address) {
+        self.past.entry(address).or_default().strikes = 0;
+    }
+
+    pub(super) fn on_backed_off(
+        &mut self,
+        now: Now,
+        address: Address,
+        failures: u32,
+        retry_in: Duration,
+        epoch: u64,
+        policy: &Policy,
+    ) -> Verdict {
+        let manual = self.manual.contains(&address);
+        let past = self.past.entry(address).or_default();
+        if past.epoch != epoch {
+            past.strikes = 0;
+        }
+        let (min, max) = (policy.backoff_min, policy.backoff_max);
+        let base = min.saturating_mul(1 << past.strikes.min(31)).min(max);
+        let (least, most) = (percent(base, JITTER[0]), percent(max, JITTER[1]));
+        demand((least..=most).contains(&retry_in), Rule::Budget, || {
+            let nth = past.strikes + 1;
+            format!("{address} rests for {retry_in:?}, {least:?} at least after failure {nth}")
+        })?;
+        let experienced = past.success.is_some();
+        *past = Past { waits: None, rests_until: now.mono + retry_in, epoch, ..*past };
+        if failures as usize >= policy.max_failures && !manual {
+            (past.strikes, past.success) = (0, None);
+        } else if experienced || manual {
+            // Others may be forgotten and heard of again, strikes and all.
+            past.strikes += 1;
+        }
+        self.sweep(now, policy);
+        Ok(())
+    }
+
+    pub(super) fn on_verdict_waits(&mut self, now: Monotonic, address: Address, turn: u64) {
+        self.past.entry(address).or_default().waits = Some((now, turn));
+    }
+
+    /// Since when the verdict of `address` waits.
+    pub(super) fn waits_since(&self, address: &Address) -> Option<Monotonic> {
+        self.past.get(address)?.waits.map(|(at, _)| at)
+    }
+
+    pub(super) fn on_burned(
+        &mut self,
+        now: Monotonic,
+        address: Address,
+        reason: BurnReason,
+        policy: &Policy,
+    ) {
+        self.unburn(&address);
+        self.told.remove(&address);
+        self.past.remove(&address);
+        let itself = reason == BurnReason::Itself;
+        if itself {
+            self.manual.remove(&address);
+        }
+        while let Some((at, oldest)) = self.fading.first().copied() {
+            let faded = now.since(at) >= policy.burn_memory;
+            if !faded && self.burned.len() < policy.max_burned {
+                break;
+            }
+            self.crowded |= !faded;
+            self.unburn(&oldest);
+        }
+        self.burned.insert(address, (now, reason));
+        if !itself {
+            self.fading.insert((now, address));
+        }
+    }
+
+    fn unburn(&mut self, address: &Address) {
+        if let Some((at, _)) = self.burned.remove(address) {
+            self.fading.remove(&(at, *address));
+        }
+    }
+
+    fn is_itself(&self, address: &Address) -> bool {
+        matches!(self.burned.get(address), Some((_, BurnReason::Itself)))
+    }
+
+    /// Forgets what no longer forbids or allows anything.
+    fn sweep(&mut self, now: Now, policy: &Policy) {
+        if self.past.len() <= self.sweep_at[1] {
+            return;
+        }
+        let lately =
+            |at: Monotonic| now.mono.since(at) < policy.burn_memory.max(policy.addr_fetch_interval);
+        self.past.retain(|_, past| {
+            past.success.is_some_and(|at| is_within(now.unix, at, policy.experience_age))
+                || past.waits.is_some_and(|(at, _)| lately(at))
+                || past.rests_until > now.mono
+                || past.chosen_at.is_some_and(lately)
+                || past.asked_at.is_some_and(lately)
+        });
+        self.sweep_at[1] = 1024.max(2 * self.past.len());
+    }
+}
+
+/// Since when the verdict waits, if nothing decided it: evidence does.
+fn waits(past: &Past, outage: &Outage) -> Option<Monotonic> {
+    past.waits.filter(|(_, turn)| *turn > outage.evidence_turn).map(|(at, _)| at)
+}
+
+/// Whether something of age zero at `from` is younger than `age`. Ages below a second, which only
+/// tests use, count as one.
+fn is_within(now: UnixTime, from: UnixTime, age: Duration) -> bool {
+    now < from + age.max(Duration::from_secs(1))
+}
+
+fn percent(duration: Duration, percent: u32) -> Duration {
+    duration * percent / 100
+}

@@ -1,0 +1,199 @@
+//! What the pool does, output by output.
+
+use peerpool_core::address::Address;
+use peerpool_core::event::Event;
+use peerpool_core::id::{BurnReason, ConnectionType, DisconnectReason, PeerId, PeerState};
+use peerpool_core::io::Output;
+use peerpool_core::wire::Control;
+
+use super::{Checks, Next, Rule, Verdict, demand};
+
+impl Checks {
+    pub(super) fn on_output(&mut self, output: &Output) -> Verdict {
+        if let Some(next) = self.next.take() {
+            let matches = match (next, output) {
+                (
+                    Next::Connecting(id, to),
+                    Output::Event(Event::Connecting { peer, address, .. }),
+                ) => (id, to) == (*peer, *address),
+                (
+                    Next::Ending(id),
+                    Output::Event(
+                        Event::DialFailed { peer, .. } | Event::Disconnected { peer, .. },
+                    ),
+                ) => id == *peer,
+                (Next::Leased(id, to), Output::Event(Event::Leased { lease, peer })) => {
+                    (id, to) == (*lease, *peer)
+                }
+                _ => false,
+            };
+            demand(matches, Rule::Order, || format!("{next:?} should come next, not {output:?}"))?;
+        }
+        let now = self.clock.mono;
+        match output {
+            Output::AskSeed { seed } => {
+                demand(!self.closed && !self.connect_only, Rule::Target, || {
+                    format!("seed {seed} is asked by a pool that needs none")
+                })?;
+                self.supply.on_ask_seed(now, *seed, self.outage.epoch, &self.policy)
+            }
+            Output::Dial { peer, address } => {
+                let text = || format!("{address} is dialled by a closed pool");
+                demand(!self.closed, Rule::Order, text)?;
+                self.next = Some(Next::Connecting(*peer, *address));
+                self.peers.on_dial(*peer)
+            }
+            Output::Send { peer, message } => self.on_send(*peer, message),
+            Output::Disconnect { peer } => {
+                self.next = Some(Next::Ending(*peer));
+                self.peers.on_disconnect(now, *peer, &self.policy)
+            }
+            Output::Grant { lease, peer } => {
+                self.next = Some(Next::Leased(*lease, *peer));
+                self.leases.on_grant(*lease, *peer)?;
+                self.peers.on_leased(*peer, self.policy.slots_per_peer)
+            }
+            Output::Refuse { lease, .. } => self.leases.on_refuse(*lease),
+            Output::Event(event) => self.on_event(event),
+        }
+    }
+
+    fn on_send(&mut self, peer: PeerId, message: &Control) -> Verdict {
+        let now = self.clock.mono;
+        if *message == Control::GetAddr {
+            let address = self.peers.on_get_addr(peer)?;
+            self.known.note_asked(now, address);
+        }
+        self.peers.on_send(now, peer, message, &self.policy)
+    }
+
+    fn on_event(&mut self, event: &Event) -> Verdict {
+        let now = self.clock;
+        match event {
+            Event::Connecting { peer, address, connection_type } => {
+                self.on_connecting(*peer, *address, *connection_type)
+            }
+            Event::Connected { peer, address } => {
+                self.known.note_own(self.local, *address);
+                self.peers.on_connected(now.mono, *peer, *address, &self.policy)
+            }
+            Event::Ready { peer, address, .. } => {
+                let target = self.target();
+                self.peers.on_ready(now.mono, *peer, *address, target, &self.policy)?;
+                self.known.on_success(now, *address);
+                Ok(())
+            }
+            Event::DialFailed { peer, address, error } => {
+                self.peers.on_ended(*peer, *address, PeerState::Connecting)?;
+                if !error.is_local() {
+                    self.failed.push(*address);
+                }
+                Ok(())
+            }
+            Event::Disconnected { peer, address, state, reason } => {
+                self.on_disconnected(*peer, *address, *state, *reason)
+            }
+            Event::Burned { address, reason } => self.on_burned(*address, *reason),
+            Event::BackedOff { address, failures, retry_in } => {
+                let epoch = self.outage.epoch;
+                self.known.on_backed_off(now, *address, *failures, *retry_in, epoch, &self.policy)
+            }
+            Event::VerdictWaits { address, .. } => {
+                self.known.on_verdict_waits(now.mono, *address, self.turn);
+                Ok(())
+            }
+            Event::Gossip { peer, address, .. } => self.peers.on_said_of_ready(*peer, *address),
+            Event::Full { .. } | Event::Starved { .. } | Event::Fed => {
+                let filled = self.peers.slots_filled();
+                self.supply.on_event(event, filled, self.target())
+            }
+            Event::Offline => self.outage.on_offline(now.mono, self.policy.offline_after),
+            Event::Online => self.outage.on_online(),
+            Event::Released { lease, peer } => {
+                self.leases.on_released(*lease, *peer)?;
+                self.peers.on_released(*peer)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A dial: everything that can forbid one.
+    fn on_connecting(
+        &mut self,
+        peer: PeerId,
+        address: Address,
+        connection_type: ConnectionType,
+    ) -> Verdict {
+        let now = self.clock;
+        let offline = self.outage.offline;
+        self.peers.on_connecting(now.mono, peer, address, connection_type, &self.policy)?;
+        let target = self.target();
+        let filled = self.peers.slots_filled();
+        let needed = match connection_type {
+            // A probe asks whether the network is up, not for a peer.
+            _ if offline => connection_type != ConnectionType::AddrFetch,
+            ConnectionType::OutboundFullRelay => filled < target,
+            ConnectionType::Manual => self.peers.manual() <= target,
+            ConnectionType::AddrFetch => self.supply.starved,
+        };
+        demand(needed, Rule::Target, || {
+            format!("{address} is dialled as {connection_type:?} with {filled} ready of {target}")
+        })?;
+        if offline {
+            self.outage.on_probe(now.mono, self.policy.probe_interval)?;
+        }
+        self.known.check_dial(now, address, connection_type, &self.outage, &self.policy)?;
+        self.known.on_dialled(now.mono, address, connection_type);
+        self.supply.on_dialled(now.mono)
+    }
+
+    fn on_disconnected(
+        &mut self,
+        peer: PeerId,
+        address: Address,
+        state: PeerState,
+        reason: DisconnectReason,
+    ) -> Verdict {
+        let now = self.clock;
+        let ours = matches!(
+            reason,
+            DisconnectReason::Surplus
+                | DisconnectReason::Replaced
+                | DisconnectReason::AddrFetchDone
+                | DisconnectReason::PoolClosed
+        );
+        let ready_at = self.peers.on_ended(peer, address, state)?;
+        let uptime = now.mono.since(ready_at);
+        match state {
+            PeerState::Connecting => {}
+            PeerState::Connected if ours => self.known.on_success(now, address),
+            PeerState::Connected => self.failed.push(address),
+            PeerState::Ready => {
+                self.known.on_success(now, address);
+                if uptime >= self.policy.backoff_max {
+                    self.known.forgive(address);
+                }
+                if !ours && uptime < self.policy.quick_drop {
+                    self.failed.push(address);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_burned(&mut self, address: Address, reason: BurnReason) -> Verdict {
+        let now = self.clock;
+        let window = self.policy.offline_after;
+        // That it is ourselves is certain, network or not.
+        if reason != BurnReason::Itself {
+            self.outage.check_burn(now.mono, address, window)?;
+            let waits = self.known.waits_since(&address);
+            let failed = self.failed.contains(&address)
+                || waits.is_some_and(|since| now.mono.since(since) <= window);
+            let text = || format!("{address} is burned, and has not failed within {window:?}");
+            demand(failed, Rule::Outage, text)?;
+        }
+        self.known.on_burned(now.mono, address, reason, &self.policy);
+        Ok(())
+    }
+}

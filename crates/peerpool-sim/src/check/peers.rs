@@ -1,0 +1,460 @@
+//! Who is connecting, connected and ready, as far as can be told from outside.
+
+use peerpool_core::address::Address;
+use peerpool_core::id::{ConnectionType, PeerId, PeerState};
+use peerpool_core::netgroup::NetGroup;
+use peerpool_core::policy::Policy;
+use peerpool_core::time::Monotonic;
+use peerpool_core::wire::Control;
+
+use super::{ANSWER, Fault, Rule, Verdict, demand};
+
+/// What there is between the pool and a peer; from inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    Dialling,
+    Up,
+    /// In this turn.
+    Gone,
+}
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    id: PeerId,
+    pub(super) address: Address,
+    connection_type: ConnectionType,
+    link: Link,
+    /// The last state it was said to be in.
+    said: PeerState,
+    /// Whether its end was told.
+    over: bool,
+    closing_since: Option<Monotonic>,
+    dialled_at: Monotonic,
+    connected_at: Monotonic,
+    ready_at: Monotonic,
+    heard_at: Monotonic,
+    pub(super) progress_at: Option<Monotonic>,
+    /// Our ping that waits for its pong.
+    pub(super) ping: Option<(u64, Monotonic)>,
+    greeted: bool,
+    asked: bool,
+    leases: usize,
+}
+
+impl Peer {
+    pub(super) fn is_ready(&self) -> bool {
+        self.said == PeerState::Ready && !self.over
+    }
+
+    fn fills_slot(&self) -> bool {
+        self.is_ready() && self.connection_type.counts()
+    }
+
+    /// A dial or handshake, or the end of a link: what `max_dials` bounds.
+    fn in_flight(&self) -> bool {
+        self.connection_type.counts() && !self.is_ready() && self.link != Link::Gone
+    }
+
+    /// When something must have become of it, and what.
+    fn deadline(&self, policy: &Policy) -> (Monotonic, Rule, &'static str) {
+        if let Some(since) = self.closing_since {
+            return (since + policy.farewell + ANSWER, Rule::Unanswered, "its end");
+        }
+        match self.said {
+            PeerState::Connecting => {
+                (self.dialled_at + policy.dial_timeout, Rule::Late, "dial_timeout")
+            }
+            PeerState::Connected => {
+                (self.connected_at + policy.handshake_deadline, Rule::Late, "handshake_deadline")
+            }
+            PeerState::Ready => {
+                let mut first = (self.heard_at + policy.inactivity, Rule::Late, "inactivity");
+                if let Some((_, sent)) = self.ping {
+                    // The deadline pauses while bulk answers make progress.
+                    let from = self.progress_at.map_or(sent, |at| at.max(sent));
+                    first = first.min((from + policy.pong_deadline, Rule::Late, "pong_deadline"));
+                }
+                if self.connection_type == ConnectionType::AddrFetch {
+                    let at = self.ready_at + policy.addr_fetch_timeout;
+                    first = first.min((at, Rule::Late, "addr_fetch_timeout"));
+                }
+                first
+            }
+        }
+    }
+}
+
+/// All peers, by id.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    table: Vec<Peer>,
+    last: Option<PeerId>,
+    filled: usize,
+    /// The first deadline of any peer, or an earlier time.
+    due: Option<Monotonic>,
+    gone: Option<PeerId>,
+}
+
+fn of(peer: &Peer) -> String {
+    format!("peer {} at {}", peer.id, peer.address)
+}
+
+impl Peers {
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Ready peers that count.
+    pub(super) fn slots_filled(&self) -> usize {
+        self.filled
+    }
+
+    /// Manual peers, whatever their state.
+    pub(super) fn manual(&self) -> usize {
+        self.table.iter().filter(|peer| peer.connection_type == ConnectionType::Manual).count()
+    }
+
+    /// Whether a dial or handshake that may fill a slot is in flight, or a link is being closed.
+    pub(super) fn any_in_flight(&self) -> bool {
+        self.table.iter().any(Peer::in_flight)
+    }
+
+    /// One of the three views of the engine's status.
+    pub(super) fn view(
+        &self,
+        state: PeerState,
+    ) -> impl Iterator<Item = (PeerId, Address, ConnectionType)> {
+        let in_state = self.table.iter().filter(move |peer| peer.said == state && !peer.over);
+        in_state.map(|peer| (peer.id, peer.address, peer.connection_type))
+    }
+
+    fn place(&self, id: PeerId) -> Option<usize> {
+        self.table.binary_search_by_key(&id, |peer| peer.id).ok()
+    }
+
+    fn find(&mut self, id: PeerId) -> Option<&mut Peer> {
+        self.place(id).map(|place| &mut self.table[place])
+    }
+
+    /// One of whom something may be said: its end was not told.
+    fn live(&mut self, id: PeerId) -> Result<&mut Peer, Fault> {
+        let unknown = || Fault(Rule::Order, format!("peer {id} is gone or never was"));
+        let peer = self.find(id).ok_or_else(unknown)?;
+        demand(!peer.over, Rule::Order, || format!("{}, whose end was told", of(peer)))?;
+        Ok(peer)
+    }
+
+    fn at(&mut self, id: PeerId, address: Address) -> Result<&mut Peer, Fault> {
+        let peer = self.live(id)?;
+        let text = || format!("{} is said to be at {address}", of(peer));
+        demand(peer.address == address, Rule::Order, text)?;
+        Ok(peer)
+    }
+
+    fn note_due(&mut self, at: Monotonic) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    // ---- inputs ----
+
+    /// Its dial was answered. Returns where it is.
+    pub(super) fn on_answered(&mut self, id: PeerId) -> Option<Address> {
+        let peer = self.find(id)?;
+        peer.link = Link::Up;
+        Some(peer.address)
+    }
+
+    /// Bytes came from it.
+    pub(super) fn on_heard(&mut self, now: Monotonic, id: PeerId) -> Option<&mut Peer> {
+        let peer = self.find(id)?;
+        peer.heard_at = now;
+        Some(peer)
+    }
+
+    /// Its dial failed, or its link is closed.
+    pub(super) fn on_gone(&mut self, id: PeerId) {
+        let Some(place) = self.place(id) else { return };
+        if self.table[place].over {
+            self.table.remove(place);
+        } else {
+            self.table[place].link = Link::Gone;
+            self.gone = Some(id);
+        }
+    }
+
+    pub(super) fn make_manual(&mut self, address: Address) {
+        let automatic = |peer: &&mut Peer| {
+            peer.address == address && peer.connection_type == ConnectionType::OutboundFullRelay
+        };
+        if let Some(peer) = self.table.iter_mut().find(automatic) {
+            peer.connection_type = ConnectionType::Manual;
+        }
+    }
+
+    // ---- outputs ----
+
+    pub(super) fn on_dial(&mut self, id: PeerId) -> Verdict {
+        let text = || format!("peer {id} comes after peer {:?}: ids are not reused", self.last);
+        demand(self.last < Some(id), Rule::Order, text)?;
+        self.last = Some(id);
+        Ok(())
+    }
+
+    pub(super) fn on_disconnect(&mut self, now: Monotonic, id: PeerId, policy: &Policy) -> Verdict {
+        let peer = self.live(id)?;
+        let text = || format!("{} is disconnected twice", of(peer));
+        demand(peer.closing_since.is_none(), Rule::Order, text)?;
+        peer.closing_since = Some(now);
+        let (at, ..) = peer.deadline(policy);
+        self.note_due(at);
+        Ok(())
+    }
+
+    /// A message to it.
+    pub(super) fn on_send(
+        &mut self,
+        now: Monotonic,
+        id: PeerId,
+        message: &Control,
+        policy: &Policy,
+    ) -> Verdict {
+        let peer = self.live(id)?;
+        let due = match (peer.said, message) {
+            (PeerState::Connecting, _) => false,
+            (PeerState::Connected, Control::Version(_)) => !peer.greeted,
+            (PeerState::Connected, Control::Ping(_) | Control::GetAddr) => false,
+            (PeerState::Connected, _) => peer.greeted,
+            (PeerState::Ready, Control::Ping(_) | Control::Pong(_) | Control::GetAddr) => true,
+            (PeerState::Ready, _) => false,
+        };
+        let fits = due && peer.link != Link::Dialling && peer.closing_since.is_none();
+        demand(fits, Rule::Order, || {
+            let state = (peer.said, peer.link, peer.greeted);
+            format!("{}, {state:?}, is sent {:?}", of(peer), message.command())
+        })?;
+        peer.greeted = true;
+        if let Control::Ping(nonce) = message {
+            let text = || format!("{} is pinged before it answered the last ping", of(peer));
+            demand(peer.ping.is_none(), Rule::Order, text)?;
+            peer.ping = Some((*nonce, now));
+            let (at, ..) = peer.deadline(policy);
+            self.note_due(at);
+        }
+        Ok(())
+    }
+
+    /// A getaddr to it.
+    pub(super) fn on_get_addr(&mut self, id: PeerId) -> Result<Address, Fault> {
+        let peer = self.live(id)?;
+        let text = || format!("{} is asked for addresses twice", of(peer));
+        demand(!peer.asked, Rule::Order, text)?;
+        peer.asked = true;
+        Ok(peer.address)
+    }
+
+    pub(super) fn on_leased(&mut self, id: PeerId, slots: usize) -> Verdict {
+        let peer = self.live(id)?;
+        let text = || format!("{} is leased, {:?} as it is", of(peer), peer.said);
+        demand(peer.fills_slot(), Rule::Order, text)?;
+        peer.leases += 1;
+        let text = || format!("{} serves {} leases, {slots} allowed", of(peer), peer.leases);
+        demand(peer.leases <= slots, Rule::Bound, text)
+    }
+
+    // ---- events ----
+
+    pub(super) fn on_released(&mut self, id: PeerId) -> Verdict {
+        let peer = self.live(id)?;
+        let text = || format!("{} has no lease to give back", of(peer));
+        demand(peer.leases > 0, Rule::Order, text)?;
+        peer.leases -= 1;
+        Ok(())
+    }
+
+    pub(super) fn on_said_of_ready(&mut self, id: PeerId, address: Address) -> Verdict {
+        let peer = self.at(id, address)?;
+        let text = || format!("{} gossips, {:?} as it is", of(peer), peer.said);
+        demand(peer.said == PeerState::Ready, Rule::Order, text)
+    }
+
+    pub(super) fn on_connecting(
+        &mut self,
+        now: Monotonic,
+        id: PeerId,
+        address: Address,
+        connection_type: ConnectionType,
+        policy: &Policy,
+    ) -> Verdict {
+        let dialled = self.last == Some(id) && self.place(id).is_none();
+        demand(dialled, Rule::Order, || format!("peer {id} is connecting, and was not dialled"))?;
+        let manual = connection_type == ConnectionType::Manual;
+        let open = || self.table.iter().filter(|peer| peer.link != Link::Gone);
+        let twin = open().find(|peer| match manual {
+            true => peer.address == address,
+            false => peer.address.host == address.host,
+        });
+        if let Some(twin) = twin {
+            return Err(Fault(Rule::Twice, format!("{address} is dialled beside {}", of(twin))));
+        }
+        match connection_type {
+            ConnectionType::AddrFetch => {
+                let fetches = open().filter(|peer| peer.connection_type == connection_type).count();
+                let text = || format!("{address} is the addr-fetch number {}", fetches + 1);
+                demand(fetches < policy.max_addr_fetch, Rule::Target, text)?;
+            }
+            ConnectionType::OutboundFullRelay => self.check_group(address, policy)?,
+            ConnectionType::Manual => {}
+        }
+        let in_flight = open().filter(|peer| peer.in_flight()).count();
+        let counts = connection_type.counts();
+        demand(!counts || in_flight < policy.max_dials, Rule::Target, || {
+            format!("{address} is dialled with {in_flight} dials in flight")
+        })?;
+        self.table.push(Peer {
+            id,
+            address,
+            connection_type,
+            link: Link::Dialling,
+            said: PeerState::Connecting,
+            over: false,
+            closing_since: None,
+            dialled_at: now,
+            connected_at: now,
+            ready_at: now,
+            heard_at: now,
+            progress_at: None,
+            ping: None,
+            greeted: false,
+            asked: false,
+            leases: 0,
+        });
+        self.note_due(now + policy.dial_timeout);
+        Ok(())
+    }
+
+    /// Whether the netgroup of `address` takes one more automatic dial.
+    fn check_group(&self, address: Address, policy: &Policy) -> Verdict {
+        let group = NetGroup::of(&address.host);
+        if !group.limited() {
+            return Ok(());
+        }
+        let (mut ready, mut in_flight) = (0, 0);
+        for peer in self.table.iter().filter(|peer| peer.link != Link::Gone) {
+            let automatic = peer.connection_type == ConnectionType::OutboundFullRelay;
+            if automatic && NetGroup::of(&peer.address.host) == group {
+                ready += usize::from(peer.is_ready());
+                in_flight += usize::from(peer.said != PeerState::Ready);
+            }
+        }
+        let fits =
+            ready < policy.max_peers_per_netgroup && in_flight < policy.max_dials_per_netgroup;
+        demand(fits, Rule::Budget, || {
+            format!("{address} is dialled, {ready} ready and {in_flight} in flight in {group:?}")
+        })
+    }
+
+    pub(super) fn on_connected(
+        &mut self,
+        now: Monotonic,
+        id: PeerId,
+        address: Address,
+        policy: &Policy,
+    ) -> Verdict {
+        let peer = self.at(id, address)?;
+        let answered = peer.said == PeerState::Connecting && peer.link == Link::Up;
+        demand(answered, Rule::Order, || {
+            format!("{} is connected, {:?} and its link {:?}", of(peer), peer.said, peer.link)
+        })?;
+        (peer.said, peer.connected_at) = (PeerState::Connected, now);
+        let (at, ..) = peer.deadline(policy);
+        self.note_due(at);
+        Ok(())
+    }
+
+    pub(super) fn on_ready(
+        &mut self,
+        now: Monotonic,
+        id: PeerId,
+        address: Address,
+        target: usize,
+        policy: &Policy,
+    ) -> Verdict {
+        let peer = self.at(id, address)?;
+        let shaken = peer.said == PeerState::Connected && peer.greeted && peer.link == Link::Up;
+        let text =
+            || format!("{} is ready, {:?} and its link {:?}", of(peer), peer.said, peer.link);
+        demand(shaken, Rule::Order, text)?;
+        (peer.said, peer.ready_at, peer.heard_at) = (PeerState::Ready, now, now);
+        let (counts, automatic) = (
+            peer.connection_type.counts(),
+            peer.connection_type == ConnectionType::OutboundFullRelay,
+        );
+        let (at, ..) = peer.deadline(policy);
+        self.note_due(at);
+        self.filled += usize::from(counts);
+        let filled = self.filled;
+        let text = || format!("{address} makes {filled} ready peers of {target}");
+        demand(!counts || filled <= target, Rule::Target, text)?;
+        let group = NetGroup::of(&address.host);
+        if !automatic || !group.limited() {
+            return Ok(());
+        }
+        let same = |peer: &&Peer| {
+            peer.is_ready()
+                && peer.connection_type == ConnectionType::OutboundFullRelay
+                && NetGroup::of(&peer.address.host) == group
+        };
+        let ready = self.table.iter().filter(same).count();
+        let text = || format!("{address} makes {ready} ready peers in {group:?}");
+        demand(ready <= policy.max_peers_per_netgroup, Rule::Budget, text)
+    }
+
+    /// Its end was told. Returns since when it was ready.
+    pub(super) fn on_ended(
+        &mut self,
+        id: PeerId,
+        address: Address,
+        state: PeerState,
+    ) -> Result<Monotonic, Fault> {
+        let peer = self.at(id, address)?;
+        let text = || format!("{} ended as {state:?}, {:?} as it was", of(peer), peer.said);
+        demand(peer.said == state, Rule::Order, text)?;
+        let ended = peer.link == Link::Gone || peer.closing_since.is_some();
+        let text = || format!("{} is said to have ended, with its link {:?}", of(peer), peer.link);
+        demand(ended, Rule::Order, text)?;
+        let text = || format!("{} ended with {} leases", of(peer), peer.leases);
+        demand(peer.leases == 0, Rule::Order, text)?;
+        let (filled, ready_at, gone) = (peer.fills_slot(), peer.ready_at, peer.link == Link::Gone);
+        peer.over = true;
+        self.filled -= usize::from(filled);
+        if gone {
+            self.table.retain(|peer| peer.id != id);
+            self.gone = None;
+        }
+        Ok(ready_at)
+    }
+
+    /// All outputs of the turn are read.
+    pub(super) fn end_turn(&mut self, now: Monotonic, policy: &Policy) -> Verdict {
+        if let Some(id) = self.gone.take() {
+            return Err(Fault(
+                Rule::Order,
+                format!("peer {id} is gone, and nothing was said of it"),
+            ));
+        }
+        if self.due.is_none_or(|due| now < due) {
+            return Ok(());
+        }
+        self.due = None;
+        for place in 0..self.table.len() {
+            let peer = &self.table[place];
+            let (at, rule, what) = peer.deadline(policy);
+            demand(now < at, rule, || {
+                let late = now.since(at);
+                format!("{}: {what} was over {late:?} ago, and it is {:?}", of(peer), peer.said)
+            })?;
+            self.note_due(at);
+        }
+        Ok(())
+    }
+}

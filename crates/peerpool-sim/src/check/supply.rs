@@ -1,0 +1,170 @@
+//! Whether the pool gets what it needs: seeds asked, dials made, starved or full.
+
+use std::time::Duration;
+
+use peerpool_core::event::Event;
+use peerpool_core::policy::Policy;
+use peerpool_core::time::Monotonic;
+
+use super::peers::Peers;
+use super::{ANSWER, Fault, Rule, Verdict, demand};
+
+/// A pool that is short of peers, with nothing under way, says so before this is over.
+const SPEECHLESS: Duration = Duration::from_secs(1);
+
+/// One DNS seed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seed {
+    /// When it was last asked, and how many outages had ended by then.
+    asked: Option<(Monotonic, u64)>,
+    open: bool,
+}
+
+/// Dials in the last minute, by second.
+#[derive(Debug)]
+struct Window {
+    seconds: [u32; 60],
+    newest: u64,
+    sum: u32,
+    per_second: usize,
+    per_minute: usize,
+}
+
+impl Window {
+    fn count(&mut self, now: Monotonic) -> Verdict {
+        let second = now.since_origin().as_secs();
+        while self.newest < second {
+            // A minute of nothing is as good as any longer time.
+            self.newest = (self.newest + 1).max(second.saturating_sub(60));
+            self.sum -= std::mem::take(&mut self.seconds[(self.newest % 60) as usize]);
+        }
+        let place = &mut self.seconds[(second % 60) as usize];
+        *place += 1;
+        self.sum += 1;
+        let (in_second, in_minute) = (*place as usize, self.sum as usize);
+        let fits = in_second <= self.per_second && in_minute <= self.per_minute;
+        let text = || format!("{in_second} dials in a second, {in_minute} in a minute");
+        demand(fits, Rule::Budget, text)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Supply {
+    seeds: Vec<Seed>,
+    open: usize,
+    /// When an open question must be answered.
+    answer_due: Option<Monotonic>,
+    dials: Window,
+    /// Whether the pool says that it is starved.
+    pub(super) starved: bool,
+    /// Since when nothing is under way, though peers are missing.
+    idle_since: Option<Monotonic>,
+    /// By when the pool must be full once.
+    pub(super) full_by: Option<Monotonic>,
+}
+
+impl Supply {
+    pub(super) fn new(seeds: usize, policy: &Policy) -> Self {
+        let (per_second, per_minute) =
+            (128.max(10 * policy.max_dials), 1280.max(60 * policy.max_dials));
+        Self {
+            seeds: vec![Seed::default(); seeds],
+            open: 0,
+            answer_due: None,
+            dials: Window { seconds: [0; 60], newest: 0, sum: 0, per_second, per_minute },
+            starved: false,
+            idle_since: None,
+            full_by: None,
+        }
+    }
+
+    pub(super) fn limit_dials(&mut self, per_second: usize, per_minute: usize) {
+        (self.dials.per_second, self.dials.per_minute) = (per_second, per_minute);
+    }
+
+    pub(super) fn seeds(&self) -> usize {
+        self.seeds.len()
+    }
+
+    /// A seed answered. Whether it had been asked.
+    pub(super) fn on_seed_answer(&mut self, seed: usize) -> bool {
+        let Some(seed) = self.seeds.get_mut(seed) else { return false };
+        let asked = std::mem::take(&mut seed.open);
+        self.open -= usize::from(asked);
+        if self.open == 0 {
+            self.answer_due = None;
+        }
+        asked
+    }
+
+    pub(super) fn on_ask_seed(
+        &mut self,
+        now: Monotonic,
+        seed: usize,
+        epoch: u64,
+        policy: &Policy,
+    ) -> Verdict {
+        let text = || format!("seed {seed} is asked, and there is none");
+        let slot = self.seeds.get_mut(seed).ok_or_else(|| Fault(Rule::Order, text()))?;
+        let text = || format!("seed {seed} is asked again before it has answered");
+        demand(!slot.open, Rule::Order, text)?;
+        if let Some((at, then)) = slot.asked {
+            let ago = now.since(at);
+            let rested = ago >= policy.seed_retry_min || then != epoch;
+            demand(rested, Rule::Budget, || format!("seed {seed} is asked again after {ago:?}"))?;
+        }
+        *slot = Seed { asked: Some((now, epoch)), open: true };
+        self.open += 1;
+        self.answer_due = Some(now + policy.seed_timeout + ANSWER);
+        Ok(())
+    }
+
+    pub(super) fn on_dialled(&mut self, now: Monotonic) -> Verdict {
+        self.dials.count(now)
+    }
+
+    pub(super) fn on_event(&mut self, event: &Event, filled: usize, target: usize) -> Verdict {
+        let fits = match event {
+            Event::Full { .. } => filled >= target,
+            Event::Starved { .. } => filled < target && !std::mem::replace(&mut self.starved, true),
+            Event::Fed => std::mem::take(&mut self.starved),
+            _ => true,
+        };
+        demand(fits, Rule::Starved, || {
+            format!("{} is told, with {filled} ready of {target}", event.as_str())
+        })
+    }
+
+    /// All outputs of the turn are read. A pool that is `excused` is offline or closed.
+    pub(super) fn end_turn(
+        &mut self,
+        now: Monotonic,
+        target: usize,
+        peers: &Peers,
+        excused: bool,
+    ) -> Verdict {
+        if let Some(due) = self.answer_due {
+            let text = || format!("a seed has not answered, {:?} after its time", now.since(due));
+            demand(now < due, Rule::Unanswered, text)?;
+        }
+        if peers.slots_filled() >= target {
+            (self.idle_since, self.full_by) = (None, None);
+            return Ok(());
+        }
+        self.check_full(now, peers.slots_filled(), target)?;
+        if excused || self.starved || self.open > 0 || peers.any_in_flight() {
+            self.idle_since = None;
+            return Ok(());
+        }
+        let idle = now.since(*self.idle_since.get_or_insert(now));
+        let text = || format!("peers are missing and nothing was done about it for {idle:?}");
+        demand(idle < SPEECHLESS, Rule::Starved, text)
+    }
+
+    /// A pool that was to be full by now was so once, or is.
+    pub(super) fn check_full(&self, now: Monotonic, filled: usize, target: usize) -> Verdict {
+        let by = self.full_by.unwrap_or(now);
+        let text = || format!("{filled} peers ready of {target}, {:?} late", now.since(by));
+        demand(filled >= target || now <= by, Rule::NotFull, text)
+    }
+}

@@ -1,0 +1,7 @@
+//! The checkers under test: the real engine through random days without a breach, and each rule
+//! with its fault planted.
+
+mod days;
+mod forge;
+mod planted;
+mod town;
