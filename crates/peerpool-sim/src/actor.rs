@@ -128,6 +128,8 @@ pub struct Actor {
     gossiped: bool,
     /// When hands were shaken.
     ready_at: Monotonic,
+    /// When it answers getaddr, if it takes its time.
+    answers_at: Option<Monotonic>,
     /// When it relays addresses next.
     relays_at: Option<Monotonic>,
     flood: Option<Flood>,
@@ -145,6 +147,7 @@ impl Actor {
             wants_addrv2: false,
             gossiped: false,
             ready_at: Monotonic::default(),
+            answers_at: None,
             relays_at: None,
             flood: None,
         }
@@ -198,7 +201,7 @@ impl Actor {
     /// When to call [`Actor::handle_timeout`]; `None` if the node has nothing to say of itself.
     pub fn wake_at(&self) -> Option<Monotonic> {
         let flood = self.flood.as_ref().map(|flood| flood.next);
-        [self.relays_at, flood].into_iter().flatten().min()
+        [self.answers_at, self.relays_at, flood].into_iter().flatten().min()
     }
 
     /// Appends to `out` what the node says of itself now. Does nothing before
@@ -214,6 +217,11 @@ impl Actor {
             let entries = around.relayed(now.unix, &self.node, &mut self.rng);
             self.say_addresses(entries, out);
             self.plan_relay(now.mono);
+        }
+        if self.answers_at.as_ref().is_some_and(is_due) {
+            self.answers_at = None;
+            let entries = around.gossip(now.unix, &self.node, &mut self.rng);
+            self.say_addresses(entries, out);
         }
         if let Some(flood) = self.flood.as_mut().filter(|flood| is_due(&flood.next)) {
             let mut piece = Vec::new();
@@ -314,6 +322,8 @@ impl Actor {
             NetworkMessage::GetAddr if !std::mem::replace(&mut self.gossiped, true) => {
                 if self.node.kind == Kind::Liar {
                     self.say_lies(around, now, out);
+                } else if around.profile().ages == Ages::Core && !self.node.kind.is_hostile() {
+                    self.answers_at = Some(now.mono + ages::answer_pause(&mut self.rng));
                 } else {
                     let entries = around.gossip(now.unix, &self.node, &mut self.rng);
                     self.say_addresses(entries, out);

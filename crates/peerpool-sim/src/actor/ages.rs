@@ -23,7 +23,8 @@ pub enum Ages {
     /// same one until then, so an entry is as old as that answer, plus 2 h for each hop it came by
     /// (1 to 3 hops: an assumption of ours), plus the time since its node announced itself last
     /// (exponential, mean 24 h; a dead or stale node has been gone up to 30 days besides). Nothing
-    /// is older than 30 days. Hardly an entry is under 3 h old.
+    /// is older than 30 days. Hardly an entry is under 3 h old. The answer goes out with the next
+    /// addr message that is due: after 30 s in the mean, exponentially distributed.
     ///
     /// Fresh addresses come as they do from Core: a node announces itself right after the
     /// handshake, and relays what announced itself in the last 10 min, in messages of 1 to 3
@@ -74,11 +75,12 @@ const RELAY_MEAN: Duration = Duration::from_secs(30);
 /// connection at the handful a minute that a node is seen to get.
 const RELAY_ENTRIES_MAX: usize = 3;
 /// The flood of July 2021: 500 messages of ten addresses, as many as Core relays further, within a
-/// minute of the handshake. What follows is an assumption of ours.
+/// minute of the handshake. What follows is an assumption of ours: more than a message a minute is
+/// more than Core's ration takes.
 const SPAM_ENTRIES: usize = 10;
 const SPAM_BURST: Duration = MINUTE;
 const SPAM_BURST_PAUSE: Duration = Duration::from_millis(120);
-const SPAM_PAUSE: Duration = Duration::from_secs(1);
+const SPAM_PAUSE: Duration = MINUTE;
 
 /// How old an address of a kind answer is.
 pub(crate) fn kind_age(stale: bool, rng: &mut Rng) -> Duration {
@@ -103,6 +105,11 @@ pub(crate) fn within_horizon(now: UnixTime, seen: UnixTime) -> UnixTime {
 pub(crate) fn relayed_age(rng: &mut Rng) -> Duration {
     // A second short, so that it is under the limit when it arrives, too.
     rng.between(Duration::ZERO, RELAY_AGE_MAX - Duration::from_secs(1))
+}
+
+/// How long until the answer to getaddr goes out.
+pub(crate) fn answer_pause(rng: &mut Rng) -> Duration {
+    exponential(RELAY_MEAN, rng)
 }
 
 /// How long until a node of this kind relays its next message, so long after hands were shaken.

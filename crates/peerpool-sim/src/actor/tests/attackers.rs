@@ -132,13 +132,10 @@ fn it_announces_itself_and_relays_its_cluster_as_often_as_core_does() {
 #[test]
 fn a_spammer_floods_for_a_minute_and_goes_on() {
     let mut met = Met::with(besieged(100), Kind::Spammer);
-    let spam = met.wait(Duration::from_secs(120));
+    let spam = met.wait(Duration::from_secs(240));
     let (burst, rest) = spam.split_at(500);
     assert_eq!((burst[0].0, burst[499].0), (Duration::from_millis(120), Duration::from_secs(60)));
-    assert_eq!(
-        rest.iter().map(|(at, _)| at.as_secs()).collect::<Vec<_>>(),
-        Vec::from_iter(61..=120)
-    );
+    assert_eq!(rest.iter().map(|(at, _)| at.as_secs()).collect::<Vec<_>>(), [120, 180, 240]);
     for (_, named) in &spam {
         assert_eq!(named.len(), 10);
         let kinds = met.kinds_of(named);
@@ -151,7 +148,15 @@ fn honest_nodes_name_attackers_as_they_name_any() {
     for ages in Ages::ALL {
         let roster = with(besieged(200), |profile| profile.ages = ages);
         let mut met = Met::with(roster, Kind::Honest);
-        let answer = entries(&met.say(NetworkMessage::GetAddr)[0]);
+        let at_once = met.say(NetworkMessage::GetAddr);
+        let answer = match at_once.first() {
+            Some(answer) => entries(answer),
+            None => {
+                let later = met.wait(Duration::from_secs(600));
+                later.into_iter().map(|(_, named)| named).max_by_key(Vec::len).unwrap()
+            }
+        };
+        assert_eq!(at_once.is_empty(), ages == Ages::Core, "Core takes its time");
         assert_eq!((answer.len(), met.kinds_of(&answer).len()), (230, 5), "{ages:?}");
     }
 }
