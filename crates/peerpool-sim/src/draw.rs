@@ -22,6 +22,11 @@ pub fn hash(seed: u64, parts: &[u64]) -> u64 {
     parts.iter().fold(first, |state, part| mix(state.wrapping_add(INCREMENT) ^ part))
 }
 
+/// The number below `bound` that `bits` stand for; zero if `bound` is.
+pub fn below(bits: u64, bound: u64) -> u64 {
+    ((u128::from(bits) * u128::from(bound)) >> 64) as u64
+}
+
 /// A time that is exponentially distributed, as the one to the next event of a Poisson process is.
 pub fn exponential(mean: Duration, rng: &mut Rng) -> Duration {
     // In (0, 1]: the logarithm of zero is no time.
@@ -59,7 +64,7 @@ impl Quantiles {
 }
 
 /// A number from 0 to 1, and below it, from random bits: as many of them as an f64 holds.
-fn unit(bits: u64) -> f64 {
+pub fn unit(bits: u64) -> f64 {
     (bits >> 11) as f64 / (1u64 << 53) as f64
 }
 

@@ -14,5 +14,6 @@ pub mod check;
 #[cfg(feature = "tcp")]
 pub mod devnet;
 pub mod draw;
+pub mod link_model;
 pub mod report;
 pub mod trace;
