@@ -311,6 +311,11 @@ impl Book {
         self.burned.counts()
     }
 
+    /// Why `address` is burned, if it is.
+    pub fn burn_reason(&self, address: &Address) -> Option<BurnReason> {
+        self.burned.reason(address)
+    }
+
     /// Whether `address` is burned.
     pub fn is_burned(&self, address: &Address) -> bool {
         self.burned.contains(address)

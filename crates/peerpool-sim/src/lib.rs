@@ -17,3 +17,4 @@ pub mod draw;
 pub mod link_model;
 pub mod report;
 pub mod trace;
+pub mod world;

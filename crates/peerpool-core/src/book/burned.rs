@@ -89,6 +89,10 @@ impl Burned {
         &self.counts
     }
 
+    pub(super) fn reason(&self, address: &Address) -> Option<BurnReason> {
+        self.entries.get(address).map(|(_, reason)| *reason)
+    }
+
     pub(super) fn contains(&self, address: &Address) -> bool {
         self.entries.contains_key(address)
     }

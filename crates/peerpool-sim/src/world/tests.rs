@@ -1,0 +1,199 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use peerpool_core::address::Net;
+use peerpool_core::netgroup::NetGroup;
+use peerpool_core::policy::Policy;
+
+use super::*;
+use crate::actor::{Ages, Kind, Mix, SeedKind};
+use crate::report::Figures;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn small() -> Plan {
+    Plan { nodes: 300, ..Plan::default() }
+}
+
+fn run(plan: Plan, time: Duration) -> World {
+    let mut world = World::new(plan).expect("a good plan");
+    world.run_for(time).unwrap_or_else(|breach| panic!("{breach}"));
+    world.finish().unwrap_or_else(|breach| panic!("{breach}"));
+    world
+}
+
+fn figures(world: &World) -> Figures {
+    world.pool(0).report().figures(world.now())
+}
+
+fn ready(world: &World, pool: usize) -> usize {
+    world.pool(pool).status(world.now().mono).ready_count()
+}
+
+#[test]
+fn a_pool_is_soon_full_and_stays_so_while_nodes_come_and_go() {
+    let world = run(small(), DAY);
+    let figures = figures(&world);
+    assert_eq!(ready(&world, 0), 8);
+    assert!(figures.time_to_full.is_some_and(|took| took < MINUTE), "{:?}", figures.time_to_full);
+    assert!(figures.at_target > 0.99, "{}", figures.at_target);
+    assert!(figures.held.peers > 8, "nobody left");
+    assert!(figures.received > 100_000);
+}
+
+#[test]
+fn one_seed_is_one_run_and_another_another() {
+    let hash = |seed| run(Plan { seed, ..small() }, HOUR * 6).trace_hash();
+    let first = hash(1);
+    assert_eq!(first, hash(1));
+    assert_ne!(first, hash(2));
+}
+
+#[test]
+fn slices_of_time_do_not_matter() {
+    let whole = run(small(), HOUR);
+    let mut sliced = World::new(small()).expect("a good plan");
+    for _ in 0..360 {
+        sliced.run_for(Duration::from_secs(10)).expect("no breach");
+    }
+    assert_eq!(sliced.trace_hash(), whole.trace_hash());
+    assert_eq!(sliced.events(), whole.events());
+}
+
+#[test]
+fn bytes_or_messages_make_no_difference_to_what_becomes_of_nodes() {
+    // Without randomness in transit, the same is heard at the same time.
+    let plan = |bytes| {
+        let links = LinkModel { jitter: 0.0, bandwidth: 1_000_000_000, ..LinkModel::default() };
+        let mix =
+            Mix::only(Kind::Honest).with_each([Kind::Refusing, Kind::Serviceless, Kind::Rude]);
+        Plan { bytes, links, mix, nodes: 60, sites: Some(60), ages: Ages::Kind, ..Plan::default() }
+    };
+    let outcome = |world: &World| {
+        let status = world.pool(0).status(world.now().mono);
+        let peers: BTreeSet<_> = status.ready.iter().map(|peer| peer.address).collect();
+        (peers, status.burned, status.dials)
+    };
+    let (in_bytes, in_messages) = (run(plan(true), HOUR), run(plan(false), HOUR));
+    assert_eq!(outcome(&in_bytes), outcome(&in_messages));
+    // What each weighs is worked out for messages, and counted for bytes.
+    let (counted, worked_out) = (figures(&in_bytes).sent, figures(&in_messages).sent);
+    assert_eq!(counted, worked_out);
+}
+
+#[test]
+fn every_kind_of_node_is_met_in_a_world() {
+    let mix = Kind::ALL.into_iter().fold(Mix::only(Kind::Honest), |mix, kind| mix.with(kind, 1));
+    let mut plan =
+        Plan { mix, nodes: 500, sites: Some(500), seed_share: 0.0, ages: Ages::Kind, ..small() };
+    plan.pools[0].policy = Policy { target_connect_count: 40, ..Policy::default() };
+    let world = run(plan, HOUR * 3);
+    let outcomes = figures(&world).outcomes;
+    assert!(outcomes.len() >= 6, "{outcomes:?}");
+    assert_eq!(ready(&world, 0), 40);
+}
+
+#[test]
+fn pools_do_not_depend_on_each_other_and_all_are_full() {
+    let pools = vec![PoolPlan::default(); 3];
+    let world = run(Plan { pools, ..small() }, HOUR);
+    let peers = |pool| {
+        let status = world.pool(pool).status(world.now().mono);
+        status.ready.iter().map(|peer| peer.address).collect::<BTreeSet<_>>()
+    };
+    assert_eq!((0..3).map(|pool| ready(&world, pool)).collect::<Vec<_>>(), [8, 8, 8]);
+    assert!(peers(0) != peers(1) && peers(1) != peers(2), "each draws for itself");
+}
+
+#[test]
+fn an_outage_is_noticed_and_over_once_it_ends() {
+    let mut world = run(small(), HOUR);
+    let from = world.now().mono;
+    let until = from + HOUR;
+    world.cut(Cut { pool: None, from, until, apart: Apart::All, no_route: false });
+    let burned = world.pool(0).engine().book().known().burned;
+    world.run_for(MINUTE * 59).expect("no breach");
+    assert_eq!(ready(&world, 0), 0);
+    assert!(world.pool(0).status(world.now().mono).offline);
+    let more = world.pool(0).engine().book().known().burned.saturating_sub(burned);
+    assert!(more <= 30, "{more} burned in the first half minute");
+    world.expect_full(0, until + MINUTE);
+    world.run_for(MINUTE * 2).expect("full again within a minute");
+    assert_eq!(ready(&world, 0), 8);
+}
+
+#[test]
+fn whoever_is_cut_off_is_replaced_by_others() {
+    let mut world = run(Plan { nodes: 1000, ..small() }, HOUR);
+    let now = world.now().mono;
+    let apart = Apart::Share(0.5, 7);
+    world.cut(Cut { pool: None, from: now, until: now + HOUR, apart, no_route: false });
+    world.run_for(MINUTE * 10).expect("no breach");
+    assert_eq!(ready(&world, 0), 8);
+    assert!(figures(&world).refills.count > 0, "nobody was cut off");
+}
+
+#[test]
+fn a_restarted_pool_begins_anew() {
+    let mut world = run(small(), HOUR);
+    let old = world.restart(0);
+    assert!(old.engine().book().len() > 8);
+    assert!(world.pool(0).engine().book().is_empty());
+    world.run_for(MINUTE).expect("no breach");
+    assert_eq!(ready(&world, 0), 8);
+}
+
+#[test]
+fn a_poisoned_seed_and_failing_ones_do_what_they_are_for() {
+    let attacker = Attacker { share: 0.1, groups: 30, kind: Kind::Sybil, relayed: None };
+    let mut plan = Plan { attacker: Some(attacker), ..small() };
+    plan.pools[0].seeds = vec![SeedKind::Poisoned, SeedKind::Failing];
+    let world = run(plan, HOUR);
+    let hostile = figures(&world).hostile;
+    assert_eq!((hostile.now, hostile.most), (8, 8), "nobody else was ever heard of");
+}
+
+#[test]
+fn the_population_is_as_planned() {
+    let attacker = Attacker { share: 0.2, groups: 10, kind: Kind::Shadow, relayed: None };
+    let plan = Plan { nodes: 10_000, attacker: Some(attacker), ..Plan::default() };
+    let mut population = Population::new(&plan);
+    let (mut nets, mut groups, mut hostile_groups) =
+        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut present = [0; 2];
+    for id in population.ids().collect::<Vec<_>>() {
+        let listing = population.listing(id);
+        let address = listing.address.into();
+        assert_eq!(population.find(&address), Some(id));
+        let hostile = crate::report::Atlas::is_hostile(&population, &address);
+        let shadow = crate::report::Atlas::asn(&population, &address) == SHADOW_ASN;
+        assert_eq!((hostile, shadow), (listing.kind == Kind::Shadow, hostile));
+        if hostile {
+            hostile_groups.insert(NetGroup::of(&address.host));
+        } else {
+            groups.insert(NetGroup::of(&address.host));
+            nets.insert(address.net());
+            present[usize::from(listing.kind.is_usable())] +=
+                usize::from(population.is_present(id));
+        }
+    }
+    assert_eq!((population.len(), population.hostile_len()), (10_000, 2000));
+    assert_eq!(hostile_groups.len(), 10);
+    assert!(groups.is_disjoint(&hostile_groups) && groups.len() > 1000);
+    assert_eq!(nets.into_iter().collect::<Vec<_>>(), [Net::Ipv4, Net::Ipv6]);
+    let ratio = present[0] as f64 / present[1] as f64;
+    assert!((1.5..2.5).contains(&ratio), "unreachable to reachable nodes: {ratio}");
+}
+
+#[test]
+fn a_plan_that_cannot_be_built_says_why() {
+    let fails = |plan: Plan| World::new(plan).expect_err("out of bounds");
+    assert!(fails(Plan { nodes: 0, ..small() }).starts_with("nodes = 0"));
+    assert!(fails(Plan { pools: vec![], ..small() }).starts_with("pools = 0"));
+    assert!(fails(Plan { nodes: 100_000, sites: Some(1), ..small() }).starts_with("sites"));
+    let attacker = Attacker { share: 0.5, groups: 1, kind: Kind::Sybil, relayed: None };
+    let crowded = Plan { nodes: 100_000, attacker: Some(attacker), ..small() };
+    assert!(fails(crowded).starts_with("groups"));
+}
