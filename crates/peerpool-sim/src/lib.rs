@@ -16,5 +16,6 @@ pub mod devnet;
 pub mod draw;
 pub mod link_model;
 pub mod report;
+pub mod swarm;
 pub mod trace;
 pub mod world;

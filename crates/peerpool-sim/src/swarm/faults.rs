@@ -1,0 +1,184 @@
+//! The faults of swarm runs.
+
+use std::fmt;
+
+use bitcoin::p2p::ServiceFlags;
+use peerpool_core::address::Address;
+use peerpool_core::id::LeaseId;
+use peerpool_core::io::Input;
+
+use super::{Swarm, pick, secs};
+use crate::actor::{Kind, SeedKind};
+use crate::check::Breach;
+use crate::link_model::{Apart, Cut};
+use crate::world::{NodeId, World};
+
+/// What goes wrong, or is done to a pool by its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A pool's own link is down: dials go unanswered.
+    Outage,
+    /// The same, and its own system says so.
+    NoRoute,
+    /// Some netgroups cannot be reached.
+    Partition,
+    /// All links of a pool end at once.
+    LinksDropped,
+    /// A node becomes one of another kind.
+    NodeTurned,
+    /// A third of all nodes become so.
+    NodesTurned,
+    /// A pool's unix clock jumps, by minutes up to a year, ahead or back.
+    ClockJump,
+    /// A pool is killed and started anew.
+    Restart,
+    /// A DNS seed fails from now on, or answers again.
+    SeedTurned,
+    /// A user takes and gives back leases.
+    Leases,
+    /// A user names a node, dead or alive.
+    Named,
+}
+
+impl Fault {
+    /// Every kind.
+    pub const ALL: [Fault; 11] = [
+        Fault::Outage,
+        Fault::NoRoute,
+        Fault::Partition,
+        Fault::LinksDropped,
+        Fault::NodeTurned,
+        Fault::NodesTurned,
+        Fault::ClockJump,
+        Fault::Restart,
+        Fault::SeedTurned,
+        Fault::Leases,
+        Fault::Named,
+    ];
+
+    /// The name in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Fault::Outage => "outage",
+            Fault::NoRoute => "no_route",
+            Fault::Partition => "partition",
+            Fault::LinksDropped => "links_dropped",
+            Fault::NodeTurned => "node_turned",
+            Fault::NodesTurned => "nodes_turned",
+            Fault::ClockJump => "clock_jump",
+            Fault::Restart => "restart",
+            Fault::SeedTurned => "seed_turned",
+            Fault::Leases => "leases",
+            Fault::Named => "named",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What nodes become.
+const KINDS: [Kind; 10] = [
+    Kind::Honest,
+    Kind::Honest,
+    Kind::Refusing,
+    Kind::Silent,
+    Kind::Mute,
+    Kind::Rude,
+    Kind::Dropper,
+    Kind::Flapping,
+    Kind::Echo,
+    Kind::Liar,
+];
+const YEAR: i64 = 365 * 86_400;
+
+impl Swarm {
+    /// One fault, of a kind that is drawn.
+    pub(super) fn inject(&mut self) -> Result<(), Breach> {
+        let fault = pick(&mut self.rng, &Fault::ALL);
+        *self.faults.entry(fault).or_default() += 1;
+        let pool = self.rng.below(self.world.pools().len());
+        match fault {
+            Fault::Outage => self.cut(pool, Apart::All, false),
+            Fault::NoRoute => self.cut(pool, Apart::All, true),
+            Fault::Partition => {
+                let share = 0.1 + self.rng.below(90) as f64 / 100.0;
+                let salt = self.rng.u64();
+                self.cut(pool, Apart::Share(share, salt), false);
+            }
+            Fault::LinksDropped => self.world.drop_links(pool),
+            Fault::NodeTurned => self.turn_nodes(1),
+            Fault::NodesTurned => self.turn_nodes(self.world.population().len() / 3),
+            Fault::ClockJump => {
+                let reach = pick(&mut self.rng, &[600, 86_400, YEAR]);
+                let seconds = self.rng.below(2 * reach as usize) as i64 - reach;
+                self.world.set_unix_error(pool, seconds);
+            }
+            Fault::Restart => {
+                self.world.restart(pool);
+            }
+            Fault::SeedTurned => {
+                let seeds = self.world.pool(pool).seeds().len();
+                let seed = self.rng.below(seeds);
+                let kind = pick(&mut self.rng, &[SeedKind::Honest, SeedKind::Failing]);
+                self.world.set_seed(pool, seed, kind);
+            }
+            Fault::Leases => return self.lease(pool),
+            Fault::Named => {
+                let node = self.select_node();
+                let address = Address::from(self.world.population().listing(node).address);
+                let port = if self.rng.chance(0.3) { 9000 } else { address.port };
+                let named = Address { port, ..address };
+                return self.world.input(pool, Input::AddManual(named));
+            }
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, pool: usize, apart: Apart, no_route: bool) {
+        let from = self.world.now().mono;
+        let until = from + self.rng.between(secs(1), secs(3600));
+        self.world.cut(Cut { pool: Some(pool), from, until, apart, no_route });
+    }
+
+    fn select_node(&mut self) -> NodeId {
+        let ids: Vec<NodeId> = self.world.population().ids().collect();
+        pick(&mut self.rng, &ids)
+    }
+
+    fn turn_nodes(&mut self, count: usize) {
+        for _ in 0..count {
+            let (node, kind) = (self.select_node(), pick(&mut self.rng, &KINDS));
+            if !self.world.population().listing(node).kind.is_hostile() {
+                self.world.population_mut().set_kind(node, kind);
+            }
+        }
+    }
+
+    fn lease(&mut self, pool: usize) -> Result<(), Breach> {
+        for _ in 0..1 + self.rng.below(8) {
+            self.leases += 1;
+            let (lease, services) = (LeaseId(self.leases), ServiceFlags::NONE);
+            let wait = self.rng.chance(0.5);
+            self.world.input(pool, Input::Lease { lease, services, wait })?;
+            let lease = LeaseId(1 + self.rng.below(self.leases as usize) as u64);
+            self.world.input(pool, Input::Release { lease })?;
+        }
+        Ok(())
+    }
+}
+
+/// Faults end: every ordinary node is honest and there to stay, nothing is lost, clocks are right,
+/// seeds answer.
+pub(super) fn end_all(world: &mut World) {
+    world.heal();
+    for pool in 0..world.pools().len() {
+        world.set_unix_error(pool, 0);
+        for seed in 0..world.pool(pool).seeds().len() {
+            world.set_seed(pool, seed, SeedKind::Honest);
+        }
+    }
+}
