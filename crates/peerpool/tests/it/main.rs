@@ -19,6 +19,7 @@ mod limits;
 mod litecoind;
 mod log;
 mod offsets;
+mod parity;
 mod raw;
 mod real_nodes;
 mod resources;
