@@ -14,6 +14,7 @@ pub mod check;
 #[cfg(feature = "tcp")]
 pub mod devnet;
 pub mod draw;
+pub mod eclipse;
 pub mod link_model;
 pub mod report;
 pub mod swarm;

@@ -1,0 +1,128 @@
+//! The baseline that an addr book has to beat: how many of a pool's slots an attacker holds who has
+//! some of all addresses.
+
+use std::time::Duration;
+
+use peerpool_core::time::Monotonic;
+
+use crate::actor::{Kind, SeedKind};
+use crate::check::Breach;
+use crate::report::Atlas as _;
+use crate::world::{Attacker, Plan, PoolPlan, World};
+
+/// How long a run is, a restart left out.
+pub const DAYS: u32 = 30;
+/// How long a restarted pool may take to settle before its slots are counted.
+pub const SETTLED: Duration = Duration::from_secs(3600);
+/// Of what honest nodes relay, an attacker who floods makes this share his own: his nodes have
+/// links to all others, and a ration like Core's gives each link as much room as all of honest
+/// gossip needs.
+const FLOODED: f64 = 0.5;
+
+/// One attacker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Case {
+    /// Share of all addresses that are his. They always answer, which most others do not.
+    pub share: f64,
+    /// Netgroups that they lie in.
+    pub groups: usize,
+    /// Whether he floods gossip: [`Kind::Spammer`] in place of [`Kind::Sybil`], and half of what
+    /// honest nodes relay is his.
+    pub floods: bool,
+    /// Whether one of the pool's three DNS seeds is his.
+    pub poisons: bool,
+}
+
+/// What an attacker came to in one run. Slots are ready peers of the pool.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Held {
+    /// The seed of the run.
+    pub seed: u64,
+    /// His slots after 1, 7 and 30 days.
+    pub after: [u32; 3],
+    /// His slots an hour after the pool was restarted at the end.
+    pub after_restart: u32,
+    /// His share of slots over the 30 days.
+    pub mean: f64,
+    /// Whether he ever held every slot.
+    pub all: bool,
+    /// Inputs that the engine took.
+    pub events: u64,
+}
+
+impl Case {
+    /// Every attacker of the table: 1, 5 and 20 % of addresses, in 10 or 1000 netgroups, with and
+    /// without flooding, with and without a poisoned seed.
+    pub fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for share in [0.01, 0.05, 0.2] {
+            for groups in [10, 1000] {
+                for (floods, poisons) in
+                    [(false, false), (true, false), (false, true), (true, true)]
+                {
+                    all.push(Self { share, groups, floods, poisons });
+                }
+            }
+        }
+        all
+    }
+
+    /// The world in which he is met.
+    pub fn plan(&self, nodes: usize, seed: u64) -> Plan {
+        let attacker = Attacker {
+            share: self.share,
+            groups: self.groups,
+            kind: if self.floods { Kind::Spammer } else { Kind::Sybil },
+            relayed: self.floods.then_some(FLOODED),
+        };
+        let mut pool = PoolPlan::default();
+        if self.poisons {
+            pool.seeds[0] = SeedKind::Poisoned;
+        }
+        Plan { seed, nodes, attacker: Some(attacker), pools: vec![pool], ..Plan::default() }
+    }
+
+    /// One run: 30 days, then a restart.
+    ///
+    /// # Errors
+    /// A checker found a breach.
+    pub fn run(&self, nodes: usize, seed: u64) -> Result<Held, Box<Breach>> {
+        let plan = self.plan(nodes, seed);
+        let mut world = World::new(plan).expect("a case's plan is within its bounds");
+        let end = Monotonic::default() + Duration::from_secs(u64::from(DAYS) * 86_400);
+        world.run_until(end)?;
+        let figures = world.pool(0).report().figures(world.now());
+        let marks = &figures.hostile.marks;
+        let after = [1, 7, DAYS]
+            .map(|day| marks.iter().find(|mark| mark.day == day).map_or(0, |mark| mark.hostile));
+        world.restart(0);
+        world.run_for(SETTLED)?;
+        world.finish()?;
+        let status = world.pool(0).status(world.now().mono);
+        let hostile = |address| world.population().is_hostile(address);
+        let after_restart = status.ready.iter().filter(|peer| hostile(&peer.address)).count();
+        Ok(Held {
+            seed,
+            after,
+            after_restart: after_restart as u32,
+            mean: figures.hostile.share,
+            all: figures.hostile.held_all,
+            events: world.events(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_every_attacker_once() {
+        let all = Case::all();
+        assert_eq!(all.len(), 24);
+        for (at, case) in all.iter().enumerate() {
+            assert!(!all[..at].contains(case));
+            World::new(case.plan(5000, 1)).expect("within bounds");
+        }
+    }
+}
