@@ -17,6 +17,7 @@ pub mod draw;
 pub mod eclipse;
 pub mod link_model;
 pub mod report;
+pub mod scenario;
 pub mod swarm;
 pub mod trace;
 pub mod world;

@@ -1,0 +1,263 @@
+//! What peers tell of addresses: floods, repeated answers, a victim's ports, what nobody wants.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use peerpool_core::address::{Address, Host};
+use peerpool_core::book::Source;
+use peerpool_core::event::Event;
+use peerpool_core::id::PeerId;
+use peerpool_core::io::Input;
+use peerpool_core::netgroup::NetGroup;
+use peerpool_core::policy::Policy;
+use peerpool_core::time::UnixTime;
+use peerpool_core::wire::AddrEntry;
+
+use super::bench::{self, Bench, Manner, PORT, stored};
+use super::{Expected, Failure, Figure, Outcome, Scenario, Setting};
+
+pub(super) const FLOOD: Scenario = Scenario {
+    name: "a7-address-flood",
+    row: "A7",
+    says: "a peer that has answered getaddr with 1000 addresses sends 500 messages of ten more \
+           within a minute",
+    accepts: "at most 1 + 6 of those are kept",
+    expected: Expected::Pass,
+    run: run_flood,
+};
+
+pub(super) const COUNTER: Scenario = Scenario {
+    name: "a8-counter-overflow",
+    row: "A8",
+    says: "2000 dials are made and fail, and inputs come of peers with numbers around 2^32 and 2^64",
+    accepts: "no number is used twice, numbers have 64 bits, and nothing panics",
+    expected: Expected::Pass,
+    run: run_counter,
+};
+
+pub(super) const POISONING: Scenario = Scenario {
+    name: "a13-getaddr-poisoning",
+    row: "A13",
+    says: "100 connections to one hostile /16 answer getaddr with 1000 addresses each",
+    accepts: "at most 1000 and its own are taken of each, and at most 4096 of all are kept",
+    expected: Expected::Fail { why: "new and tried tables" },
+    run: run_poisoning,
+};
+
+pub(super) const PRIVATE_ADDRESS: Scenario = Scenario {
+    name: "a20-private-address",
+    row: "A20",
+    says: "a peer gossips 10.1.1.71:8333, as LinkingLion's nodes do",
+    accepts: "it is not stored",
+    expected: Expected::Pass,
+    run: |setting| {
+        let mut bench = Bench::new(setting.seed, Policy::default(), vec![vec![bench::ip(0, 1)]])?;
+        bench.run_for(SECOND)?;
+        let private = Address { host: Host::Ipv4(Ipv4Addr::new(10, 1, 1, 71)), port: PORT };
+        let public = bench::address(1, 1);
+        let (now, age) = (bench.now().unix, Duration::ZERO);
+        let entries = [private, public].map(|address| bench::entry(address, now, age));
+        let peer = only_peer(&bench)?;
+        bench.gossip(peer, entries.to_vec())?;
+        bench.run_for(MINUTE)?;
+        let mut outcome = Outcome::new();
+        let none = |count| count == 0;
+        outcome.demand_count("private addresses stored", stored(&bench.engine, &[private]), none);
+        let dialled = bench.dials.iter().filter(|(.., to)| *to == private).count();
+        outcome.demand_count("dials to them", dialled, none);
+        let heard = stored(&bench.engine, &[public]);
+        outcome.demand_count("addresses stored of the same message", heard, |count| count == 1);
+        Ok(outcome)
+    },
+};
+
+pub(super) const DENY_LIST: Scenario = Scenario {
+    name: "a20-deny-list",
+    row: "A20",
+    says: "peers gossip nodes in three /24 and one /32 that the user denies, for 24 h",
+    accepts: "no dial to them",
+    expected: Expected::Fail { why: "a list of denied networks" },
+    run: run_deny_list,
+};
+
+pub(super) const PORT_SCAN: Scenario = Scenario {
+    name: "a37-port-scan",
+    row: "A37",
+    says: "gossip names one victim's host 10,000 times, on every port, to a pool that needs peers",
+    accepts: "no more is kept than the limit of ports of a host and the default one; at most 6 \
+              dials in the hour",
+    expected: Expected::Pass,
+    run: run_port_scan,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The one ready peer.
+fn only_peer(bench: &Bench) -> Result<PeerId, Failure> {
+    match bench.ready()[..] {
+        [(peer, _)] => Ok(peer),
+        ref ready => Err(Failure::Stage(format!("{} peers ready, not one", ready.len()))),
+    }
+}
+
+/// So many addresses of gossip, from number `from` on, seen a minute ago.
+fn batch(from: usize, count: usize, now: UnixTime) -> Vec<AddrEntry> {
+    (from..from + count).map(|number| bench::entry(nth(number), now, MINUTE)).collect()
+}
+
+/// Any number of addresses, none in the first 100 netgroups.
+fn nth(number: usize) -> Address {
+    const GROUPS: usize = bench::GROUPS - 100;
+    bench::address(100 + number % GROUPS, 1 + number / GROUPS)
+}
+
+fn run_flood(setting: &Setting) -> Result<Outcome, Failure> {
+    const MESSAGES: usize = 500;
+    const EACH: usize = 10;
+    let policy = Policy { target_connect_count: 1, ..Policy::default() };
+    let mut bench = Bench::new(setting.seed, policy, vec![vec![bench::ip(0, 1)]])?;
+    bench.answer = Box::new(|_, now| batch(0, 1000, now));
+    bench.run_for(SECOND)?;
+    let peer = only_peer(&bench)?;
+    let before = bench.events.len();
+    for message in 0..MESSAGES {
+        bench.run_for(MINUTE / MESSAGES as u32)?;
+        let now = bench.now().unix;
+        bench.gossip(peer, batch(1000 + message * EACH, EACH, now))?;
+    }
+    let addresses = |range: std::ops::Range<usize>| range.map(nth).collect::<Vec<_>>();
+    let mut outcome = Outcome::new();
+    let answer = stored(&bench.engine, &addresses(0..1000));
+    outcome.demand_count("kept of the answer", answer, |kept| kept == 1000);
+    let flood = stored(&bench.engine, &addresses(1000..1000 + MESSAGES * EACH));
+    outcome.demand_count("kept of the flood", flood, |kept| kept <= 7);
+    let told = bench.events[before..].iter().filter(|it| matches!(it, Event::Gossip { .. }));
+    outcome.note_count("events told of it", told.count());
+    Ok(outcome)
+}
+
+fn run_counter(setting: &Setting) -> Result<Outcome, Failure> {
+    const DIALS: usize = 2000;
+    let policy = Policy { max_seed_addresses: 1000, ..Policy::default() };
+    let seed = |from: usize| (from..from + 1000).map(|group| bench::ip(group, 1)).collect();
+    let mut bench = Bench::new(setting.seed, policy, vec![seed(0), seed(1000)])?;
+    // One that answers, or nothing burns.
+    bench.manner =
+        Box::new(|to| if *to == bench::address(0, 1) { Manner::Honest } else { Manner::Refuses });
+    bench.run_for(HOUR)?;
+    for number in [u64::from(u32::MAX), u64::MAX].map(|top| top - 10) {
+        for peer in (0..100).map(|past: u64| PeerId(number.wrapping_add(past))) {
+            bench.input(Input::Progress { peer })?;
+            bench.input(Input::Connected { peer, local: None })?;
+        }
+    }
+    let numbers: BTreeSet<PeerId> = bench.dials.iter().map(|(_, peer, _)| *peer).collect();
+    let mut outcome = Outcome::new();
+    outcome.demand_count("dials", bench.dials.len(), |dials| dials >= DIALS);
+    let again = bench.dials.len() - numbers.len();
+    outcome.demand_count("numbers used again", again, |again| again == 0);
+    let bits = 8 * size_of::<PeerId>();
+    outcome.demand_count("bits of a number", bits, |bits| bits >= 64);
+    Ok(outcome)
+}
+
+fn run_poisoning(setting: &Setting) -> Result<Outcome, Failure> {
+    const EACH: usize = 1000;
+    let connections = setting.of(100, 10);
+    // The user's own, since of one netgroup the pool itself dials one at a time.
+    let policy = Policy { target_connect_count: connections, ..Policy::default() };
+    let mut bench = Bench::new(setting.seed, policy, Vec::new())?;
+    let mut answered = 0;
+    bench.answer = Box::new(move |_, now| {
+        answered += 1;
+        batch((answered - 1) * EACH, EACH, now)
+    });
+    let hostile: Vec<Address> = (1..=connections).map(|host| bench::address(0, host)).collect();
+    for address in &hostile {
+        bench.input(Input::AddManual(*address))?;
+    }
+    bench.run_for(MINUTE)?;
+    let offered: Vec<Address> = (0..connections * EACH).map(nth).collect();
+    let mut of_each = vec![0; connections];
+    for address in &offered {
+        if let Some(Source::Peer(source)) = bench.engine.book().source(address) {
+            let place = hostile.iter().position(|hostile| *hostile == source);
+            *place
+                .and_then(|place| of_each.get_mut(place))
+                .ok_or("a source of its own".to_owned())? += 1;
+        }
+    }
+    let mut outcome = Outcome::new();
+    outcome.note_count("addresses offered", offered.len());
+    let most = of_each.iter().copied().max().unwrap_or(0);
+    outcome.demand_count("most kept of one connection", most, |most| most <= EACH + 1);
+    let kept = of_each.iter().sum();
+    outcome.demand_count("kept of all", kept, |kept| kept <= 4096);
+    Ok(outcome)
+}
+
+fn run_deny_list(setting: &Setting) -> Result<Outcome, Failure> {
+    const DENIED: &str = "11.200.1.0/24, 11.201.1.0/24, 11.202.1.0/24, 2a01:1234::/32";
+    let mut policy = Policy::default();
+    let denies = policy.set("deny", DENIED).is_some_and(|set| set.is_ok());
+    let host = |number: u8| -> [IpAddr; 4] {
+        let ipv4 = |second| IpAddr::from(Ipv4Addr::new(11, second, 1, number));
+        let ipv6 = Ipv6Addr::new(0x2a01, 0x1234, 0, 0, 0, 0, 0, number.into());
+        [ipv4(200), ipv4(201), ipv4(202), ipv6.into()]
+    };
+    let denied: BTreeSet<Host> = (1..=60).flat_map(host).map(Host::from).collect();
+    let mut bench = Bench::new(setting.seed, policy, vec![vec![bench::ip(0, 1)]])?;
+    let named = denied.clone();
+    bench.answer = Box::new(move |_, now| {
+        let address = |host: &Host| Address { host: *host, port: PORT };
+        named.iter().map(|host| bench::entry(address(host), now, MINUTE)).collect()
+    });
+    bench.run_for(HOUR * 24)?;
+    let dials = bench.dials.iter().filter(|(.., to)| denied.contains(&to.host)).count();
+    let mut outcome = Outcome::new();
+    outcome.demand_count("dials to denied networks", dials, |dials| dials == 0);
+    outcome.demand_count("settings that deny them", usize::from(denies), |count| count == 1);
+    Ok(outcome)
+}
+
+fn run_port_scan(setting: &Setting) -> Result<Outcome, Failure> {
+    const PORTS: usize = 10_000;
+    const GOSSIPS: usize = 20;
+    // One more than there are peers, so that it goes on dialling.
+    let policy = Policy { target_connect_count: GOSSIPS + 1, ..Policy::default() };
+    let cap = policy.max_ports_per_host + 1;
+    let seed = (0..GOSSIPS).map(|group| bench::ip(group, 1)).collect();
+    let mut bench = Bench::new(setting.seed, policy, vec![seed])?;
+    let victim = bench::ip(99, 1);
+    let group = NetGroup::of(&victim.into());
+    bench.manner =
+        Box::new(
+            move |to| {
+                if NetGroup::of(&to.host) == group { Manner::Silent } else { Manner::Honest }
+            },
+        );
+    let at_port = move |port: u16| Address { host: victim.into(), port };
+    // The default port among them.
+    let ports = (PORT - 5000)..(PORT + 5000);
+    let named = ports.clone();
+    let mut asked = 0;
+    bench.answer = Box::new(move |_, now| {
+        let from = asked * 1000 % PORTS;
+        asked += 1;
+        let some = named.clone().skip(from).take(1000);
+        some.map(|port| bench::entry(at_port(port), now, MINUTE)).collect()
+    });
+    bench.run_for(HOUR)?;
+    let book = bench.engine.book();
+    let known = |to: &Address| book.source(to).is_some() || book.is_burned(to);
+    let kept = ports.map(at_port).filter(known).count();
+    let dials = bench.dials.iter().filter(|(.., to)| to.host == victim.into()).count();
+    let mut outcome = Outcome::new();
+    outcome.note_count("ports named", PORTS);
+    outcome.demand_count("kept, burned ones included", kept, |kept| kept <= cap);
+    outcome.demand("dials to the victim", Figure::Count(dials as u64), (1..=6).contains(&dials));
+    Ok(outcome)
+}

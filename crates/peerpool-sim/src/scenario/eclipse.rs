@@ -1,0 +1,155 @@
+//! Whole networks in which somebody wants all slots: restarts, books gone stale, shadows of an AS.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use peerpool_core::address::Address;
+use peerpool_core::policy::Policy;
+use peerpool_core::rng::Rng;
+
+use super::{Expected, Failure, Figure, Outcome, Scenario, Setting, share};
+use crate::actor::{Ages, Kind, Mix};
+use crate::world::{Attacker, Plan, World};
+
+pub(super) const RESTART: Scenario = Scenario {
+    name: "a2-restart",
+    row: "A2",
+    says: "a pool with all its peers is killed and started again, 100 times",
+    accepts: "its first two dials go to peers that it had, each time",
+    expected: Expected::Fail { why: "a book on disk, and anchors" },
+    run: run_restart,
+};
+
+pub(super) const STALE_BOOK: Scenario = Scenario {
+    name: "a3-stale-book",
+    row: "A3",
+    says: "of all addresses 85 % are dead, 10 % hostile and 5 % honest, for 24 h",
+    accepts: "at least half of what is known from experience is alive and honest; 600 to 840 \
+              feelers",
+    expected: Expected::Fail { why: "feelers" },
+    run: run_stale_book,
+};
+
+pub(super) const EREBUS: Scenario = Scenario {
+    name: "a4-erebus",
+    row: "A4",
+    says: "one AS owns 60 % of 10,000 addresses, in 5000 netgroups; a pool fills and runs for an \
+           hour, 1000 times",
+    accepts: "never more than one peer in that AS",
+    expected: Expected::Fail { why: "an AS map" },
+    run: run_erebus,
+};
+
+pub(super) const AS_MAP: Scenario = Scenario {
+    name: "a5-as-map",
+    row: "A5",
+    says: "10,000 truncated and bit-flipped AS maps are given to the setting for one",
+    accepts: "each is an error, and none a panic",
+    expected: Expected::Fail { why: "an AS map" },
+    run: run_as_map,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn run_restart(setting: &Setting) -> Result<Outcome, Failure> {
+    let runs = setting.of(100, 10);
+    let mut kept = 0;
+    for run in 0..runs {
+        let plan = Plan { seed: setting.seed_of(run), nodes: 3000, ..Plan::default() };
+        let mut world = World::new(plan)?;
+        world.run_for(MINUTE * 5)?;
+        let status = world.pool(0).status(world.now().mono);
+        let peers: BTreeSet<Address> = status.ready.iter().map(|peer| peer.address).collect();
+        world.keep_contacts();
+        world.restart(0);
+        world.run_for(MINUTE)?;
+        let mut dials = world.contacts().iter().filter(|contact| !contact.accepted);
+        let first: Vec<Address> = dials.by_ref().take(2).map(|contact| contact.address).collect();
+        kept += usize::from(first.len() == 2 && first.iter().all(|to| peers.contains(to)));
+    }
+    let mut outcome = Outcome::new();
+    let all = |share: f64| share >= 1.0;
+    outcome.demand_share("restarts that went back to their peers", kept, runs, all);
+    outcome.note_count("restarts", runs);
+    Ok(outcome)
+}
+
+fn run_stale_book(setting: &Setting) -> Result<Outcome, Failure> {
+    let attacker = Attacker { share: 0.1, groups: 20, kind: Kind::Sybil, relayed: None };
+    let mut world = World::new(Plan {
+        seed: setting.seed,
+        nodes: 2000,
+        mix: Mix::only(Kind::Honest).with(Kind::Honest, 5).with(Kind::Silent, 85),
+        attacker: Some(attacker),
+        churns: false,
+        // So that the book knows most of them.
+        ages: Ages::Kind,
+        seed_share: 0.0,
+        ..Plan::default()
+    })?;
+    world.run_for(HOUR * 24)?;
+    let (now, pool) = (world.now(), world.pool(0));
+    let (mut known, mut honest) = (0, 0);
+    for id in world.population().ids() {
+        let listing = world.population().listing(id);
+        if pool.engine().book().backs_off(now, &listing.address.into()) {
+            known += 1;
+            honest += usize::from(listing.kind == Kind::Honest);
+        }
+    }
+    let figures = pool.report().figures(now);
+    let is_feeler = |name: String| name == "Feeler";
+    let feelers = figures.dials.iter().filter(|(kind, _)| is_feeler(format!("{kind:?}")));
+    let feelers = feelers.map(|(_, count)| *count as usize).sum();
+    let mut outcome = Outcome::new();
+    outcome.demand_share("honest of what is known from experience", honest, known, |it| it >= 0.5);
+    outcome.demand_count("feelers", feelers, |feelers| (600..=840).contains(&feelers));
+    outcome.note_count("known from experience", known);
+    Ok(outcome)
+}
+
+fn run_erebus(setting: &Setting) -> Result<Outcome, Failure> {
+    let runs = setting.of(1000, 2);
+    let (mut within, mut most, mut held) = (0, 0, 0.0);
+    for run in 0..runs {
+        let attacker = Attacker { share: 0.6, groups: 5000, kind: Kind::Shadow, relayed: None };
+        let mut world = World::new(Plan {
+            seed: setting.seed_of(run),
+            nodes: 10_000,
+            attacker: Some(attacker),
+            ..Plan::default()
+        })?;
+        world.run_for(HOUR)?;
+        let figures = world.pool(0).report().figures(world.now());
+        let slots = figures.hostile.most;
+        within += usize::from(slots <= 1);
+        most = most.max(slots);
+        held += figures.hostile.share;
+    }
+    let mut outcome = Outcome::new();
+    outcome.demand_share("runs with one peer there at most", within, runs, |share| share >= 1.0);
+    outcome.note_count("most peers there at once", most as usize);
+    outcome.note("the AS's share of slots", Figure::Share(held / share(runs, 1)));
+    outcome.note_count("runs", runs);
+    Ok(outcome)
+}
+
+fn run_as_map(setting: &Setting) -> Result<Outcome, Failure> {
+    let maps = setting.of(10_000, 100);
+    let mut rng = Rng::from_u64(setting.seed);
+    let mut policy = Policy::default();
+    let good: Vec<u8> = (0..64).map(|_| rng.u64() as u8).collect();
+    let mut errors = 0;
+    for _ in 0..maps {
+        let mut map = good[..1 + rng.below(good.len())].to_vec();
+        let flipped = rng.below(map.len());
+        map[flipped] ^= 1 << rng.below(8);
+        let text: String = map.into_iter().map(char::from).collect();
+        errors += usize::from(matches!(policy.set("as_map", &text), Some(Err(_))));
+    }
+    let mut outcome = Outcome::new();
+    outcome.demand_share("maps that are an error", errors, maps, |share| share >= 1.0);
+    outcome.note_count("maps", maps);
+    Ok(outcome)
+}

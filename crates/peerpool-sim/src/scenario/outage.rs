@@ -1,0 +1,191 @@
+//! Routes that go away: a /8 that is hijacked, and the pool's own line.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use peerpool_core::address::{Address, Host};
+use peerpool_core::io::Input;
+use peerpool_core::netgroup::NetGroup;
+use peerpool_core::time::Monotonic;
+
+use super::slots::{calm, ready, run_until_full};
+use super::{Expected, Failure, Figure, Outcome, Scenario, Setting};
+use crate::actor::{Kind, Mix};
+use crate::link_model::{Apart, Cut};
+use crate::world::{Plan, World};
+
+pub(super) const SLASH_8: Scenario = Scenario {
+    name: "a18-slash-8-vanishes",
+    row: "A18",
+    says: "all eight peers are in one /8, whose route is gone at once; their links break",
+    accepts: "eight peers from elsewhere within 60 s",
+    expected: Expected::Pass,
+    run: |setting| run_slash_8(setting, Vanish::Breaks),
+};
+
+pub(super) const SLASH_8_SILENT: Scenario = Scenario {
+    name: "a18-slash-8-falls-silent",
+    row: "A18",
+    says: "the same, and no packet tells: what is sent there is lost",
+    accepts: "eight peers from elsewhere within 60 s",
+    expected: Expected::Fail { why: "a doubt about all peers when several are silent at once" },
+    run: |setting| run_slash_8(setting, Vanish::Silent),
+};
+
+pub(super) const NETWORK_DOWN: Scenario = Scenario {
+    name: "a36-network-down",
+    row: "A36",
+    says: "the pool's own line is down for an hour of a day, in a network of which 84 % is dead \
+           and where nobody comes or goes; 100 times",
+    accepts: "at most a dial a second in that hour, and 10 dials to one address in the day",
+    expected: Expected::Pass,
+    run: run_network_down,
+};
+
+pub(super) const RECOVERY: Scenario = Scenario {
+    name: "a36-recovery",
+    row: "A36",
+    says: "the same",
+    accepts: "full again within 30 s of the line's return, each time",
+    expected: Expected::Fail {
+        why: "feelers, and probes that prefer the tried table: now most go to the dead",
+    },
+    run: run_recovery,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const SLOTS: usize = 8;
+
+/// How a route goes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Vanish {
+    Breaks,
+    Silent,
+}
+
+/// The first byte of an IPv4 address.
+fn slash_8(address: &Address) -> Option<u8> {
+    match address.host {
+        Host::Ipv4(ip) => Some(ip.octets()[0]),
+        _ => None,
+    }
+}
+
+/// The /8 with nodes in most netgroups, and a node in each.
+fn crowded(world: &World) -> Option<(u8, Vec<Address>)> {
+    let mut nodes: BTreeMap<u8, BTreeMap<NetGroup, Address>> = BTreeMap::new();
+    for id in world.population().ids() {
+        let address = Address::from(world.population().listing(id).address);
+        if let Some(first) = slash_8(&address) {
+            nodes.entry(first).or_default().insert(NetGroup::of(&address.host), address);
+        }
+    }
+    let (first, groups) = nodes.into_iter().max_by_key(|(_, groups)| groups.len())?;
+    Some((first, groups.into_values().collect()))
+}
+
+fn run_slash_8(setting: &Setting, vanish: Vanish) -> Result<Outcome, Failure> {
+    let plan = calm(setting.seed, 3000, Mix::only(Kind::Honest));
+    let mut world = World::new(Plan { sites: Some(3000), ..plan })?;
+    let (first, nodes) = crowded(&world).ok_or("no IPv4".to_owned())?;
+    if nodes.len() < SLOTS {
+        return Err(Failure::Stage(format!("{} netgroups in the fullest /8", nodes.len())));
+    }
+    // The user's own, since the pool itself would choose others, too.
+    for address in nodes.into_iter().take(SLOTS) {
+        world.input(0, Input::AddManual(address))?;
+    }
+    run_until_full(&mut world, MINUTE)?;
+    world.run_for(MINUTE * 5)?;
+    let there = |at: &Address| slash_8(at) == Some(first);
+    let before = ready(&world).iter().filter(|at| there(at)).count();
+    let from = world.now().mono;
+    if vanish == Vanish::Breaks {
+        world.drop_links(0);
+        world.run_for(Duration::ZERO)?;
+    }
+    let until = from + HOUR;
+    world.cut(Cut { pool: Some(0), from, until, apart: Apart::Ipv4Slash8(first), no_route: false });
+    let mut refilled = None;
+    while refilled.is_none() && world.now().mono < until {
+        world.run_for(SECOND / 10)?;
+        let elsewhere = ready(&world).iter().filter(|at| !there(at)).count();
+        refilled = (elsewhere >= SLOTS).then(|| world.now().mono.since(from));
+    }
+    let mut outcome = Outcome::new();
+    outcome.demand_count("peers in the /8 before", before, |before| before == SLOTS);
+    outcome.demand_within("eight from elsewhere", refilled, MINUTE);
+    Ok(outcome)
+}
+
+/// What came of an outage.
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    /// Dials in its hour.
+    dials: usize,
+    /// Most dials to one address in the day of it.
+    most: usize,
+    /// Time from its end until the pool was full.
+    recovered: Option<Duration>,
+}
+
+/// A day with an outage in its second hour.
+fn outage(seed: u64) -> Result<Outage, Failure> {
+    let mix = Mix::only(Kind::Honest)
+        .with(Kind::Honest, 16)
+        .with(Kind::Refusing, 23)
+        .with(Kind::Silent, 61);
+    let mut world = World::new(Plan { seed_share: 0.95, ..calm(seed, 2000, mix) })?;
+    world.keep_contacts();
+    world.run_for(HOUR)?;
+    let before = ready(&world).len();
+    let (from, until) = (world.now().mono, world.now().mono + HOUR);
+    world.cut(Cut { pool: None, from, until, apart: Apart::All, no_route: false });
+    world.run_until(until)?;
+    let left = ready(&world).len();
+    if (before, left) != (SLOTS, 0) {
+        return Err(Failure::Stage(format!("{before} peers before, {left} at the end")));
+    }
+    let recovered = run_until_full(&mut world, MINUTE * 10)?;
+    world.run_until(Monotonic::new(HOUR * 24))?;
+    let dials = world.contacts().iter().filter(|contact| !contact.accepted);
+    let mut of_each: BTreeMap<Address, usize> = BTreeMap::new();
+    let mut down = 0;
+    for dial in dials {
+        *of_each.entry(dial.address).or_default() += 1;
+        down += usize::from(from <= dial.at && dial.at < until);
+    }
+    let most = of_each.into_values().max().unwrap_or(0);
+    Ok(Outage { dials: down, most, recovered })
+}
+
+fn outages(setting: &Setting) -> Result<Vec<Outage>, Failure> {
+    (0..setting.of(100, 10)).map(|run| outage(setting.seed_of(run))).collect()
+}
+
+fn run_network_down(setting: &Setting) -> Result<Outcome, Failure> {
+    let outages = outages(setting)?;
+    let mut outcome = Outcome::new();
+    let dials = outages.iter().map(|outage| outage.dials).max().unwrap_or(0);
+    outcome.demand_count("most dials while down", dials, |dials| dials <= 3600);
+    let most = outages.iter().map(|outage| outage.most).max().unwrap_or(0);
+    outcome.demand_count("most dials to one address in the day", most, |most| most <= 10);
+    outcome.note_count("runs", outages.len());
+    Ok(outcome)
+}
+
+fn run_recovery(setting: &Setting) -> Result<Outcome, Failure> {
+    let outages = outages(setting)?;
+    let mut outcome = Outcome::new();
+    let is_soon = |outage: &&Outage| outage.recovered.is_some_and(|time| time <= SECOND * 30);
+    let soon = outages.iter().filter(is_soon).count();
+    outcome.demand_share("full within 30 s", soon, outages.len(), |share| share >= 1.0);
+    // One that never came would be the longest.
+    let times = outages.iter().map(|outage| outage.recovered);
+    let longest = times.max_by_key(|time| time.unwrap_or(Duration::MAX)).flatten();
+    outcome.note("longest", Figure::Time(longest));
+    outcome.note_count("runs", outages.len());
+    Ok(outcome)
+}

@@ -1,0 +1,40 @@
+//! The scenarios as Markdown.
+
+use std::fmt::Write as _;
+
+use super::{Expected, Outcome, Scenario};
+
+const HEAD: &str = "\
+# Attacks
+
+What an attacker does to the pool, and how it is judged. Each row is a scenario of the simulator,
+played in virtual time: `crates/peerpool-sim/src/scenario`. This page is written by a test; after a
+change, `UPDATE_EXPECT=1 cargo test -p peerpool-sim scenario`.
+
+- *measured* is of a small run (seed 1, a hundredth of the runs and addresses that the attack names,
+  but a least number of each).
+- *passes*: the figures are what is demanded, and a run in which they are not fails.
+- *needs*: they are not yet, for want of that. A run in which they are fails, too, so that none is
+  reached unnoticed.
+- Attacks are numbered as they are in the list that the scenarios were made from; those on one
+  connection's bytes are in [bad-inputs.md](bad-inputs.md), those on memory and work in
+  [threats.md](threats.md).
+
+| attack | scenario | what is done | what must come of it | measured | |
+|---|---|---|---|---|---|
+";
+
+/// The page of all scenarios, with what each came to in a run.
+pub fn page(runs: &[(&Scenario, Outcome)]) -> String {
+    let mut page = HEAD.to_owned();
+    for (scenario, outcome) in runs {
+        let Scenario { name, row, says, accepts, expected, .. } = scenario;
+        let status = match expected {
+            Expected::Pass => "passes".to_owned(),
+            Expected::Fail { why } => format!("needs {why}"),
+        };
+        writeln!(page, "| {row} | `{name}` | {says} | {accepts} | {outcome} | {status} |")
+            .expect("strings have room");
+    }
+    page
+}
