@@ -233,6 +233,9 @@ policy! {
     offline_after: Duration = secs(30), SHORTEST => hours(1);
     /// While offline, one probe dial this often.
     probe_interval: Duration = secs(10), SHORTEST => hours(1);
+    /// No automatic dial on a network for this long after one found no route there though others
+    /// are connected: the system says so at once, and would say it of every address we know.
+    no_route_pause: Duration = ms(100), SHORTEST => hours(1);
     /// While offline, an address known from experience is probed before hearsay is, but not sooner
     /// than this after it was tried last.
     probe_rest: Duration = minutes(10), SHORTEST => days(1);

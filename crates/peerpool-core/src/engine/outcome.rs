@@ -32,11 +32,14 @@ impl Engine {
             DialError::TimedOut => self.on_failed(now, address, BurnReason::TimedOut),
             DialError::NoRoute => {
                 // A router far away may say so too: whoever gossips addresses behind one must not
-                // hold up all others.
-                if !self.peers.has_link_on(address.net()) {
-                    let until = now.mono + self.policy().probe_interval;
-                    self.dialer.pause(&[address.net()], until);
-                }
+                // hold up all others for long.
+                let policy = &self.config.policy;
+                let pause = if self.peers.has_link_on(address.net()) {
+                    policy.no_route_pause
+                } else {
+                    policy.probe_interval
+                };
+                self.dialer.pause(&[address.net()], now.mono + pause);
                 self.on_local_failure(now, address);
             }
             DialError::NoDescriptors => {

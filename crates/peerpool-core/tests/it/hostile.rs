@@ -204,3 +204,23 @@ fn probes_of_an_outage_keep_to_two_dials_a_netgroup() {
         assert!(groups.values().all(|dials| *dials <= 2), "{groups:?}");
     }
 }
+
+#[test]
+fn a_route_that_is_gone_does_not_make_us_try_all_we_know_at_once() {
+    let known: Vec<_> = (0..4).map(nth).collect();
+    let mut script = Script::seeded(4, &known);
+    script.run_secs(60);
+    let (gone, stays) = (script.ready()[0], script.ready()[1]);
+    let hearsay: Vec<_> = (100..900).map(|n| script.seen(nth(n), Duration::ZERO)).collect();
+    script.gossip_from(stays, hearsay);
+    // The links that are up do not know yet, and so are no reason to believe in the route.
+    script.others = Node::Unreachable;
+    script.drop_peer(gone);
+    let before = script.dials.len();
+    script.run_secs(10);
+    let dials = script.dials.len() - before;
+    assert!((50..=110).contains(&dials), "{dials} dials in 10 s: one each 100 ms");
+    script.others = Node::Alive;
+    script.run_secs(1);
+    assert_eq!(script.ready().len(), 4, "and nobody is held up for long");
+}
