@@ -9,12 +9,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use peerpool::parse_duration;
 use peerpool::settings::{ENV_PREFIX, Flag, Settings};
+use peerpool::{Policy, parse_duration};
 use peerpool_sim::actor::{Ages, Kind, Mix};
 use peerpool_sim::devnet::Builder;
+use peerpool_sim::world::Plan;
 
 use crate::failure::Failure;
+use crate::sim::scenarios::{self, Scenario};
 
 /// A pool of Bitcoin peers.
 #[derive(Debug, Parser)]
@@ -34,6 +36,8 @@ pub(crate) enum Command {
     Devnet(Devnet),
     /// Run the pool against a stand-in network of its own
     Demo(Demo),
+    /// Run pools for days in virtual time, and report how they fared
+    Sim(Sim),
     /// Measure the pool on a stand-in network
     #[command(subcommand)]
     Bench(Bench),
@@ -259,6 +263,98 @@ pub(crate) struct Demo {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, clap::Args)]
+#[command(after_help = format!("Scenarios:\n  {}", scenarios::list().replace('\n', "\n  ")))]
+pub(crate) struct Sim {
+    /// Seed of everything random; the same seed makes the same run
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How many addresses the network has, dead and hostile ones included, 1 to 1000000
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = sim_nodes)]
+    pub(crate) nodes: usize,
+    /// Virtual days to run, up to 3650, such as 30 or 0.5; or a time, such as 12h
+    #[arg(long, value_name = "DAYS", default_value = "1", value_parser = days)]
+    pub(crate) days: Duration,
+    /// The network (listed below)
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = scenarios::ALL[0].name,
+        value_parser = scenarios::named
+    )]
+    pub(crate) scenario: Scenario,
+    /// List the scenarios and end
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Pools under test, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = peers)]
+    pub(crate) pools: usize,
+    /// Peers each pool is to keep, 1 to 1000 (default: 8)
+    #[arg(long, value_name = "N")]
+    pub(crate) target: Option<String>,
+    /// Any other rule of the pools by its key, such as dial_timeout=2s; may be given again
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Runs, each with the seed after that of the last
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: u64,
+    /// Runs at once, each on a thread of its own, 1 to 100
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = jobs)]
+    pub(crate) jobs: usize,
+    /// Print a line for each event of a pool, before the report
+    #[arg(long, conflicts_with = "seeds")]
+    pub(crate) trace: bool,
+    /// Folder to draw curves in, as SVG; created if missing
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plot: Option<PathBuf>,
+    /// One JSON object a line; the last is the report
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Sim {
+    /// The rules of the pools.
+    pub(crate) fn policy(&self) -> Result<Policy, Failure> {
+        let rules = || [SERVICES].into_iter().chain(Policy::FIELDS.iter().map(|field| field.key));
+        if let Some((key, _)) = self.set.iter().find(|(key, _)| rules().all(|rule| rule != key)) {
+            return Err(Failure::said(format_args!(
+                "{key:?} (flag --set) is no rule of a pool; allowed: {}",
+                rules().collect::<Vec<_>>().join(", ")
+            )));
+        }
+        let set = self.set.iter().map(|(key, value)| Flag::new(key, value, "--set"));
+        let target = self.target.iter().map(|n| Flag::new("target_connect_count", n, "--target"));
+        let flags: Vec<_> = set.chain(target).collect();
+        let settings = Settings::load(None, std::iter::empty(), &flags).map_err(Failure::said)?;
+        Ok(settings.policy)
+    }
+
+    /// The command that runs one seed again and prints each event.
+    pub(crate) fn replay(&self, seed: u64) -> String {
+        let mut line = format!(
+            "peerpool sim --scenario {} --nodes {} --days {} --seed {seed}",
+            self.scenario.name,
+            self.nodes,
+            self.days.as_secs_f64() / DAY_SECONDS,
+        );
+        if self.pools > 1 {
+            line += &format!(" --pools {}", self.pools);
+        }
+        if let Some(target) = &self.target {
+            line += &format!(" --target {target}");
+        }
+        for (key, value) in &self.set {
+            line += &format!(" --set {key}={value}");
+        }
+        line + " --trace"
+    }
+}
+
+/// The one rule of a pool that is no number.
+const SERVICES: &str = "required_services";
+const DAY_SECONDS: f64 = 86_400.0;
+const DAYS_MAX: Duration = Duration::from_secs(3650 * 86_400);
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
     /// Time until the pool is full, beside that of an oracle that dials living nodes only
@@ -377,6 +473,23 @@ fn groups(text: &str) -> Result<usize, String> {
 fn peers(text: &str) -> Result<usize, String> {
     let peers = text.parse().ok().filter(|peers| (1..=1000).contains(peers));
     peers.ok_or_else(|| "a whole number from 1 to 1000".to_owned())
+}
+
+fn sim_nodes(text: &str) -> Result<usize, String> {
+    let nodes = text.parse().ok().filter(|nodes| (1..=Plan::NODES_MAX).contains(nodes));
+    nodes.ok_or_else(|| format!("a whole number from 1 to {}", Plan::NODES_MAX))
+}
+
+/// A number of days, or a time.
+fn days(text: &str) -> Result<Duration, String> {
+    let number: Option<f64> = text.parse().ok();
+    let time = match number {
+        Some(days) => Duration::try_from_secs_f64(DAY_SECONDS * days).ok(),
+        None => parse_duration(text),
+    };
+    time.filter(|time| !time.is_zero() && *time <= DAYS_MAX).ok_or_else(|| {
+        "days above 0, up to 3650, such as 30 or 0.5; or a time, such as 12h".to_owned()
+    })
 }
 
 fn jobs(text: &str) -> Result<usize, String> {

@@ -161,7 +161,8 @@ pub(crate) const fn state(state: PeerState) -> &'static str {
     }
 }
 
-const fn connection_type(connection_type: ConnectionType) -> &'static str {
+/// The word for what a connection is for.
+pub(crate) const fn connection_type(connection_type: ConnectionType) -> &'static str {
     match connection_type {
         ConnectionType::OutboundFullRelay => "outbound_full_relay",
         ConnectionType::Manual => "manual",

@@ -34,3 +34,9 @@ pub(crate) fn field(status: &str, name: &str) -> Result<u64, Failure> {
     let number = value.and_then(|value| value.split_whitespace().next()?.parse().ok());
     number.ok_or_else(|| Failure::said(format_args!("/proc/PID/status has no {name}")))
 }
+
+/// The most memory this process had at once, in bytes, mapped files included.
+pub(crate) fn peak_memory() -> Option<u64> {
+    let status = proc_file("self", "status").ok()?;
+    Some(field(&status, "VmHWM").ok()? * 1024)
+}

@@ -15,6 +15,7 @@ mod progress;
 mod run;
 mod screen;
 mod signals;
+mod sim;
 mod table;
 mod tally;
 mod text;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
                 Command::Probe(args) => probe::run(args).await,
                 Command::Devnet(args) => devnet::run(args).await,
                 Command::Demo(args) => demo::run(args).await,
+                Command::Sim(args) => sim::run(args).await,
                 Command::Bench(args) => bench::run(args).await,
             }
         });

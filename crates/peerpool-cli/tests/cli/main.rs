@@ -16,6 +16,7 @@ mod litecoind;
 mod probe;
 mod real_nodes;
 mod run;
+mod sim;
 mod tidy;
 
 use std::io::{BufRead, BufReader, Read};
@@ -134,6 +135,7 @@ fn every_command_has_help() {
         ("probe", "--timeout"),
         ("devnet", "--seed-port"),
         ("demo", "--rng-seed"),
+        ("sim", "--scenario"),
     ] {
         let output = output(&[command, "--help"]);
         assert!(output.status.success());

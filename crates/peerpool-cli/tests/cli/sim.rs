@@ -1,0 +1,186 @@
+//! `peerpool sim`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::{Running, json_lines, output, text};
+
+const SMALL: [&str; 5] = ["sim", "--nodes", "200", "--days", "0.1"];
+
+/// The last line of a run that goes well.
+fn report(more: &[&str]) -> Value {
+    let output = output(&[&SMALL[..], &["--json"], more].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    json_lines(&output.stdout).pop().expect("a report")
+}
+
+/// The report without what depends on the machine.
+fn lasting(mut report: Value) -> String {
+    let wall = report.as_object_mut().and_then(|report| report.shift_remove("wall"));
+    assert!(wall.expect("a key").is_object());
+    report.to_string()
+}
+
+#[test]
+fn a_seed_makes_the_same_report_but_for_the_wall_clock() {
+    let (first, again) = (report(&["--seed", "7"]), report(&["--seed", "7"]));
+    let other = report(&["--seed", "8"]);
+    assert_ne!(first["trace_hash"], other["trace_hash"]);
+    assert_eq!(lasting(first), lasting(again));
+}
+
+#[test]
+fn the_report_says_how_the_pool_fared() {
+    let report = report(&["--scenario", "sybil", "--target", "4", "--set", "max_dials=8"]);
+    assert_eq!((&report["event"], &report["scenario"]), (&"report".into(), &"sybil".into()));
+    assert_eq!((&report["stopped"], &report["breach"]), (&false.into(), &Value::Null));
+    assert_eq!((&report["nodes"], &report["lasted_days"]), (&200.into(), &0.1.into()));
+    assert_eq!(report["trace_hash"].as_str().map(str::len), Some(16));
+    let pool = &report["pools"][0];
+    assert_eq!((&pool["target"], &pool["lasted"]), (&4.into(), &8640.0.into()));
+    assert!(pool["time_to_full"].as_f64() > Some(0.0), "{pool}");
+    for (key, within) in [("at_target", 0.5..=1.0), ("starved", 0.0..=0.5), ("offline", 0.0..=0.1)]
+    {
+        assert!(within.contains(&pool[key].as_f64().expect("a share")), "{key}: {pool}");
+    }
+    let dials = &pool["dials"];
+    let sum = |map: &Value| {
+        map.as_object().expect("counts").values().filter_map(Value::as_u64).sum::<u64>()
+    };
+    assert!(dials["total"].as_u64() >= Some(4), "{dials}");
+    assert_eq!(sum(&dials["by_type"]), sum(&dials["outcomes"]));
+    assert_eq!(Some(sum(&dials["by_type"])), dials["total"].as_u64());
+    assert!(pool["bytes"]["received_a_day"].as_f64() > Some(0.0), "{pool}");
+    assert!(pool["holding"]["netgroups"].as_u64() >= Some(3), "{pool}");
+    let curve = &pool["curve"];
+    for column in ["at", "ready", "attacker"] {
+        assert_eq!(curve[column].as_array().map(Vec::len), Some(720), "{column}");
+    }
+    assert!(report["wall"]["events_per_second"].as_f64() > Some(0.0), "{report}");
+    assert!(report["wall"]["peak_memory"].as_u64() > Some(1_000_000), "{report}");
+}
+
+#[test]
+fn several_seeds_end_in_a_summary_that_threads_do_not_change() {
+    let args = [&SMALL[..], &["--json", "--seeds", "3", "--seed", "5", "--jobs", "2"]].concat();
+    let output = output(&args);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let mut lines = json_lines(&output.stdout);
+    let summary = lines.pop().expect("a summary");
+    lines.sort_by_key(|line| line["seed"].as_u64());
+    let seeds: Vec<_> = lines.iter().map(|line| line["seed"].as_u64()).collect();
+    assert_eq!(seeds, [Some(5), Some(6), Some(7)]);
+    assert_eq!(lasting(lines[2].clone()), lasting(report(&["--seed", "7"])));
+    assert_eq!((&summary["event"], &summary["done"]), (&"summary".into(), &3.into()));
+    let mut dials: Vec<_> =
+        lines.iter().filter_map(|line| line["pools"][0]["dials"]["a_day"].as_f64()).collect();
+    dials.sort_by(f64::total_cmp);
+    let spread = &summary["figures"]["dials_a_day"];
+    assert_eq!((&spread["least"], &spread["median"]), (&dials[0].into(), &dials[1].into()));
+    assert_eq!((&spread["most"], &spread["count"]), (&dials[2].into(), &3.into()));
+    assert_eq!(lasting(summary), lasting(report(&args[6..])));
+}
+
+#[test]
+fn people_get_a_page_or_a_table_that_fits_a_terminal() {
+    for (more, rows) in [
+        (&["--scenario", "calm"][..], &["full ", "at target ", "refills ", "dials ", "trace "][..]),
+        (&["--pools", "2"], &["1/0 ", "1/1 ", "mean ", "worst "]),
+        (&["--seeds", "2"], &["1 ", "2 ", "mean ", "worst "]),
+    ] {
+        let output = output(&[&SMALL[..], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), "", "no bar where there is no terminal");
+        let shown = text(&output.stdout);
+        assert!(shown.lines().all(|line| line.len() <= 80), "{shown}");
+        for row in rows {
+            assert!(shown.lines().any(|line| line.starts_with(row)), "{row}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn a_trace_goes_before_the_report() {
+    let output = output(&["sim", "--nodes", "50", "--days", "10s", "--trace", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    let (lines, report) = shown.trim_end().rsplit_once('\n').expect("more than one line");
+    assert!(lines.lines().count() > 10, "{lines}");
+    let report: Value = serde_json::from_str(report).expect("JSON");
+    assert_eq!(report["pools"][0]["lasted"], 10.0);
+}
+
+#[test]
+fn curves_are_drawn_into_a_folder() {
+    let dir = std::env::temp_dir().join(format!("peerpool-sim-{}", std::process::id()));
+    let folder = dir.join("new");
+    report(&["--pools", "2", "--plot", folder.to_str().expect("a plain path")]);
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .expect("the folder")
+        .map(|file| file.expect("a file").path())
+        .collect();
+    files.sort();
+    let names: Vec<_> =
+        files.iter().filter_map(|file| file.file_name()?.to_str().map(str::to_owned)).collect();
+    let svg = fs::read_to_string(&files[0]).expect("text");
+    fs::remove_dir_all(&dir).expect("it is ours");
+    assert_eq!(
+        names,
+        [
+            "seed1-pool0-attacker.svg",
+            "seed1-pool0-ready.svg",
+            "seed1-pool1-attacker.svg",
+            "seed1-pool1-ready.svg"
+        ]
+    );
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
+}
+
+#[test]
+fn an_interrupted_run_says_so_and_reports_what_it_has() {
+    let mut running = Running::start(&["sim", "--days", "3650", "--trace", "--json"]);
+    running.line();
+    running.signal("INT");
+    let (code, rest, error) = running.end();
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("stopped after") && error.contains("of 3650 days"), "{error}");
+    let last = rest.lines().last().expect("a report");
+    let report: Value = serde_json::from_str(last).expect("JSON");
+    assert_eq!((&report["event"], &report["stopped"]), (&"report".into(), &true.into()));
+    let lasted = report["lasted_days"].as_f64();
+    assert!(lasted > Some(0.0) && lasted < Some(3650.0), "{lasted:?}");
+}
+
+#[test]
+fn a_wrong_flag_names_what_is_allowed() {
+    for (code, flag, value, allowed) in [
+        (2, "--scenario", "none", "one of internet, "),
+        (2, "--days", "0", "up to 3650"),
+        (2, "--days", "3651", "up to 3650"),
+        (2, "--days", "NaN", "up to 3650"),
+        (2, "--nodes", "1000001", "1 to 1000000"),
+        (2, "--pools", "0", "1 to 1000"),
+        (2, "--jobs", "101", "1 to 100"),
+        (1, "--target", "1001", "1 to 1000"),
+        (1, "--set", "data_dir=x", "no rule of a pool; allowed: required_services, target_"),
+        (1, "--set", "dial_timeout=1", "a time such as 400ms"),
+        (1, "--plot", "/proc/none/plots", "--plot /proc/none/plots: "),
+    ] {
+        let output = output(&["sim", flag, value]);
+        assert_eq!(output.status.code(), Some(code), "{flag} {value}");
+        let error = text(&output.stderr);
+        assert!(error.contains(allowed), "{flag} {value}: {error}");
+    }
+}
+
+#[test]
+fn scenarios_are_listed_a_line_each() {
+    let shown = text(&output(&["sim", "--list"]).stdout);
+    let names: Vec<_> = shown.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names[0], "internet");
+    let help = text(&output(&["sim", "--help"]).stdout);
+    for line in shown.lines() {
+        assert!(line.len() > 20 && help.contains(line), "{line}");
+    }
+}
