@@ -361,6 +361,30 @@ pub(crate) enum Bench {
     Fill(Fill),
     /// Memory and processor time of `peerpool run` holding peers, in a process of its own
     Hold(Hold),
+    /// An attacker's share of the pool's slots over 30 virtual days, for 24 attackers
+    Eclipse(Eclipse),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Eclipse {
+    /// Addresses in the network, 1000 to 1000000
+    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = besieged)]
+    pub(crate) nodes: usize,
+    /// Runs for each attacker, each in another network
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: u64,
+    /// Seed of the first run
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) rng_seed: u64,
+    /// Runs at once, one to a core
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = jobs)]
+    pub(crate) jobs: usize,
+    /// File to write each run to, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) raw: Option<PathBuf>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -473,6 +497,11 @@ fn groups(text: &str) -> Result<usize, String> {
 fn peers(text: &str) -> Result<usize, String> {
     let peers = text.parse().ok().filter(|peers| (1..=1000).contains(peers));
     peers.ok_or_else(|| "a whole number from 1 to 1000".to_owned())
+}
+
+fn besieged(text: &str) -> Result<usize, String> {
+    let nodes = text.parse().ok().filter(|nodes| (1000..=Plan::NODES_MAX).contains(nodes));
+    nodes.ok_or_else(|| format!("a whole number from 1000 to {}", Plan::NODES_MAX))
 }
 
 fn sim_nodes(text: &str) -> Result<usize, String> {

@@ -1,6 +1,7 @@
 //! `peerpool bench`: what users feel, measured on a stand-in network: how long until the pool is
-//! full, and what it costs to hold peers.
+//! full, what it costs to hold peers, and, in virtual time, what an attacker holds of it.
 
+mod eclipse;
 mod fill;
 mod hold;
 
@@ -19,6 +20,7 @@ use crate::screen::print;
 /// Runs the benchmark asked for.
 pub(crate) async fn run(args: args::Bench) -> Result<(), Failure> {
     match args {
+        args::Bench::Eclipse(args) => eclipse::run(args).await,
         args::Bench::Fill(args) => fill::run(args).await,
         args::Bench::Hold(args) => hold::run(args).await,
     }

@@ -1,0 +1,173 @@
+//! `peerpool bench eclipse`: how many of a pool's slots an attacker holds after 1, 7 and 30 virtual
+//! days and after a restart, by what he has and does.
+
+use std::collections::BTreeMap;
+
+use peerpool_sim::eclipse::{Case, Held};
+use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
+
+use super::Records;
+use crate::args;
+use crate::failure::Failure;
+use crate::figures;
+use crate::machine::machine;
+use crate::progress::Progress;
+use crate::signals::Stop;
+
+/// Slots of the pool: the default target.
+const SLOTS: f64 = 8.0;
+
+/// Runs it.
+pub(crate) async fn run(args: args::Eclipse) -> Result<(), Failure> {
+    let mut stop = Stop::after(None)?;
+    let mut records = Records::open(args.json, args.raw.as_deref())?;
+    records.write("bench_eclipse", setting(&args))?;
+    let cases = Case::all();
+    let total = cases.len() * args.seeds as usize;
+    let mut progress = Progress::new(total);
+    let mut found: BTreeMap<usize, Vec<Held>> = BTreeMap::new();
+    let runs = (0..cases.len()).flat_map(|case| (0..args.seeds).map(move |more| (case, more)));
+    let mut runs = runs.map(|(case, more)| (case, args.rng_seed.wrapping_add(more)));
+    let mut under_way = JoinSet::new();
+    let mut done = 0;
+    loop {
+        progress.show(done, "runs of 30 days");
+        while under_way.len() < args.jobs
+            && let Some((at, seed)) = runs.next()
+        {
+            let (case, nodes) = (cases[at], args.nodes);
+            under_way.spawn_blocking(move || (at, case.run(nodes, seed)));
+        }
+        let ended = tokio::select! {
+            () = stop.wished() => break,
+            ended = under_way.join_next() => ended,
+        };
+        let Some(ended) = ended else { break };
+        let (at, held) =
+            ended.map_err(|error| Failure::said(format_args!("a run failed: {error}")))?;
+        let held = held.map_err(Failure::said)?;
+        records.write("run", run_json(&cases[at], &held))?;
+        found.entry(at).or_default().push(held);
+        done += 1;
+    }
+    drop(progress);
+    let mut rows = Vec::new();
+    for (at, runs) in &found {
+        let summary = Summary::of(runs);
+        records.write("case", summary.json(&cases[*at]))?;
+        rows.push(summary.row(&cases[*at]));
+    }
+    let stopped = records.stopped(done, total);
+    records.say(&page(&args, rows))?;
+    stopped
+}
+
+fn setting(args: &args::Eclipse) -> Map<String, Value> {
+    let mut map = Map::new();
+    map.insert("nodes".into(), args.nodes.into());
+    map.insert("seeds".into(), args.seeds.into());
+    map.insert("first_seed".into(), args.rng_seed.into());
+    map.insert("jobs".into(), args.jobs.into());
+    map.insert("machine".into(), machine().into());
+    map
+}
+
+fn case_json(case: &Case) -> Map<String, Value> {
+    let mut map = Map::new();
+    map.insert("share".into(), case.share.into());
+    map.insert("groups".into(), case.groups.into());
+    map.insert("floods".into(), case.floods.into());
+    map.insert("poisons".into(), case.poisons.into());
+    map
+}
+
+fn run_json(case: &Case, held: &Held) -> Map<String, Value> {
+    let mut map = case_json(case);
+    map.insert("seed".into(), held.seed.into());
+    map.insert("slots_after_1_7_30_days".into(), json!(held.after));
+    map.insert("slots_after_restart".into(), held.after_restart.into());
+    map.insert("mean_share".into(), held.mean.into());
+    map.insert("ever_all".into(), held.all.into());
+    map.insert("events".into(), held.events.into());
+    map
+}
+
+/// The runs of one case, together.
+struct Summary {
+    runs: usize,
+    /// Mean share of slots after 1, 7 and 30 days.
+    after: [f64; 3],
+    after_restart: f64,
+    mean: f64,
+    /// Runs in which he held all slots at some time, and after the restart.
+    all: usize,
+    all_after_restart: usize,
+}
+
+impl Summary {
+    fn of(runs: &[Held]) -> Self {
+        let mean = |share: &dyn Fn(&Held) -> f64| {
+            runs.iter().map(share).sum::<f64>() / runs.len().max(1) as f64
+        };
+        let slots = |slots: u32| f64::from(slots) / SLOTS;
+        Self {
+            runs: runs.len(),
+            after: [0, 1, 2].map(|at| mean(&|held| slots(held.after[at]))),
+            after_restart: mean(&|held| slots(held.after_restart)),
+            mean: mean(&|held| held.mean),
+            all: runs.iter().filter(|held| held.all).count(),
+            all_after_restart: runs.iter().filter(|held| slots(held.after_restart) >= 1.0).count(),
+        }
+    }
+
+    fn json(&self, case: &Case) -> Map<String, Value> {
+        let mut map = case_json(case);
+        map.insert("runs".into(), self.runs.into());
+        map.insert("share_after_1_7_30_days".into(), json!(self.after));
+        map.insert("share_after_restart".into(), self.after_restart.into());
+        map.insert("mean_share".into(), self.mean.into());
+        map.insert("runs_ever_all".into(), self.all.into());
+        map.insert("runs_all_after_restart".into(), self.all_after_restart.into());
+        map
+    }
+
+    fn row(&self, case: &Case) -> Vec<String> {
+        let percent = |share: f64| format!("{:.0}", share * 100.0);
+        let yes = |does: bool| if does { "yes" } else { "-" }.to_owned();
+        let mut row = vec![percent(case.share), case.groups.to_string()];
+        row.extend([yes(case.floods), yes(case.poisons)]);
+        row.extend(self.after.map(percent));
+        row.extend([percent(self.after_restart), percent(self.mean)]);
+        row.extend([format!("{}/{}", self.all, self.runs)]);
+        row.push(format!("{}/{}", self.all_after_restart, self.runs));
+        row
+    }
+}
+
+fn page(args: &args::Eclipse, rows: Vec<Vec<String>>) -> String {
+    let header = [
+        "addr %",
+        "groups",
+        "flood",
+        "DNS",
+        "1 d",
+        "7 d",
+        "30 d",
+        "restart",
+        "mean",
+        "ever all",
+        "all again",
+    ];
+    let mut table = vec![header.map(str::to_owned).to_vec()];
+    table.extend(rows);
+    format!(
+        "an attacker's share of 8 slots in percent, {} seeds of {} nodes\n\n{}\n\naddr %: of all \
+         addresses; they always answer, one in six of the others may\nDNS: one of three seeds is \
+         his; restart: an hour after it, with nothing kept\never all: runs in which he held every \
+         slot; all again: so an hour after the restart",
+        args.seeds,
+        args.nodes,
+        figures::table(&table),
+    )
+}
