@@ -30,7 +30,7 @@ pub(super) const FLOOD: Scenario = Scenario {
 pub(super) const COUNTER: Scenario = Scenario {
     name: "a8-counter-overflow",
     row: "A8",
-    says: "2000 dials are made and fail, and inputs come of peers with numbers around 2^32 and 2^64",
+    says: "2000 dials are made, and inputs come of peers with numbers around 2^32 and 2^64",
     accepts: "no number is used twice, numbers have 64 bits, and nothing panics",
     expected: Expected::Pass,
     run: run_counter,

@@ -40,13 +40,16 @@ pub(super) enum Manner {
     Resets,
 }
 
+/// What somebody answers to getaddr, by address and time.
+pub(super) type Answers = Box<dyn FnMut(&Address, UnixTime) -> Vec<AddrEntry>>;
+
 /// An engine, and all it dials.
 pub(super) struct Bench {
     pub(super) engine: Engine,
     /// Who does what.
     pub(super) manner: Box<dyn Fn(&Address) -> Manner>,
     /// What each answers to getaddr, if anything.
-    pub(super) answer: Box<dyn FnMut(&Address, UnixTime) -> Vec<AddrEntry>>,
+    pub(super) answer: Answers,
     /// What each DNS seed names.
     pub(super) seeds: Vec<Vec<IpAddr>>,
     /// What everybody takes the time to be; the right one if `None`.

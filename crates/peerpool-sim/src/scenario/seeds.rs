@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use peerpool_core::address::Address;
 use peerpool_core::book::{Book, Source};
+use peerpool_core::policy::Policy;
 
 use super::{Expected, Failure, Outcome, Scenario, Setting};
 use crate::actor::{Kind, SeedKind};
@@ -36,7 +37,7 @@ pub(super) const ALL_FAIL: Scenario = Scenario {
     accepts: "it dials addresses that it has from elsewhere within 60 to 70 s",
     expected: Expected::Fail { why: "fixed seeds" },
     run: |setting| {
-        let mut world = world(setting.seed, vec![SeedKind::Failing; 3])?;
+        let mut world = world(setting.seed, vec![SeedKind::Failing; 3], 8)?;
         world.keep_contacts();
         world.run_for(SECOND * 70)?;
         let mut outcome = Outcome::new();
@@ -48,9 +49,10 @@ pub(super) const ALL_FAIL: Scenario = Scenario {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn world(seed: u64, seeds: Vec<SeedKind>) -> Result<World, Failure> {
+fn world(seed: u64, seeds: Vec<SeedKind>, target: usize) -> Result<World, Failure> {
     let attacker = Attacker { share: 0.5, groups: 2000, kind: Kind::Sybil, relayed: None };
-    let pools = vec![PoolPlan { seeds, ..PoolPlan::default() }];
+    let policy = Policy { target_connect_count: target, ..Policy::default() };
+    let pools = vec![PoolPlan { policy, seeds, ..PoolPlan::default() }];
     let plan = Plan { seed, nodes: 20_000, attacker: Some(attacker), pools, ..Plan::default() };
     Ok(World::new(plan)?)
 }
@@ -64,7 +66,8 @@ fn named_by(world: &World, book: &Book, seed: usize) -> usize {
 }
 
 fn run_poisoned(setting: &Setting) -> Result<Outcome, Failure> {
-    let mut world = world(setting.seed, vec![SeedKind::Poisoned])?;
+    // More peers than the seed can give, so that whatever it names is dialled.
+    let mut world = world(setting.seed, vec![SeedKind::Poisoned], 100)?;
     world.keep_contacts();
     world.run_for(SECOND)?;
     let kept = named_by(&world, world.pool(0).engine().book(), 0);
@@ -84,7 +87,7 @@ fn run_one_of_three(setting: &Setting) -> Result<Outcome, Failure> {
     let mut most = 0.0_f64;
     for run in 0..runs {
         let seeds = vec![SeedKind::Honest, SeedKind::Poisoned, SeedKind::Honest];
-        let mut world = world(setting.seed_of(run), seeds)?;
+        let mut world = world(setting.seed_of(run), seeds, 8)?;
         // Each has answered, and no failed dial has burned an address yet that one had named.
         world.run_for(SECOND / 5)?;
         let of_each = [0, 1, 2].map(|seed| named_by(&world, world.pool(0).engine().book(), seed));

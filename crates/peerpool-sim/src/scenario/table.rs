@@ -16,9 +16,8 @@ change, `UPDATE_EXPECT=1 cargo test -p peerpool-sim scenario`.
 - *passes*: the figures are what is demanded, and a run in which they are not fails.
 - *needs*: they are not yet, for want of that. A run in which they are fails, too, so that none is
   reached unnoticed.
-- Attacks are numbered as they are in the list that the scenarios were made from; those on one
-  connection's bytes are in [bad-inputs.md](bad-inputs.md), those on memory and work in
-  [threats.md](threats.md).
+- The numbers are names and no more. Where there is a gap, the attack is on one connection, and in
+  [bad-inputs.md](bad-inputs.md), or on memory and work, and in [threats.md](threats.md).
 
 | attack | scenario | what is done | what must come of it | measured | |
 |---|---|---|---|---|---|

@@ -3,9 +3,14 @@ use std::path::Path;
 
 use super::*;
 
-/// Runs every scenario once, small.
+/// Runs every scenario once, small, and all at the same time.
 fn run_all() -> Vec<(&'static Scenario, Result<Outcome, Failure>)> {
-    all().iter().map(|scenario| (scenario, scenario.run(&Setting::SMALL))).collect()
+    std::thread::scope(|scope| {
+        let start =
+            |scenario: &'static Scenario| (scenario, scope.spawn(|| scenario.run(&Setting::SMALL)));
+        let runs: Vec<_> = all().iter().map(start).collect();
+        runs.into_iter().map(|(scenario, run)| (scenario, run.join().unwrap())).collect()
+    })
 }
 
 /// Also keeps the page true, since that needs the same runs.
