@@ -61,16 +61,20 @@ impl Book {
 
     /// An address to find out with whether the network is up: first one that the user named or that
     /// we know from experience, since most of hearsay is dead; of those that back off, one not tried
-    /// for `probe_rest`. Then a candidate from hearsay, and then whoever rests. Always the one tried
-    /// longest ago, so that probes go round: nobody is knocked at for the whole of an outage, and
-    /// who returns is found within as many probes as there are addresses. Its netgroup is open, or
-    /// its name manual.
+    /// for `probe_rest`, and one after the other over that time. Then a candidate from hearsay, and
+    /// then whoever rests. Always the one tried longest ago, so that probes go round: nobody is
+    /// knocked at for the whole of an outage, and who returns is found within as many probes as
+    /// there are addresses. Its netgroup is open, or its name manual.
     pub fn select_probe(&self, now: Now, nets: &[Net], rng: &mut Rng) -> Option<Address> {
         let open = |(_, address): &&(Monotonic, Address)| {
             self.is_manual(address) || !self.closed.contains(&NetGroup::of(&address.host))
         };
         let backing_off = self.backing_off.iter().find(open);
-        let rested = backing_off.filter(|(at, _)| now.mono.since(*at) >= self.policy.probe_rest);
+        // Their turns are spread over the rest, or they would all come at once, and then none.
+        let rest = self.policy.probe_rest;
+        let turn = rest / u32::try_from(self.backing_off.len().max(1)).unwrap_or(u32::MAX);
+        let last = self.backing_off.last().map_or(rest, |(at, _)| now.mono.since(*at));
+        let rested = backing_off.filter(|(at, _)| now.mono.since(*at) >= rest && last >= turn);
         let known = self.select_manual(rng).or_else(|| self.experienced.select(nets, rng));
         if let Some(address) = known.or(rested.map(|(_, address)| *address)) {
             return Some(address);
