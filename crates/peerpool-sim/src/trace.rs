@@ -36,6 +36,13 @@ pub const LEGEND: &str = "\
 /// Takes the lines of a trace, without their ends.
 pub type Lines = Box<dyn FnMut(&str) + Send>;
 
+/// The hash of an address.
+pub(crate) fn hash_address(address: &Address) -> u64 {
+    let mut hash = Mix::default();
+    hash.address(address);
+    hash.finish()
+}
+
 /// The trace of a run.
 pub struct Trace {
     hash: Mix,

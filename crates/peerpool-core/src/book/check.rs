@@ -14,11 +14,11 @@ use crate::id::BurnReason;
 use crate::netgroup::NetGroup;
 use crate::time::Now;
 
-use super::Book;
 use super::bag::Bag;
 use super::burned::Burned;
 use super::candidates::Candidates;
 use super::record::{Record, Shelf};
+use super::{Book, TOLERANCE};
 
 impl Book {
     /// Checks every invariant; takes some 60 ns for each address.
@@ -63,10 +63,13 @@ impl Book {
         let mut manual = self.manual.iter();
         let mut verdicts = self.verdicts.iter();
         let mut all = self.all.members();
+        // Shelves follow a clock that was set back when the book is next advanced.
+        let set_back = now.unix + TOLERANCE < self.unix;
         for (address, record) in &self.records {
             let shelf = record.shelf;
             counted.count(address, record);
-            let due = record.retry_at.is_some_and(|at| at <= now.mono)
+            let due = set_back
+                || record.retry_at.is_some_and(|at| at <= now.mono)
                 || record.expires.is_some_and(|at| at <= now.unix);
             let busy = if record.manual {
                 self.in_use.contains(address)

@@ -15,6 +15,8 @@ use peerpool_core::policy::{Policy, meets};
 use peerpool_core::time::{Monotonic, Now, UnixTime};
 use peerpool_core::wire::AddrEntry;
 
+use crate::trace::hash_address;
+
 use super::outage::Outage;
 use super::{Rule, TOLERANCE, Verdict, demand};
 
@@ -54,7 +56,8 @@ pub(super) struct Known {
     policy: Policy,
     default_port: u16,
     connect_only: bool,
-    told: BTreeMap<Address, Told>,
+    /// By [`key`]: most inputs of a run that are not idle are looked up here.
+    told: BTreeMap<u64, Told>,
     past: BTreeMap<Address, Past>,
     burned: BTreeMap<Address, (Monotonic, BurnReason)>,
     /// Burned addresses that may fade, the oldest first.
@@ -117,6 +120,11 @@ impl Known {
     }
 
     fn on_told(&mut self, now: Now, address: Address, new: Told) {
+        if let Some(told) = self.told.get_mut(&key(&address)) {
+            told.seen = told.seen.max(new.seen);
+            told.services |= new.services;
+            return;
+        }
         let Policy { burn_memory, max_address_age, .. } = self.policy;
         if let Some((at, reason)) = self.burned.get(&address).copied() {
             let faded = reason != BurnReason::Itself && now.mono.since(at) >= burn_memory;
@@ -129,9 +137,7 @@ impl Known {
                 self.unburn(&address);
             }
         }
-        let told = self.told.entry(address).or_insert(new);
-        told.seen = told.seen.max(new.seen);
-        told.services |= new.services;
+        self.told.insert(key(&address), new);
         if self.told.len() > self.sweep_at[0] {
             self.told.retain(|_, told| is_within(now.unix, told.seen, max_address_age));
             self.sweep_at[0] = 1024.max(2 * self.told.len());
@@ -221,7 +227,7 @@ impl Known {
         }
         let text = || format!("{address} is asked for addresses, and was never ready");
         demand(connection_type != ConnectionType::AddrFetch, Rule::Stale, text)?;
-        let told = self.told.get(&address);
+        let told = self.told.get(&key(&address));
         if let Some(Told { seen, services }) = told {
             let fresh = is_within(now.unix, *seen, policy.max_address_age);
             if fresh && meets(*services, policy.required_services) {
@@ -371,7 +377,7 @@ impl Known {
         policy: &Policy,
     ) {
         self.unburn(&address);
-        self.told.remove(&address);
+        self.told.remove(&key(&address));
         self.past.remove(&address);
         let itself = reason == BurnReason::Itself;
         if itself {
@@ -428,6 +434,14 @@ fn waits(past: &Past, outage: &Outage) -> Option<Monotonic> {
 /// tests use, count as one.
 fn is_within(now: UnixTime, from: UnixTime, age: Duration) -> bool {
     now < from + age.max(Duration::from_secs(1))
+}
+
+/// An address as a number: IPv4 as it is, which never has the highest bit set, others hashed.
+fn key(address: &Address) -> u64 {
+    match address.host {
+        Host::Ipv4(ip) => (u64::from(u32::from(ip)) << 16) | u64::from(address.port),
+        _ => hash_address(address) | (1 << 63),
+    }
 }
 
 fn percent(duration: Duration, percent: u32) -> Duration {

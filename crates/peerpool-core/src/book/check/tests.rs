@@ -63,6 +63,12 @@ fn a_record_on_the_wrong_shelf_is_found() {
     finds("shelf counts", |book| book.counts[0] += 1);
     let due = Now { mono: NOW.mono + Duration::from_secs(3600), ..NOW };
     book().check(due).expect("what is due by the clock has not been seen to yet");
+    let (mut book, services) = (book(), Policy::default().required_services);
+    let mut rng = Rng::from_u64(1);
+    let later = Now { unix: NOW.unix + Duration::from_secs(4 * 3600), ..NOW };
+    book.hear(later, address(1, 1), services, later.unix, Source::Seed(0), &mut rng);
+    book.advance(later);
+    book.check(NOW).expect("a clock that was set back has not been seen to yet");
 }
 
 #[test]
