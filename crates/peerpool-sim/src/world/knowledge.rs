@@ -85,7 +85,8 @@ impl Knowledge {
     /// when somebody else asked, some time ago.
     fn fill(&mut self, now: UnixTime, rng: &mut Rng) -> Table {
         let known = self.population.len();
-        let count = (known * ANSWER_PERCENT / 100).max(ANSWER_FLOOR).min(ANSWER_MAX).min(known);
+        let share = (known * ANSWER_PERCENT / 100).clamp(ANSWER_FLOOR, ANSWER_MAX);
+        let count = share.min(known);
         let (life, age) = match self.profile.ages {
             Ages::Kind => (Duration::ZERO, Duration::ZERO),
             Ages::Core => {
