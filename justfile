@@ -28,6 +28,7 @@ fuzz target seconds="60":
 # Write the snapshots of the scenario tests anew; read the diff before you commit it.
 snapshots:
     UPDATE_EXPECT=1 cargo test -p peerpool-core --test it --test bad_input
+    UPDATE_EXPECT=1 cargo test -p peerpool-sim --lib scenario
 
 # Time to full and what holding peers costs, with raw runs in `dir`; about half an hour.
 bench dir:
@@ -38,3 +39,16 @@ bench dir:
     target/release/peerpool bench fill --shares 5/5 --latency 80ms --jobs 5 --timeout 10min --raw {{dir}}/fill-5-80ms.jsonl
     target/release/peerpool bench fill --gossip-ages core --jobs 8 --timeout 5min --raw {{dir}}/fill-aged.jsonl
     target/release/peerpool bench hold --raw {{dir}}/hold.jsonl
+
+# So many swarm runs, each a virtual day drawn from its seed: faults first, then convergence.
+swarm n="1000" first="1":
+    cargo run --release --bin peerpool -- sim --scenario swarm --seed {{first}} --seeds {{n}} --jobs "$(nproc)"
+
+# Every attack, in the numbers that its description names; minutes.
+attacks:
+    cargo run --release --bin peerpool -- sim --scenario attacks
+
+# What an attacker holds of a pool's slots, 100 seeds of 24 attackers, with raw runs in `dir`; about
+# an hour on two cores.
+eclipse dir:
+    cargo run --release --bin peerpool -- bench eclipse --jobs "$(nproc)" --raw {{dir}}/eclipse.jsonl

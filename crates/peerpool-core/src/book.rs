@@ -161,6 +161,10 @@ impl Book {
         let Some(record) = self.records.get(&address) else { return };
         let (shelf, expires) = self.standing(now, &address, record);
         let old_expires = record.expires;
+        // What is heard of again lives longer, and most is, time and again: that is seen to when
+        // the time comes at which it would have ended.
+        let puts_off = |old: &UnixTime| *old > now.unix && expires.is_some_and(|new| *old <= new);
+        let expires = old_expires.filter(puts_off).or(expires);
         self.revision += u64::from(shelf != record.shelf || expires != old_expires);
         if shelf != record.shelf {
             let record = record.clone();

@@ -40,9 +40,11 @@ impl Book {
             return Heard::Burned;
         }
         if let Some(record) = self.records.get_mut(&address) {
-            record.last_seen = record.last_seen.max(seen);
-            record.services |= services;
-            self.shelve(now, address);
+            if seen > record.last_seen || !record.services.has(services) {
+                record.last_seen = record.last_seen.max(seen);
+                record.services |= services;
+                self.shelve(now, address);
+            }
             return Heard::Known;
         }
         let fresh = now.unix.since(seen) < self.policy.max_address_age;
