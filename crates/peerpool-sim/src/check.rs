@@ -303,11 +303,11 @@ impl Checks {
     /// The first rule that was broken.
     pub fn at_end(&mut self, now: Now, engine: &Engine) -> Result<(), Breach> {
         self.even_out(now);
+        let judged = self.compare(engine).and_then(|()| self.book.check(self.clock, engine));
         let filled = self.peers.slots_filled();
-        let full = self.supply.check_full(now.mono, filled, self.target());
-        let compared = full.and_then(|()| self.compare(engine));
-        let compared = compared.and_then(|()| self.book.check(self.clock, engine));
-        compared.map_err(|Fault(rule, text)| Breach { rule, at: now, text })
+        let judged =
+            judged.and_then(|()| self.supply.at_end(self.clock.mono, filled, self.target()));
+        judged.map_err(|Fault(rule, text)| Breach { rule, at: now, text })
     }
 
     fn judge(&mut self, outputs: &[Output], engine: &Engine) -> Verdict {

@@ -135,6 +135,13 @@ impl Supply {
         })
     }
 
+    /// The run is over; perhaps no turn came after the time by which the pool had to be full.
+    pub(super) fn at_end(&self, now: Monotonic, filled: usize, target: usize) -> Verdict {
+        let in_time = self.full_by.is_none_or(|by| now < by || filled >= target);
+        let text = || format!("{filled} peers ready of {target} at the end");
+        demand(in_time, Rule::NotFull, text)
+    }
+
     /// All outputs of the turn are read. A pool that is `excused` is offline or closed.
     pub(super) fn end_turn(
         &mut self,
@@ -151,7 +158,11 @@ impl Supply {
             (self.idle_since, self.full_by) = (None, None);
             return Ok(());
         }
-        self.check_full(now, peers.slots_filled(), target)?;
+        if let Some(by) = self.full_by {
+            let filled = peers.slots_filled();
+            let text = || format!("{filled} peers ready of {target}, {:?} late", now.since(by));
+            demand(now <= by, Rule::NotFull, text)?;
+        }
         if excused || self.starved || self.open > 0 || peers.any_in_flight() {
             self.idle_since = None;
             return Ok(());
@@ -159,12 +170,5 @@ impl Supply {
         let idle = now.since(*self.idle_since.get_or_insert(now));
         let text = || format!("peers are missing and nothing was done about it for {idle:?}");
         demand(idle < SPEECHLESS, Rule::Starved, text)
-    }
-
-    /// A pool that was to be full by now was so once, or is.
-    pub(super) fn check_full(&self, now: Monotonic, filled: usize, target: usize) -> Verdict {
-        let by = self.full_by.unwrap_or(now);
-        let text = || format!("{filled} peers ready of {target}, {:?} late", now.since(by));
-        demand(filled >= target || now <= by, Rule::NotFull, text)
     }
 }

@@ -493,6 +493,18 @@ fn a_pool_that_may_be_full_must_be() {
 }
 
 #[test]
+fn a_pool_that_waits_beyond_its_time_without_a_turn_is_found_at_the_end() {
+    let mut town = town();
+    town.others = super::town::Node::Silent;
+    town.input(Input::Wake).expect("a quiet start");
+    town.checks.expect_full(town.now.mono + Duration::from_secs(1));
+    town.checks.at_end(town.now, &town.engine).expect("there is time yet");
+    town.set_time(town.now.mono + Duration::from_secs(1));
+    let breach = town.checks.at_end(town.now, &town.engine).expect_err("nobody is ready");
+    assert_eq!(breach.rule, Rule::NotFull, "{breach}");
+}
+
+#[test]
 fn a_pool_with_nothing_to_do_says_that_it_is_starved() {
     let mut forge = forge();
     forge.wait(1);
