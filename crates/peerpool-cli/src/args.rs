@@ -13,6 +13,7 @@ use peerpool::settings::{ENV_PREFIX, Flag, Settings};
 use peerpool::{Policy, parse_duration};
 use peerpool_sim::actor::{Ages, Kind, Mix};
 use peerpool_sim::devnet::Builder;
+use peerpool_sim::swarm;
 use peerpool_sim::world::Plan;
 
 use crate::failure::Failure;
@@ -264,31 +265,35 @@ pub(crate) struct Demo {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = format!("Scenarios:\n  {}", scenarios::list().replace('\n', "\n  ")))]
+#[command(after_help = format!(
+    "Scenarios, beside the attacks that --list names:\n  {}",
+    scenarios::common().replace('\n', "\n  ")
+))]
 pub(crate) struct Sim {
     /// Seed of everything random; the same seed makes the same run
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// How many addresses the network has, dead and hostile ones included, 1 to 1000000
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = sim_nodes)]
-    pub(crate) nodes: usize,
-    /// Virtual days to run, up to 3650, such as 30 or 0.5; or a time, such as 12h
-    #[arg(long, value_name = "DAYS", default_value = "1", value_parser = days)]
-    pub(crate) days: Duration,
-    /// The network (listed below)
+    /// How many addresses the network has, dead and hostile ones included, 1 to 1000000 (default:
+    /// 1000)
+    #[arg(long, value_name = "N", value_parser = sim_nodes)]
+    nodes: Option<usize>,
+    /// Virtual days to run, up to 3650, such as 30 or 0.5; or a time, such as 12h (default: 1)
+    #[arg(long, value_name = "DAYS", value_parser = days)]
+    days: Option<Duration>,
+    /// What the pools are put into (listed below)
     #[arg(
         long,
         value_name = "NAME",
-        default_value = scenarios::ALL[0].name,
+        default_value = scenarios::DEFAULT,
         value_parser = scenarios::named
     )]
     pub(crate) scenario: Scenario,
-    /// List the scenarios and end
+    /// List all scenarios and end
     #[arg(long)]
     pub(crate) list: bool,
-    /// Pools under test, 1 to 1000
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = peers)]
-    pub(crate) pools: usize,
+    /// Pools under test, 1 to 1000 (default: 1)
+    #[arg(long, value_name = "N", value_parser = peers)]
+    pools: Option<usize>,
     /// Peers each pool is to keep, 1 to 1000 (default: 8)
     #[arg(long, value_name = "N")]
     pub(crate) target: Option<String>,
@@ -313,6 +318,41 @@ pub(crate) struct Sim {
 }
 
 impl Sim {
+    /// Addresses in the network.
+    pub(crate) fn nodes(&self) -> usize {
+        self.nodes.unwrap_or(1000)
+    }
+
+    /// Pools under test.
+    pub(crate) fn pools(&self) -> usize {
+        self.pools.unwrap_or(1)
+    }
+
+    /// Virtual time to run.
+    pub(crate) fn lasting(&self) -> Duration {
+        if self.scenario.is_network() { self.days.unwrap_or(DAY) } else { swarm::LENGTH }
+    }
+
+    /// Flags that the scenario has no use for are an error: they would be believed to matter.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let (network, attack) = (self.scenario.is_network(), self.scenario.is_attack());
+        let flags = [
+            ("--nodes", !network && self.nodes.is_some()),
+            ("--days", !network && self.days.is_some()),
+            ("--pools", !network && self.pools.is_some()),
+            ("--target", !network && self.target.is_some()),
+            ("--set", !network && !self.set.is_empty()),
+            ("--trace", attack && self.trace),
+            ("--plot", attack && self.plot.is_some()),
+        ];
+        let Some((flag, _)) = flags.iter().find(|(_, idle)| *idle) else { return Ok(()) };
+        let rest = if attack { "" } else { ", --trace, --plot" };
+        Err(Failure::said(format_args!(
+            "{flag} means nothing to the scenario {}; allowed: --seed, --seeds, --jobs, --json{rest}",
+            self.scenario.name
+        )))
+    }
+
     /// The rules of the pools.
     pub(crate) fn policy(&self) -> Result<Policy, Failure> {
         let rules = || [SERVICES].into_iter().chain(Policy::FIELDS.iter().map(|field| field.key));
@@ -331,14 +371,15 @@ impl Sim {
 
     /// The command that runs one seed again and prints each event.
     pub(crate) fn replay(&self, seed: u64) -> String {
-        let mut line = format!(
-            "peerpool sim --scenario {} --nodes {} --days {} --seed {seed}",
-            self.scenario.name,
-            self.nodes,
-            self.days.as_secs_f64() / DAY_SECONDS,
-        );
-        if self.pools > 1 {
-            line += &format!(" --pools {}", self.pools);
+        let mut line = format!("peerpool sim --scenario {} --seed {seed}", self.scenario.name);
+        if let Some(nodes) = self.nodes {
+            line += &format!(" --nodes {nodes}");
+        }
+        if let Some(days) = self.days {
+            line += &format!(" --days {}", days.as_secs_f64() / DAY.as_secs_f64());
+        }
+        if let Some(pools) = self.pools {
+            line += &format!(" --pools {pools}");
         }
         if let Some(target) = &self.target {
             line += &format!(" --target {target}");
@@ -352,7 +393,7 @@ impl Sim {
 
 /// The one rule of a pool that is no number.
 const SERVICES: &str = "required_services";
-const DAY_SECONDS: f64 = 86_400.0;
+const DAY: Duration = Duration::from_secs(86_400);
 const DAYS_MAX: Duration = Duration::from_secs(3650 * 86_400);
 
 #[derive(Debug, Subcommand)]
@@ -513,7 +554,7 @@ fn sim_nodes(text: &str) -> Result<usize, String> {
 fn days(text: &str) -> Result<Duration, String> {
     let number: Option<f64> = text.parse().ok();
     let time = match number {
-        Some(days) => Duration::try_from_secs_f64(DAY_SECONDS * days).ok(),
+        Some(days) => Duration::try_from_secs_f64(DAY.as_secs_f64() * days).ok(),
         None => parse_duration(text),
     };
     time.filter(|time| !time.is_zero() && *time <= DAYS_MAX).ok_or_else(|| {

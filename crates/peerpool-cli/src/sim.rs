@@ -1,10 +1,12 @@
 //! `peerpool sim`: pools in virtual time, and what they made of it.
 
+mod attack;
 mod job;
 mod report;
 pub(crate) mod scenarios;
 mod summary;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,11 +14,13 @@ use std::time::{Duration, Instant};
 
 use peerpool::Policy;
 use peerpool_sim::report::plot;
+use peerpool_sim::swarm::Fault;
 use peerpool_sim::world::{Plan, PoolPlan};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
 use self::job::{Done, Gauge, Job};
+use self::scenarios::Stage;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::screen::print;
@@ -31,13 +35,23 @@ pub(crate) async fn run(args: args::Sim) -> Result<(), Failure> {
     if args.list {
         return Ok(print(&scenarios::list())?);
     }
+    args.check()?;
     let policy = args.policy()?;
+    let jobs: Box<dyn Fn(u64) -> Job> = match args.scenario.stage {
+        Stage::Attack(attack) => return attack::run(&args, attack).await,
+        Stage::Swarm => Box::new(Job::Swarm),
+        Stage::Network(change) => {
+            let plan = plan(&args, &policy, change);
+            let lasting = args.lasting();
+            Box::new(move |seed| Job::World(Box::new(Plan { seed, ..plan.clone() }), lasting))
+        }
+    };
     if let Some(dir) = &args.plot {
         fs::create_dir_all(dir).map_err(|error| plot_failure(dir, &error))?;
     }
     let stop = Stop::after(None)?;
     let begun = Instant::now();
-    let mut done = simulate(&args, &policy, stop).await?;
+    let mut done = simulate(&args, &jobs, stop).await?;
     done.sort_by_key(|done| done.seed);
     if args.seeds > 1 {
         // A world that was stopped is not to be compared with the others.
@@ -54,7 +68,11 @@ pub(crate) async fn run(args: args::Sim) -> Result<(), Failure> {
 }
 
 /// Runs every world, several at once if asked to.
-async fn simulate(args: &args::Sim, policy: &Policy, mut stop: Stop) -> Result<Vec<Done>, Failure> {
+async fn simulate(
+    args: &args::Sim,
+    jobs: &dyn Fn(u64) -> Job,
+    mut stop: Stop,
+) -> Result<Vec<Done>, Failure> {
     let gauge = Arc::new(Gauge::default());
     let mut seeds = (0..args.seeds).map(|more| args.seed.wrapping_add(more));
     let mut under_way = JoinSet::new();
@@ -66,9 +84,8 @@ async fn simulate(args: &args::Sim, policy: &Policy, mut stop: Stop) -> Result<V
             && !gauge.is_stopped()
             && let Some(seed) = seeds.next()
         {
-            let (plan, lasting, trace) = (plan(args, policy, seed), args.days, args.trace);
-            let (job, gauge) = (Job { plan, lasting, trace }, Arc::clone(&gauge));
-            under_way.spawn_blocking(move || job.run(&gauge));
+            let (job, trace, gauge) = (jobs(seed), args.trace, Arc::clone(&gauge));
+            under_way.spawn_blocking(move || job.run(trace, &gauge));
         }
         tokio::select! {
             () = stop.wished(), if !gauge.is_stopped() => gauge.stop(),
@@ -92,16 +109,15 @@ async fn simulate(args: &args::Sim, policy: &Policy, mut stop: Stop) -> Result<V
     }
 }
 
-fn plan(args: &args::Sim, policy: &Policy, seed: u64) -> Plan {
+fn plan(args: &args::Sim, policy: &Policy, change: fn(&mut Plan)) -> Plan {
     let pool = PoolPlan { policy: policy.clone(), ..PoolPlan::default() };
     let mut plan = Plan {
-        seed,
-        nodes: args.nodes,
-        horizon: args.days,
-        pools: vec![pool; args.pools],
+        nodes: args.nodes(),
+        horizon: args.lasting(),
+        pools: vec![pool; args.pools()],
         ..Plan::default()
     };
-    (args.scenario.change)(&mut plan);
+    change(&mut plan);
     plan
 }
 
@@ -117,7 +133,7 @@ struct Bar {
 impl Bar {
     fn new(args: &args::Sim) -> Self {
         let progress = (!args.trace).then(|| Progress::new(args.seeds as usize));
-        Self { progress, begun: Instant::now(), lasting: args.days, seeds: args.seeds }
+        Self { progress, begun: Instant::now(), lasting: args.lasting(), seeds: args.seeds }
     }
 
     fn show(&mut self, gauge: &Gauge, ended: usize) {
@@ -138,27 +154,23 @@ fn days(time: Duration) -> f64 {
     time.as_secs_f64() / 86_400.0
 }
 
-/// What the user asked for.
-fn setting(args: &args::Sim) -> Map<String, Value> {
-    let mut map = Map::new();
-    map.insert("scenario".into(), args.scenario.name.into());
-    map.insert("nodes".into(), args.nodes.into());
-    map.insert("days".into(), days(args.days).into());
-    map
-}
-
 /// One world as JSON. What depends on the machine is under `wall`, and nowhere else.
 fn report(args: &args::Sim, done: &Done) -> Value {
     let mut map = Map::new();
     map.insert("event".into(), "report".into());
     map.insert("seed".into(), done.seed.into());
-    map.extend(setting(args));
+    map.insert("scenario".into(), args.scenario.name.into());
+    map.insert("nodes".into(), done.nodes.into());
+    map.insert("days".into(), days(args.lasting()).into());
     map.insert("stopped".into(), done.stopped.into());
     map.insert("breach".into(), done.breach.as_deref().into());
     map.insert("lasted_days".into(), days(done.lasted).into());
     map.insert("events".into(), done.events.into());
     map.insert("trace_hash".into(), report::hash(done).into());
     map.insert("pools".into(), done.pools.iter().map(report::pool).collect());
+    if let Some(swarm) = &done.swarm {
+        map.insert("swarm".into(), report::swarm(swarm));
+    }
     map.insert("wall".into(), wall(done.took, done.events));
     map.into()
 }
@@ -166,14 +178,28 @@ fn report(args: &args::Sim, done: &Done) -> Value {
 fn summary(args: &args::Sim, all: &[Done], took: Duration) -> Value {
     let mut map = Map::new();
     map.insert("event".into(), "summary".into());
-    map.extend(setting(args));
+    map.insert("scenario".into(), args.scenario.name.into());
+    map.insert("days".into(), days(args.lasting()).into());
     map.insert("seeds".into(), json!({ "first": args.seed, "count": args.seeds }));
     map.insert("done".into(), all.len().into());
     let breaches = all.iter().filter(|done| done.breach.is_some()).map(|done| done.seed);
     map.insert("breaches".into(), breaches.collect());
     map.insert("figures".into(), summary::measures(all).into());
+    if all.iter().any(|done| done.swarm.is_some()) {
+        map.insert("faults".into(), report::faults(&all_faults(all)).into());
+    }
     map.insert("wall".into(), wall(took, all.iter().map(|done| done.events).sum()));
     map.into()
+}
+
+/// How many faults of each kind there were in all runs.
+fn all_faults(all: &[Done]) -> BTreeMap<Fault, u64> {
+    let mut sums = BTreeMap::new();
+    for (fault, count) in all.iter().filter_map(|done| done.swarm.as_ref()).flat_map(|s| &s.faults)
+    {
+        *sums.entry(*fault).or_default() += count;
+    }
+    sums
 }
 
 fn wall(took: Duration, events: u64) -> Value {
@@ -186,15 +212,19 @@ fn wall(took: Duration, events: u64) -> Value {
 }
 
 /// What was run, in words.
-fn heading(args: &args::Sim) -> String {
-    let (nodes, days) = (report::counted(args.nodes, "node"), days(args.days));
+fn heading(args: &args::Sim, first: Option<&Done>) -> String {
+    let mut words = format!("{}: ", args.scenario.name);
+    if let Some(first) = first.filter(|_| args.seeds == 1 || args.scenario.is_network()) {
+        words += &format!("{}, ", report::counted(first.nodes, "node"));
+    }
+    let days = days(args.lasting());
     let unit = if days == 1.0 { "day" } else { "days" };
-    format!("{}: {nodes}, {days} {unit}, seed {}", args.scenario.name, args.seed)
+    words + &format!("{days} {unit}, seed {}", args.seed)
 }
 
 fn page(args: &args::Sim, done: &Done) -> String {
-    let mut page = heading(args);
-    if done.lasted < args.days {
+    let mut page = heading(args, Some(done));
+    if done.lasted < args.lasting() {
         let why = if done.stopped { "stopped" } else { "broken off" };
         page += &format!(", {why} after {:.2} days", days(done.lasted));
     }
@@ -205,17 +235,19 @@ fn page(args: &args::Sim, done: &Done) -> String {
         page += &summary::table(std::slice::from_ref(done));
         page += &format!("\n\ntrace {}\n", report::hash(done));
     }
+    if let Some(swarm) = &done.swarm {
+        page += &report::swarm_page(swarm);
+    }
     page + &cost(done.took, done.events)
 }
 
 fn table(args: &args::Sim, all: &[Done], took: Duration) -> String {
-    format!(
-        "{} and {} more\n\n{}\n\n{}",
-        heading(args),
-        args.seeds - 1,
-        summary::table(all),
-        cost(took, all.iter().map(|done| done.events).sum()),
-    )
+    let mut page = heading(args, all.first());
+    page += &format!(" and {} more\n\n{}\n\n", args.seeds - 1, summary::table(all));
+    if all.iter().any(|done| done.swarm.is_some()) {
+        page += &report::faults_line(&all_faults(all));
+    }
+    page + &cost(took, all.iter().map(|done| done.events).sum())
 }
 
 /// What the run took of the machine.
@@ -231,17 +263,22 @@ fn cost(took: Duration, events: u64) -> String {
 
 /// Whether all went as it should.
 fn outcome(args: &args::Sim, all: &[Done]) -> Result<(), Failure> {
-    for done in all {
-        if let Some(breach) = &done.breach {
-            let replay = args.replay(done.seed);
-            return Err(Failure::said(format_args!("seed {}: {breach}\n{replay}", done.seed)));
-        }
+    let breach = |done: &Done| {
+        let replay = args.replay(done.seed);
+        Some(format!("seed {}: {}\nreplay: {replay}", done.seed, done.breach.as_ref()?))
+    };
+    let breaches: Vec<_> = all.iter().filter_map(breach).collect();
+    if let [first, ..] = &breaches[..] {
+        let more = breaches.len() - 1;
+        let more =
+            if more > 0 { format!("\nseeds that failed besides: {more}") } else { String::new() };
+        return Err(Failure::said(format_args!("{first}{more}")));
     }
     match all {
         [done] if args.seeds == 1 && done.stopped => Err(Failure::said(format_args!(
             "stopped after {:.2} of {} days",
             days(done.lasted),
-            days(args.days)
+            days(args.lasting())
         ))),
         _ if (all.len() as u64) < args.seeds => {
             Err(Failure::said(format_args!("stopped after {} of {} runs", all.len(), args.seeds)))
@@ -264,4 +301,75 @@ fn draw(dir: &Path, done: &Done) -> Result<(), Failure> {
 
 fn plot_failure(path: &Path, error: &std::io::Error) -> Failure {
     Failure::said(format_args!("--plot {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Args, Command};
+
+    fn parse(line: &str) -> args::Sim {
+        match Args::try_parse_from(line.split(' ')).expect("a command").command {
+            Command::Sim(args) => args,
+            other => unreachable!("the line says sim: {other:?}"),
+        }
+    }
+
+    fn done(seed: u64, breach: Option<&str>) -> Done {
+        Done {
+            seed,
+            lasted: Duration::from_secs(1000),
+            nodes: 10,
+            events: 1,
+            trace_hash: 1,
+            pools: Vec::new(),
+            swarm: None,
+            stopped: false,
+            breach: breach.map(str::to_owned),
+            took: Duration::ZERO,
+        }
+    }
+
+    fn said(result: Result<(), Failure>) -> String {
+        match result {
+            Err(Failure::Said(text)) => text,
+            other => unreachable!("a failure that says why: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_breach_is_told_with_the_command_that_replays_it() {
+        let flags = "--scenario sybil --seed 8 --nodes 50 --days 0.1 --pools 2 --target 3 \
+                     --set max_dials=4";
+        let args = parse(&format!("peerpool sim {flags} --seeds 3"));
+        let all = [done(8, Some("burned at 1.0: x")), done(9, None), done(10, Some("late"))];
+        let text = said(outcome(&args, &all));
+        let (first, replay) = text.split_once("\nreplay: ").expect("a command");
+        assert_eq!(first, "seed 8: burned at 1.0: x");
+        let (replay, more) = replay.split_once('\n').expect("more");
+        assert_eq!(more, "seeds that failed besides: 1");
+        let again = parse(replay);
+        assert!(again.trace);
+        assert_eq!((again.seed, again.seeds), (8, 1));
+        let plans = [&args, &again].map(|args| {
+            let policy = args.policy().expect("good rules");
+            format!("{:?}", plan(args, &policy, |_| {}))
+        });
+        assert_eq!(plans[0], plans[1]);
+        assert_eq!(parse("peerpool sim --scenario swarm").replay(7), {
+            "peerpool sim --scenario swarm --seed 7 --trace"
+        });
+    }
+
+    #[test]
+    fn an_end_before_the_end_is_a_failure() {
+        let one = parse("peerpool sim --days 2");
+        assert!(outcome(&one, &[done(1, None)]).is_ok());
+        let stopped = Done { stopped: true, ..done(1, None) };
+        assert_eq!(said(outcome(&one, &[stopped])), "stopped after 0.01 of 2 days");
+        let three = parse("peerpool sim --seeds 3");
+        assert_eq!(said(outcome(&three, &[done(1, None)])), "stopped after 1 of 3 runs");
+    }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use peerpool_sim::check::Breach;
 use peerpool_sim::report::Figures;
+use peerpool_sim::swarm::{self, Swarm};
 use peerpool_sim::world::{Plan, World};
 
 use crate::failure::Failure;
@@ -42,12 +44,12 @@ impl Gauge {
     }
 }
 
-/// A world to be run.
-pub(super) struct Job {
-    pub(super) plan: Plan,
-    pub(super) lasting: Duration,
-    /// Whether to print a line an event.
-    pub(super) trace: bool,
+/// What is to be run.
+pub(super) enum Job {
+    /// A world of this plan, for so long.
+    World(Box<Plan>, Duration),
+    /// The swarm run of this seed.
+    Swarm(u64),
 }
 
 /// What became of it.
@@ -56,9 +58,13 @@ pub(super) struct Done {
     pub(super) seed: u64,
     /// Virtual time that passed.
     pub(super) lasted: Duration,
+    /// Addresses in the network.
+    pub(super) nodes: usize,
     pub(super) events: u64,
     pub(super) trace_hash: u64,
     pub(super) pools: Vec<Figures>,
+    /// The faults, if it was a swarm run.
+    pub(super) swarm: Option<swarm::Outcome>,
     /// What a checker found.
     pub(super) breach: Option<String>,
     /// Whether it was stopped before its end.
@@ -75,41 +81,92 @@ impl Done {
 }
 
 impl Job {
-    pub(super) fn run(self, gauge: &Arc<Gauge>) -> Result<Done, Failure> {
+    /// Runs it to its end, or until the gauge says stop. With `trace`, each event is printed.
+    pub(super) fn run(self, trace: bool, gauge: &Arc<Gauge>) -> Result<Done, Failure> {
         let begun = Instant::now();
-        let seed = self.plan.seed;
-        let mut world = World::new(self.plan).map_err(Failure::said)?;
-        if self.trace {
-            let (mut out, gauge) = (BufWriter::new(io::stdout()), Arc::clone(gauge));
-            world.set_lines(move |line| {
-                // A reader that goes away has seen what it wanted.
-                if writeln!(out, "{line}").is_err() {
-                    gauge.stop();
-                }
-            });
+        let (seed, lasting) = match &self {
+            Self::World(plan, lasting) => (plan.seed, *lasting),
+            Self::Swarm(seed) => (*seed, swarm::LENGTH),
+        };
+        let mut run = Run::begin(self)?;
+        if trace {
+            run.print_lines(Arc::clone(gauge));
         }
         let mut breach = None;
-        let mut left = self.lasting;
+        let mut left = lasting;
         while !left.is_zero() && breach.is_none() && !gauge.is_stopped() {
-            let (slice, events) = (left.min(SLICE), world.events());
-            breach = world.run_for(slice).err();
+            let (slice, events) = (left.min(SLICE), run.world().events());
             left -= slice;
+            breach = run.run_for(slice, left.is_zero()).err();
             gauge.seconds.fetch_add(slice.as_secs(), Ordering::Relaxed);
-            gauge.events.fetch_add(world.events() - events, Ordering::Relaxed);
+            gauge.events.fetch_add(run.world().events() - events, Ordering::Relaxed);
         }
-        if breach.is_none() {
-            breach = world.finish().err();
-        }
+        let world = run.world();
         let now = world.now();
         Ok(Done {
             seed,
             lasted: now.mono.since_origin(),
+            nodes: world.population().len(),
             events: world.events(),
             trace_hash: world.trace_hash(),
             pools: world.pools().iter().map(|pool| pool.report().figures(now)).collect(),
+            swarm: run.swarm(),
             stopped: breach.is_none() && !left.is_zero(),
-            breach: breach.map(|breach| format!("{breach:?}")),
+            breach: breach.map(|breach| breach.to_string()),
             took: begun.elapsed(),
         })
+    }
+}
+
+/// A job under way.
+enum Run {
+    World(Box<World>),
+    Swarm(Box<Swarm>),
+}
+
+impl Run {
+    fn begin(job: Job) -> Result<Self, Failure> {
+        Ok(match job {
+            Job::World(plan, _) => Self::World(Box::new(World::new(*plan).map_err(Failure::said)?)),
+            Job::Swarm(seed) => Self::Swarm(Box::new(Swarm::new(seed))),
+        })
+    }
+
+    fn world(&self) -> &World {
+        match self {
+            Self::World(world) => world,
+            Self::Swarm(swarm) => swarm.world(),
+        }
+    }
+
+    fn swarm(&self) -> Option<swarm::Outcome> {
+        match self {
+            Self::World(_) => None,
+            Self::Swarm(swarm) => Some(swarm.outcome()),
+        }
+    }
+
+    fn print_lines(&mut self, gauge: Arc<Gauge>) {
+        let mut out = BufWriter::new(io::stdout());
+        let line = move |line: &str| {
+            // A reader that goes away has seen what it wanted.
+            if writeln!(out, "{line}").is_err() {
+                gauge.stop();
+            }
+        };
+        match self {
+            Self::World(world) => world.set_lines(line),
+            Self::Swarm(swarm) => swarm.set_lines(line),
+        }
+    }
+
+    fn run_for(&mut self, time: Duration, last: bool) -> Result<(), Breach> {
+        match self {
+            Self::World(world) => {
+                world.run_for(time)?;
+                if last { world.finish() } else { Ok(()) }
+            }
+            Self::Swarm(swarm) => swarm.run_for(time).map(|_| ()).map_err(|failed| failed.breach),
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! The report of a simulation: one JSON object, or a page for people.
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use peerpool_sim::report::{Figures, Hostile, Refills, Variety};
+use peerpool_sim::swarm::{self, Fault};
 use serde_json::{Map, Value, json};
 
 use super::job::Done;
@@ -115,7 +117,7 @@ pub(super) fn page(done: &Done, figures: &Figures) -> String {
     let mut page = String::new();
     let mut line = |name: &str, parts: &[String]| {
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        wrapped(&mut page, name, &parts);
+        wrapped(&mut page, name, ", ", &parts);
     };
     let full = figures.time_to_full.map_or("never".to_owned(), text::short);
     line("full", &[format!("after {full}")]);
@@ -150,17 +152,57 @@ pub(super) fn hash(done: &Done) -> String {
     format!("{:016x}", done.trace_hash)
 }
 
-/// A name and its values, continued below each other where they do not fit.
-fn wrapped(page: &mut String, name: &str, parts: &[&str]) {
-    let mut line = format!("{name:<INDENT$}");
+/// What went wrong in a swarm run, and how the pools came through.
+pub(super) fn swarm(outcome: &swarm::Outcome) -> Value {
+    let links = &outcome.injected;
+    json!({
+        "faults": faults(&outcome.faults),
+        "dials_lost": links.dials_lost,
+        "links_ended": links.links_ended,
+        "links_silenced": links.links_silenced,
+        "recovery": outcome.recovery.map(json::seconds),
+    })
+}
+
+/// Faults by their names.
+pub(super) fn faults(faults: &BTreeMap<Fault, u64>) -> Map<String, Value> {
+    counts(faults, |fault| fault.as_str())
+}
+
+/// The same for people.
+pub(super) fn faults_line(counts: &BTreeMap<Fault, u64>) -> String {
+    let mut line = String::new();
+    let parts = listed(&faults(counts));
+    wrapped(&mut line, "faults", ", ", &parts.iter().map(String::as_str).collect::<Vec<_>>());
+    line
+}
+
+/// The swarm run for people.
+pub(super) fn swarm_page(outcome: &swarm::Outcome) -> String {
+    let links = &outcome.injected;
+    let recovery = outcome.recovery.map_or("not yet".to_owned(), text::short);
+    let mut page = faults_line(&outcome.faults);
+    let lost = [
+        format!("dials lost {}", links.dials_lost),
+        format!("ended {}", links.links_ended),
+        format!("fallen silent {}", links.links_silenced),
+    ];
+    wrapped(&mut page, "links", ", ", &lost.each_ref().map(String::as_str));
+    wrapped(&mut page, "full again", ", ", &[&recovery]);
+    page
+}
+
+/// A name and its parts, continued below each other where they do not fit.
+pub(super) fn wrapped(page: &mut String, name: &str, between: &str, parts: &[&str]) {
+    let mut line = format!("{name:<0$} ", INDENT - 1);
     let mut begun = false;
     for part in parts {
-        if begun && line.len() + 2 + part.len() > WIDTH - 1 {
-            let _ = writeln!(page, "{line},");
+        if begun && line.len() + between.len() + part.len() >= WIDTH {
+            let _ = writeln!(page, "{line}{}", between.trim_end());
             line = " ".repeat(INDENT);
             begun = false;
         }
-        line += if begun { ", " } else { "" };
+        line += if begun { between } else { "" };
         line += part;
         begun = true;
     }

@@ -1,67 +1,111 @@
-//! Networks to put pools into, by name.
+//! What pools are put into, by name: networks, swarm runs and attacks.
+
+use std::fmt;
 
 use peerpool_sim::actor::{Kind, Mix, SeedKind};
+use peerpool_sim::scenario as attacks;
 use peerpool_sim::world::{Attacker, Plan};
 
-/// A network, and what it changes of the usual one.
+/// What pools are put into.
 #[derive(Clone, Copy)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
-    pub(crate) summary: &'static str,
-    pub(super) change: fn(&mut Plan),
+    summary: &'static str,
+    pub(super) stage: Stage,
 }
 
-/// Every scenario; the first is the default.
-pub(crate) const ALL: [Scenario; 4] = [
+/// How a scenario is run.
+#[derive(Clone, Copy)]
+pub(super) enum Stage {
+    /// A world, and what is other in it than usual.
+    Network(fn(&mut Plan)),
+    /// All is drawn from the seed.
+    Swarm,
+    /// An attack with a figure to reach.
+    Attack(&'static attacks::Scenario),
+}
+
+impl Scenario {
+    /// Whether it is a world of the user's own making.
+    pub(crate) const fn is_network(&self) -> bool {
+        matches!(self.stage, Stage::Network(_))
+    }
+
+    /// Whether it has a trace to print and curves to draw.
+    pub(crate) const fn is_attack(&self) -> bool {
+        matches!(self.stage, Stage::Attack(_))
+    }
+}
+
+impl fmt::Debug for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+const fn network(name: &'static str, summary: &'static str, change: fn(&mut Plan)) -> Scenario {
+    Scenario { name, summary, stage: Stage::Network(change) }
+}
+
+/// Those that are no attack; the first is the default.
+const COMMON: [Scenario; 5] = [
+    network("internet", "Most addresses are dead, and nodes come and go as published", |_| {}),
+    network("calm", "Every node is honest and stays", |plan| {
+        plan.mix = Mix::only(Kind::Honest);
+        plan.churns = false;
+    }),
+    network(
+        "sybil",
+        "The internet, with 5 % of all addresses the attacker's, in many netgroups",
+        sybil,
+    ),
+    network("poisoned", "The same, and one of three DNS seeds is the attacker's", |plan| {
+        sybil(plan);
+        for pool in &mut plan.pools {
+            pool.seeds = vec![SeedKind::Honest, SeedKind::Honest, SeedKind::Poisoned];
+        }
+    }),
     Scenario {
-        name: "internet",
-        summary: "Most addresses are dead, and nodes come and go as published",
-        change: |_| {},
-    },
-    Scenario {
-        name: "calm",
-        summary: "Every node is honest and stays",
-        change: |plan| {
-            plan.mix = Mix::only(Kind::Honest);
-            plan.churns = false;
-        },
-    },
-    Scenario {
-        name: "sybil",
-        summary: "The internet, with 5 % of all addresses the attacker's, in many netgroups",
-        change: sybil,
-    },
-    Scenario {
-        name: "poisoned",
-        summary: "The same, and one of three DNS seeds is the attacker's",
-        change: |plan| {
-            sybil(plan);
-            for pool in &mut plan.pools {
-                pool.seeds = vec![SeedKind::Honest, SeedKind::Honest, SeedKind::Poisoned];
-            }
-        },
+        name: "swarm",
+        summary: "A day on a small network; it, the pools and the faults are drawn from the seed",
+        stage: Stage::Swarm,
     },
 ];
+
+/// The name of the default.
+pub(crate) const DEFAULT: &str = COMMON[0].name;
 
 fn sybil(plan: &mut Plan) {
     let groups = (plan.nodes / 40).clamp(1, 1000);
     plan.attacker = Some(Attacker { share: 0.05, groups, kind: Kind::Sybil, relayed: None });
 }
 
-impl std::fmt::Debug for Scenario {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name)
-    }
+/// Every scenario.
+fn all() -> impl Iterator<Item = Scenario> {
+    let attack = |attack: &'static attacks::Scenario| Scenario {
+        name: attack.name,
+        summary: attack.says,
+        stage: Stage::Attack(attack),
+    };
+    COMMON.into_iter().chain(attacks::all().iter().map(attack))
 }
 
 /// Each name with what it is, on a line.
 pub(crate) fn list() -> String {
-    let lines = ALL.map(|scenario| format!("{:9} {}", scenario.name, scenario.summary));
-    lines.join("\n")
+    all().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The same, without the attacks.
+pub(crate) fn common() -> String {
+    COMMON.map(line).join("\n")
+}
+
+fn line(scenario: Scenario) -> String {
+    format!("{:26} {}", scenario.name, scenario.summary)
 }
 
 /// The scenario of this name.
 pub(crate) fn named(name: &str) -> Result<Scenario, String> {
-    let found = ALL.into_iter().find(|scenario| scenario.name == name);
-    found.ok_or_else(|| format!("one of {}", ALL.map(|scenario| scenario.name).join(", ")))
+    let names = || all().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
+    all().find(|scenario| scenario.name == name).ok_or_else(|| format!("one of {}", names()))
 }

@@ -175,12 +175,72 @@ fn a_wrong_flag_names_what_is_allowed() {
 }
 
 #[test]
+fn a_swarm_run_is_replayed_by_its_seed() {
+    let run = |more: &[&str]| {
+        let args = ["sim", "--scenario", "swarm", "--seed", "3", "--json"];
+        let output = output(&[&args[..], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let report = |shown: &str| {
+        serde_json::from_str::<Value>(shown.lines().last().expect("a report")).expect("JSON")
+    };
+    let (plain, traced) = (run(&[]), run(&["--trace"]));
+    assert!(traced.starts_with("# time "), "the legend first");
+    assert!(traced.lines().count() > 1000, "a line an event");
+    let plain = report(&plain);
+    assert_eq!(lasting(plain.clone()), lasting(report(&traced)));
+    assert_eq!((&plain["days"], &plain["breach"]), (&1.0.into(), &Value::Null));
+    let faults = plain["swarm"]["faults"].as_object().expect("faults");
+    assert!(faults.values().all(|count| count.as_u64() > Some(0)), "{faults:?}");
+    assert!(faults.len() > 2 && plain["swarm"]["recovery"].is_number(), "{plain}");
+}
+
+#[test]
+fn an_attack_comes_to_a_figure() {
+    let args = ["sim", "--scenario", "a16-peers-clocks", "--seeds", "2"];
+    let output = output(&[&args[..], &["--json"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let lines = json_lines(&output.stdout);
+    let [first, _, summary] = &lines[..] else { panic!("not three lines: {lines:?}") };
+    assert_eq!((&first["attack"], &first["failure"]), (&"A16".into(), &Value::Null));
+    assert_eq!(first["met"], first["needs"].is_null(), "{first}");
+    assert!(first["figures"].as_object().is_some_and(|figures| !figures.is_empty()), "{first}");
+    assert_eq!((&summary["done"], &summary["failures"]), (&2.into(), &Value::Array(Vec::new())));
+    let shown = text(&crate::output(&args).stdout);
+    assert!(shown.starts_with("a16-peers-clocks (A16)\n\ndone       all peers say"), "{shown}");
+    assert!(shown.contains("\n2 of 2 runs as expected"), "{shown}");
+    assert!(shown.lines().all(|line| line.len() <= 80), "{shown}");
+}
+
+#[test]
+fn a_flag_that_the_scenario_ignores_is_an_error() {
+    for (scenario, flag, value) in [
+        ("swarm", "--nodes", "10"),
+        ("swarm", "--days", "2"),
+        ("swarm", "--set", "max_dials=4"),
+        ("a16-peers-clocks", "--pools", "2"),
+        ("a16-peers-clocks", "--plot", "x"),
+    ] {
+        let output = output(&["sim", "--scenario", scenario, flag, value]);
+        assert_eq!(output.status.code(), Some(1), "{scenario} {flag}");
+        let error = text(&output.stderr);
+        let expected = format!("{flag} means nothing to the scenario {scenario}; allowed: --seed");
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
+#[test]
 fn scenarios_are_listed_a_line_each() {
     let shown = text(&output(&["sim", "--list"]).stdout);
     let names: Vec<_> = shown.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(names[0], "internet");
+    for name in ["swarm", "a7-address-flood", "a37-port-scan"] {
+        assert!(names.contains(&name), "{name}: {shown}");
+    }
+    assert!(shown.lines().all(|line| line.len() > 30), "{shown}");
     let help = text(&output(&["sim", "--help"]).stdout);
-    for line in shown.lines() {
-        assert!(line.len() > 20 && help.contains(line), "{line}");
+    for line in shown.lines().take(5) {
+        assert!(help.contains(line), "{line}");
     }
 }

@@ -1,0 +1,175 @@
+//! One attack, played with one seed or several.
+
+use std::time::{Duration, Instant};
+
+use peerpool_sim::scenario::{Expected, Failure as Fault, Figure, Outcome, Scenario, Setting};
+use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
+
+use super::report::{counted, wrapped};
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::screen::print;
+use crate::signals::Stop;
+use crate::{args, json};
+
+/// One run.
+struct Played {
+    seed: u64,
+    /// None if a rule was broken, or the attack could not be brought about.
+    outcome: Option<Outcome>,
+    /// Why it is not as expected.
+    fault: Option<String>,
+    took: Duration,
+}
+
+/// Plays it. A run cannot be stopped halfway: it is left behind.
+pub(super) async fn run(args: &args::Sim, attack: &'static Scenario) -> Result<(), Failure> {
+    let mut stop = Stop::after(None)?;
+    let mut progress = Progress::new(args.seeds as usize);
+    let mut seeds = (0..args.seeds).map(|more| args.seed.wrapping_add(more));
+    let mut under_way = JoinSet::new();
+    let mut all: Vec<Played> = Vec::new();
+    loop {
+        while under_way.len() < args.jobs
+            && let Some(seed) = seeds.next()
+        {
+            under_way.spawn_blocking(move || Played::of(attack, seed));
+        }
+        progress.show(all.len(), attack.name);
+        let played = tokio::select! {
+            () = stop.wished() => break,
+            played = under_way.join_next() => played,
+        };
+        let Some(played) = played else { break };
+        let played =
+            played.map_err(|error| Failure::said(format_args!("a run failed: {error}")))?;
+        if args.json {
+            print(&played.json(attack).to_string())?;
+        }
+        all.push(played);
+    }
+    drop(progress);
+    all.sort_by_key(|played| played.seed);
+    if !args.json {
+        print(page(attack, &all).trim_end())?;
+    } else if args.seeds > 1 {
+        print(&summary(args, attack, &all).to_string())?;
+    }
+    outcome(args, &all)
+}
+
+impl Played {
+    fn of(attack: &Scenario, seed: u64) -> Self {
+        let begun = Instant::now();
+        let (outcome, fault) = match attack.run(&Setting { seed, ..Setting::default() }) {
+            Ok(outcome) => (Some(outcome), None),
+            Err(fault) => {
+                let said = fault.to_string();
+                match fault {
+                    Fault::Missed(outcome) | Fault::Surprise(outcome) => {
+                        (Some(outcome), Some(said))
+                    }
+                    Fault::Breach(_) | Fault::Stage(_) => (None, Some(said)),
+                }
+            }
+        };
+        Self { seed, outcome, fault, took: begun.elapsed() }
+    }
+
+    fn json(&self, attack: &Scenario) -> Value {
+        let outcome = self.outcome.as_ref();
+        let figure = |(name, figure): &(&str, Figure)| ((*name).to_owned(), number(figure));
+        let figures = outcome.into_iter().flat_map(|outcome| outcome.figures.iter().map(figure));
+        json!({
+            "event": "report",
+            "seed": self.seed,
+            "scenario": attack.name,
+            "attack": attack.row,
+            "done": attack.says,
+            "demanded": attack.accepts,
+            "needs": needs(attack),
+            "met": outcome.map(|outcome| outcome.met),
+            "missed": outcome.map(|outcome| outcome.missed.clone()),
+            "figures": figures.collect::<Map<_, _>>(),
+            "failure": self.fault,
+            "wall": { "seconds": json::seconds(self.took) },
+        })
+    }
+}
+
+/// What the pool lacks to reach the figure, if it is not expected to.
+const fn needs(attack: &Scenario) -> Option<&'static str> {
+    match attack.expected {
+        Expected::Pass => None,
+        Expected::Fail { why } => Some(why),
+    }
+}
+
+/// Counts and shares as they are, times in seconds.
+fn number(figure: &Figure) -> Value {
+    match figure {
+        Figure::Count(count) => (*count).into(),
+        Figure::Share(share) => (*share).into(),
+        Figure::Time(time) => time.map(json::seconds).into(),
+    }
+}
+
+fn summary(args: &args::Sim, attack: &Scenario, all: &[Played]) -> Value {
+    let seeds = |fits: &dyn Fn(&Played) -> bool| {
+        all.iter().filter(|played| fits(played)).map(|played| played.seed).collect::<Vec<_>>()
+    };
+    let met = |played: &Played| played.outcome.as_ref().is_some_and(|outcome| outcome.met);
+    let took: Duration = all.iter().map(|played| played.took).sum();
+    json!({
+        "event": "summary",
+        "scenario": attack.name,
+        "seeds": { "first": args.seed, "count": args.seeds },
+        "done": all.len(),
+        "met": seeds(&met).len(),
+        "failures": seeds(&|played| played.fault.is_some()),
+        "wall": { "seconds": json::seconds(took) },
+    })
+}
+
+/// What is done and demanded, and what each run came to.
+fn page(attack: &Scenario, all: &[Played]) -> String {
+    let mut page = format!("{} ({})\n\n", attack.name, attack.row);
+    let mut line = |name: &str, text: &str| {
+        wrapped(&mut page, name, " ", &text.split(' ').collect::<Vec<_>>());
+    };
+    line("done", attack.says);
+    line("demanded", attack.accepts);
+    if let Some(why) = needs(attack) {
+        line("needs", why);
+    }
+    for played in all {
+        let said = match (&played.fault, &played.outcome) {
+            (Some(fault), _) => fault.clone(),
+            (None, Some(outcome)) => outcome.to_string(),
+            (None, None) => String::new(),
+        };
+        line(&format!("seed {}", played.seed), &said);
+    }
+    let took: Duration = all.iter().map(|played| played.took).sum();
+    let as_expected = all.iter().filter(|played| played.fault.is_none()).count();
+    page + &format!(
+        "\n{as_expected} of {} as expected ({}), in {:.1} s\n",
+        counted(all.len(), "run"),
+        if needs(attack).is_some() { "to miss the figure" } else { "to reach the figure" },
+        took.as_secs_f64(),
+    )
+}
+
+/// Whether all went as expected.
+fn outcome(args: &args::Sim, all: &[Played]) -> Result<(), Failure> {
+    if all.iter().any(|played| played.fault.is_some()) {
+        // The page or the lines say which, and why.
+        return Err(Failure::Shown);
+    }
+    if (all.len() as u64) < args.seeds {
+        let (played, seeds) = (all.len(), args.seeds);
+        return Err(Failure::said(format_args!("stopped after {played} of {seeds} runs")));
+    }
+    Ok(())
+}
