@@ -44,9 +44,10 @@ bench dir:
 swarm n="1000" first="1":
     cargo run --release --bin peerpool -- sim --scenario swarm --seed {{first}} --seeds {{n}} --jobs "$(nproc)"
 
-# Every attack, in the numbers that its description names; minutes.
+# Every attack, in the numbers that its description names; many minutes.
 attacks:
-    cargo run --release --bin peerpool -- sim --scenario attacks
+    cargo build --release --bin peerpool
+    for name in $(target/release/peerpool sim --list | grep -o '^a[0-9][^ ]*'); do target/release/peerpool sim --scenario "$name" || exit 1; done
 
 # What an attacker holds of a pool's slots, 100 seeds of 24 attackers, with raw runs in `dir`; about
 # an hour on two cores.
