@@ -3,9 +3,9 @@
 //!
 //! A heap of happenings, ordered by time and then by the order in which they were planned, is all
 //! that moves a world; one seed decides everything else. What nodes would tell each other is not
-//! sent: it is drawn when a pool asks ([`knowledge`]). Nor do nodes come and go on the heap: whether
-//! one is there is worked out when somebody looks ([`churn`]). So a happening costs as much as the
-//! heap is deep, and the heap holds what concerns pools only.
+//! sent: it is drawn when a pool asks. Nor do nodes come and go on the heap: whether one is there is
+//! worked out when somebody looks ([`churn`]). So a happening costs as much as the heap is deep, and
+//! the heap holds what concerns pools only.
 
 pub mod churn;
 mod end;
