@@ -238,7 +238,7 @@ policy! {
     no_route_pause: Duration = ms(100), SHORTEST => hours(1);
     /// While offline, an address known from experience is probed before hearsay is, but not sooner
     /// than this after it was tried last.
-    probe_rest: Duration = minutes(10), SHORTEST => days(1);
+    probe_rest: Duration = minutes(12), SHORTEST => days(1);
     /// After an outage, reset back-offs and seed timers are spread over this long.
     recovery_jitter: Duration = secs(10), SHORTEST => hours(1);
 

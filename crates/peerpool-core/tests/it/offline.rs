@@ -129,20 +129,20 @@ fn probes_go_to_those_we_know_before_hearsay_that_is_mostly_dead() {
         let tries = script.dialled(address).into_iter().filter(|at| out.contains(at));
         tries.collect::<Vec<_>>()
     };
-    // The back-off of each ends after 1, 2, 4, 8, 16 and 32 min; between, each is tried every 10, and
+    // The back-off of each ends after 1, 2, 4, 8, 16 and 32 min; between, each is tried every 12, and
     // once it waits for its turn.
     for address in &known {
         let tries = tries(*address);
         assert!(tries.len() <= 12, "{address}: {tries:?}");
         let longest = tries.windows(2).map(|pair| pair[1] - pair[0]).max();
-        assert!(longest.is_some_and(|gap| gap < 1200), "{address}: {tries:?}");
+        assert!(longest.is_some_and(|gap| gap < 1440), "{address}: {tries:?}");
     }
-    // Once each has had two turns, they follow each other as evenly as four in 10 min can.
+    // Once each has had two turns, they follow each other as evenly as four in 12 min can.
     let mut turns: Vec<u64> = known.iter().flat_map(|address| tries(*address)).collect();
     turns.retain(|at| *at > 3000);
     turns.sort_unstable();
     let longest = turns.windows(2).map(|pair| pair[1] - pair[0]).max();
-    assert!(longest.is_some_and(|gap| gap <= 160), "{turns:?}");
+    assert!(longest.is_some_and(|gap| gap <= 190), "{turns:?}");
     for address in known {
         script.nodes.insert(address, Node::Alive);
     }
