@@ -97,6 +97,8 @@ pub enum Figure {
     Count(u64),
     /// A part of a whole, from 0 to 1.
     Share(f64),
+    /// So many in a unit of time.
+    Rate(f64),
     /// How long it took; `None` if it did not come to pass.
     Time(Option<Duration>),
 }
@@ -106,6 +108,7 @@ impl fmt::Display for Figure {
         match self {
             Figure::Count(count) => count.fmt(f),
             Figure::Share(share) => write!(f, "{:.1} %", share * 100.0),
+            Figure::Rate(rate) => write!(f, "{rate:.2}"),
             Figure::Time(Some(time)) => write!(f, "{:.1} s", time.as_secs_f64()),
             Figure::Time(None) => f.write_str("never"),
         }
