@@ -1,6 +1,6 @@
 //! What peers tell of addresses: floods, repeated answers, a victim's ports, what nobody wants.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -181,20 +181,15 @@ fn run_poisoning(setting: &Setting) -> Result<Outcome, Failure> {
     }
     bench.run_for(MINUTE)?;
     let offered: Vec<Address> = (0..connections * EACH).map(nth).collect();
-    let mut of_each = vec![0; connections];
-    for address in &offered {
-        if let Some(Source::Peer(source)) = bench.engine.book().source(address) {
-            let place = hostile.iter().position(|hostile| *hostile == source);
-            *place
-                .and_then(|place| of_each.get_mut(place))
-                .ok_or("a source of its own".to_owned())? += 1;
-        }
+    let mut of_each: BTreeMap<Source, usize> = BTreeMap::new();
+    for source in offered.iter().filter_map(|address| bench.engine.book().source(address)) {
+        *of_each.entry(source).or_default() += 1;
     }
     let mut outcome = Outcome::new();
     outcome.note_count("addresses offered", offered.len());
-    let most = of_each.iter().copied().max().unwrap_or(0);
+    let most = of_each.values().copied().max().unwrap_or(0);
     outcome.demand_count("most kept of one connection", most, |most| most <= EACH + 1);
-    let kept = of_each.iter().sum();
+    let kept = of_each.values().sum();
     outcome.demand_count("kept of all", kept, |kept| kept <= 4096);
     Ok(outcome)
 }

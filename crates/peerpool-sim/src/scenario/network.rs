@@ -1,6 +1,7 @@
 //! Networks other than the plain internet: onions, and a pool that sees one network only.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use peerpool_core::address::{Address, Host, Net};
@@ -58,10 +59,7 @@ fn run_onions(setting: &Setting) -> Result<Outcome, Failure> {
 }
 
 /// What kinds of event a full pool tells whose seed names these.
-fn told(
-    setting: &Setting,
-    seed: Vec<std::net::IpAddr>,
-) -> Result<(usize, BTreeSet<&'static str>), Failure> {
+fn told(setting: &Setting, seed: Vec<IpAddr>) -> Result<(usize, BTreeSet<&'static str>), Failure> {
     let mut bench = Bench::new(setting.seed, Policy::default(), vec![seed])?;
     bench.run_for(HOUR)?;
     let nets: BTreeSet<Net> = bench.ready().iter().map(|(_, address)| address.net()).collect();

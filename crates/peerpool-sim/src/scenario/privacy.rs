@@ -9,6 +9,7 @@ use bitcoin::p2p::message::{NetworkMessage, RawNetworkMessage};
 use bitcoin::p2p::message_network::VersionMessage;
 use bitcoin::p2p::{Magic, ServiceFlags};
 use peerpool_core::address::Address;
+use peerpool_core::id::PeerId;
 use peerpool_core::io::Input;
 use peerpool_core::policy::Policy;
 use peerpool_core::wire::Control;
@@ -81,7 +82,7 @@ fn planted(setting: &Setting, count: usize) -> Result<Bench, Failure> {
     Ok(bench)
 }
 
-fn ask(bench: &mut Bench, peer: peerpool_core::id::PeerId, times: usize) -> Result<(), Failure> {
+fn ask(bench: &mut Bench, peer: PeerId, times: usize) -> Result<(), Failure> {
     for _ in 0..times {
         bench.input(Input::Control { peer, message: Control::GetAddr })?;
         bench.run_for(MINUTE / 60)?;

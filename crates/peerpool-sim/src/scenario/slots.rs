@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::{Address, Net};
 use peerpool_core::id::LeaseId;
 use peerpool_core::io::Input;
 use peerpool_core::netgroup::NetGroup;
-
-use bitcoin::p2p::ServiceFlags;
 
 use super::{Expected, Failure, Figure, Outcome, Scenario, Setting};
 use crate::actor::{Kind, Mix};
