@@ -1,3 +1,5 @@
+//! Every scenario, played small; and the page that lists them.
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

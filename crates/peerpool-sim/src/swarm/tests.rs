@@ -1,3 +1,5 @@
+//! Some seeds, and what must hold of every one.
+
 use super::*;
 
 fn run(seed: u64) -> Outcome {

@@ -1,3 +1,5 @@
+//! Small worlds, and what must hold of every one.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
