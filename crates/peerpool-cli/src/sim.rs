@@ -113,7 +113,7 @@ fn plan(args: &args::Sim, policy: &Policy, change: fn(&mut Plan)) -> Plan {
     let pool = PoolPlan { policy: policy.clone(), ..PoolPlan::default() };
     let mut plan = Plan {
         nodes: args.nodes(),
-        horizon: args.lasting(),
+        lasting: args.lasting(),
         pools: vec![pool; args.pools()],
         ..Plan::default()
     };

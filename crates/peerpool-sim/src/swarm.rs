@@ -229,6 +229,7 @@ fn plan(seed: u64, rng: &mut Rng) -> Plan {
         churn,
         churns: rng.chance(0.8),
         horizon: LENGTH,
+        lasting: LENGTH,
         ages: pick(rng, &Ages::ALL),
         seed_share: rng.below(101) as f64 / 100.0,
         links: links(rng),

@@ -110,7 +110,7 @@ const fn needs(attack: &Scenario) -> Option<&'static str> {
 fn number(figure: &Figure) -> Value {
     match figure {
         Figure::Count(count) => (*count).into(),
-        Figure::Share(share) => (*share).into(),
+        Figure::Share(share) | Figure::Rate(share) => (*share).into(),
         Figure::Time(time) => time.map(json::seconds).into(),
     }
 }

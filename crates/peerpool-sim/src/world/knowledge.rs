@@ -114,7 +114,7 @@ impl Knowledge {
         id: NodeId,
         rng: &mut Rng,
     ) -> Option<UnixTime> {
-        let absent = self.population.absent_for(id)?;
+        let absent = self.population.absent_for(id);
         let age = match self.profile.ages {
             Ages::Kind => absent + ages::kind_age(false, rng),
             Ages::Core => absent.saturating_sub(now.since(filled)) + ages::cached_age(false, rng),

@@ -31,8 +31,11 @@ pub struct Plan {
     pub churn: Churn,
     /// Whether nodes come and go at all. Default true.
     pub churns: bool,
-    /// The time in which those nodes that move do so. Default 30 days.
+    /// The time in which each node that moves does so once, and after which all begins anew. Default
+    /// 30 days.
     pub horizon: Duration,
+    /// How long it is going to run, for the samples of reports. Default 30 days.
+    pub lasting: Duration,
     /// How old gossip is. Default as Core's.
     pub ages: Ages,
     /// Addresses in the answer of an honest DNS seed, at most. Default 30, about as many as UDP
@@ -61,6 +64,8 @@ pub struct Plan {
     /// The pools under test. Default one, as the library makes it.
     pub pools: Vec<PoolPlan>,
 }
+
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 /// Somebody who wants all slots of the pools.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -114,7 +119,8 @@ impl Default for Plan {
             attacker: None,
             churn: Churn::default(),
             churns: true,
-            horizon: Duration::from_secs(30 * 86_400),
+            horizon: MONTH,
+            lasting: MONTH,
             ages: Ages::Core,
             seed_answer: 30,
             seed_share: 0.95,

@@ -90,7 +90,7 @@ impl PoolUnderTest {
             report: Report::new(
                 plan.policy.target_connect_count,
                 Monotonic::default() + plan.starts_at,
-                world.horizon,
+                world.lasting,
             ),
             plan,
             links: BTreeMap::new(),

@@ -23,16 +23,25 @@ pub struct NodeId(pub(super) u32);
 /// The AS that owns all shadow addresses.
 pub const SHADOW_ASN: u32 = 64_512;
 
-/// One address, and who lives there. Times are seconds of the world's time.
+/// One address, and who lives there. Times are in seconds.
 #[derive(Clone, Copy, Debug)]
 struct Node {
     address: SocketAddr,
     kind: Kind,
-    /// Somebody lives there from here ...
-    born: u32,
-    /// ... to here.
-    gone: u32,
+    tenure: Tenure,
+    /// When the node there vanished for good, in the world's time.
+    ended: u32,
     session: Session,
+}
+
+/// When somebody lives at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tenure {
+    Always,
+    Never,
+    /// From the one time to the other, and so again in each [`Plan::horizon`]: as many are let at
+    /// any time, however long a world runs.
+    From(u32, u32),
 }
 
 /// Every node.
@@ -40,6 +49,8 @@ struct Node {
 pub struct Population {
     seed: u64,
     churn: Churn,
+    /// After so many seconds the tenures begin again.
+    horizon: u32,
     nodes: Vec<Node>,
     /// Every address with its node, in order.
     index: Vec<(IpAddr, NodeId)>,
@@ -71,6 +82,7 @@ impl Population {
         let mut this = Self {
             seed: plan.seed,
             churn: plan.churn,
+            horizon: seconds(plan.horizon).max(1),
             nodes: Vec::with_capacity(plan.nodes),
             index: Vec::new(),
             good: Vec::new(),
@@ -84,7 +96,7 @@ impl Population {
             this.infiltrate(plan, attackers, &mut land, &mut taken, &mut rng);
         }
         for listing in &plan.listings {
-            this.add(plan, listing.address, listing.kind, 0, u32::MAX);
+            this.add(plan, listing.address, listing.kind, Tenure::Always);
         }
         let ids = (0u32..).map(NodeId);
         this.index = ids.zip(&this.nodes).map(|(id, node)| (node.address.ip(), id)).collect();
@@ -111,11 +123,10 @@ impl Population {
         rng: &mut Rng,
     ) {
         let wanted = plan.sites.unwrap_or((count / NODES_PER_SITE).clamp(1, SITES_MAX));
-        let site = |rng: &mut Rng| if rng.chance(IPV6_SHARE) { land.ipv6() } else { land.ipv4() };
-        let mut site = site;
+        let mut site =
+            |rng: &mut Rng| if rng.chance(IPV6_SHARE) { land.ipv6() } else { land.ipv4() };
         let sites: Vec<Site> = (0..wanted).filter_map(|_| site(rng)).collect();
         let kinds = plan.mix.deal(count, rng);
-        let mut next_birth = None;
         for (at, kind) in kinds.into_iter().enumerate() {
             // While there are more sites than nodes, each node has its own.
             let place = if sites.len() >= count {
@@ -125,54 +136,27 @@ impl Population {
                 (uniform * uniform * sites.len() as f64) as usize
             };
             let ip = vacant(sites[place.min(sites.len() - 1)], taken, rng);
-            let (born, gone) = self.tenure(plan, kind, &mut next_birth, rng);
-            self.add(plan, SocketAddr::new(ip, plan.port), kind, born, gone);
+            let tenure = self.tenure(plan, kind, rng);
+            self.add(plan, SocketAddr::new(ip, plan.port), kind, tenure);
         }
     }
 
-    /// From when to when somebody lives at an address. A node that leaves one for another is born
-    /// again at the next address that is given out.
-    fn tenure(
-        &self,
-        plan: &Plan,
-        kind: Kind,
-        next_birth: &mut Option<u32>,
-        rng: &mut Rng,
-    ) -> (u32, u32) {
-        let Some(churn) = &plan.churn_of(kind) else { return (0, u32::MAX) };
-        let horizon = plan.horizon.as_secs() as u32;
+    /// When somebody lives at an address: a node that moves leaves one, and comes to another.
+    fn tenure(&self, plan: &Plan, kind: Kind, rng: &mut Rng) -> Tenure {
+        let Some(churn) = &plan.churn_of(kind) else { return Tenure::Always };
         if !kind.shakes_hands() && rng.chance(DESERTED) {
-            // In the world's time that was before its beginning: see `last_present`.
-            return (0, 0);
-        }
-        if let Some(born) = next_birth.take() {
-            return (born, self.next_move(churn, born, horizon, next_birth, rng));
+            return Tenure::Never;
         }
         let drawn = draw::unit(rng.u64());
-        if drawn < churn.moving {
-            return (0, self.next_move(churn, 0, horizon, next_birth, rng));
-        }
-        let some_time = |rng: &mut Rng| rng.below(horizon.max(1) as usize) as u32;
-        if drawn < churn.moving + churn.turnover {
-            (some_time(rng), u32::MAX)
-        } else if drawn < churn.moving + 2.0 * churn.turnover {
-            (0, some_time(rng))
+        let length = if drawn < churn.moving {
+            churn.length(&STAY, rng.u64())
+        } else if drawn < churn.moving + churn.turnover {
+            rng.below(self.horizon as usize) as u32
         } else {
-            (0, u32::MAX)
-        }
-    }
-
-    fn next_move(
-        &self,
-        churn: &Churn,
-        born: u32,
-        horizon: u32,
-        next_birth: &mut Option<u32>,
-        rng: &mut Rng,
-    ) -> u32 {
-        let gone = born.saturating_add(churn.length(&STAY, rng.u64()));
-        *next_birth = Some(gone).filter(|&gone| gone < horizon);
-        gone
+            return Tenure::Always;
+        };
+        let from = rng.below(self.horizon as usize) as u32;
+        Tenure::From(from, from.saturating_add(length.min(self.horizon)))
     }
 
     /// The attacker's nodes move in, into netgroups of their own.
@@ -189,11 +173,11 @@ impl Population {
         let sites: Vec<Site> = (0..wanted).filter_map(|_| land.ipv4()).collect();
         for at in 0..count {
             let ip = vacant(sites[at % sites.len()], taken, rng);
-            self.add(plan, SocketAddr::new(ip, plan.port), attacker.kind, 0, u32::MAX);
+            self.add(plan, SocketAddr::new(ip, plan.port), attacker.kind, Tenure::Always);
         }
     }
 
-    fn add(&mut self, plan: &Plan, address: SocketAddr, kind: Kind, born: u32, gone: u32) {
+    fn add(&mut self, plan: &Plan, address: SocketAddr, kind: Kind, tenure: Tenure) {
         let id = self.nodes.len() as u64;
         let steady =
             |churn: &Churn| draw::unit(draw::hash(self.seed, &[STEADY, id])) < churn.steady;
@@ -201,14 +185,14 @@ impl Population {
             Some(churn) if !steady(&churn) => Session::begun(self.seed, id, &churn),
             _ => Session::STEADY,
         };
-        self.nodes.push(Node { address, kind, born, gone, session });
+        self.nodes.push(Node { address, kind, tenure, ended: u32::MAX, session });
     }
 
     // ---- time ----
 
     /// The world's time is now this. It never goes back.
     pub(super) fn set_now(&mut self, now: Monotonic) {
-        self.now = self.now.max(now.since_origin().as_secs() as u32);
+        self.now = self.now.max(seconds(now.since_origin()));
     }
 
     fn tenant(&mut self, id: NodeId) -> &mut Node {
@@ -219,41 +203,47 @@ impl Population {
 
     /// Whether somebody runs a node there now.
     pub(super) fn is_present(&mut self, id: NodeId) -> bool {
-        let now = self.now;
+        let (now, horizon) = (self.now, self.horizon);
         let node = self.tenant(id);
-        node.born <= now && now < node.gone && node.session.is_present()
+        now < node.ended && node.tenure.left(now, horizon) > 0 && node.session.is_present()
     }
 
-    /// For how long nobody has run a node there; zero if one runs, `None` if none ever did.
-    pub(super) fn absent_for(&mut self, id: NodeId) -> Option<Duration> {
-        let (now, seed) = (self.now, self.seed);
+    /// For how long nobody has run a node there; zero if one runs.
+    pub(super) fn absent_for(&mut self, id: NodeId) -> Duration {
+        let (now, seed, horizon) = (self.now, self.seed, self.horizon);
         let node = self.tenant(id);
-        if node.gone == 0 {
-            let before = draw::hash(seed, &[DESERTED_AT, u64::from(id.0)]);
-            let before = draw::below(before, u64::from(DESERTED_FOR)) as u32;
-            return Some(Duration::from_secs(u64::from(before + now)));
-        }
-        let last = node.session.last_present(now).min(node.gone);
-        (node.born <= now).then(|| Duration::from_secs(u64::from(now - last.min(now))))
+        let vacant = match node.tenure {
+            Tenure::Never => {
+                let before = draw::hash(seed, &[DESERTED_AT, u64::from(id.0)]);
+                draw::below(before, u64::from(DESERTED_FOR)) as u32 + now
+            }
+            tenure => tenure.vacant_for(now, horizon),
+        };
+        let away = now - node.session.last_present(now).min(now);
+        let ended = now.saturating_sub(node.ended);
+        Duration::from_secs(u64::from(vacant.max(away).max(ended)))
     }
 
-    /// When the node that runs there leaves.
+    /// When the node that runs there leaves, if it does.
     pub(super) fn leaves_at(&mut self, id: NodeId) -> Option<Monotonic> {
+        let (now, horizon) = (self.now, self.horizon);
         let node = self.tenant(id);
-        let until = node.session.until().min(node.gone);
+        let moves = now.saturating_add(node.tenure.left(now, horizon));
+        let until = node.session.until().min(node.ended).min(moves);
         (until < u32::MAX).then(|| Monotonic::new(Duration::from_secs(u64::from(until))))
     }
 
-    /// The node leaves for good at this time, if it has not before.
+    /// The node vanishes for good at this time, if it has not before.
     pub(super) fn end(&mut self, id: NodeId, at: Monotonic) {
         let node = &mut self.nodes[id.0 as usize];
-        node.gone = node.gone.min(at.since_origin().as_secs() as u32);
+        node.ended = node.ended.min(seconds(at.since_origin()));
     }
 
     /// Every ordinary node is honest, and there to stay.
     pub(super) fn heal(&mut self) {
         for node in &mut self.nodes {
-            (node.born, node.gone, node.session) = (0, u32::MAX, Session::STEADY);
+            (node.tenure, node.ended) = (Tenure::Always, u32::MAX);
+            node.session = Session::STEADY;
             if !node.kind.is_hostile() {
                 node.kind = Kind::Honest;
             }
@@ -297,10 +287,9 @@ impl Population {
 
     // ---- sampling ----
 
-    /// Any address at which somebody lives or lived.
+    /// Any address.
     pub(super) fn select_any(&self, rng: &mut Rng) -> Option<NodeId> {
-        let known = |id: &NodeId| self.nodes[id.0 as usize].born <= self.now;
-        (0..TRIES).map(|_| rng.below(self.nodes.len().max(1)) as u32).map(NodeId).find(known)
+        (!self.is_empty()).then(|| NodeId(rng.below(self.nodes.len()) as u32))
     }
 
     /// A node that runs now, reachable or not.
@@ -329,6 +318,36 @@ impl Population {
     pub fn hostile_len(&self) -> usize {
         self.hostile.len()
     }
+}
+
+impl Tenure {
+    /// For how many seconds somebody will live there yet; zero if nobody does.
+    fn left(self, now: u32, horizon: u32) -> u32 {
+        match self {
+            Tenure::Always => u32::MAX,
+            Tenure::Never => 0,
+            Tenure::From(from, to) => (to - from).saturating_sub(since(from, now, horizon)),
+        }
+    }
+
+    /// For how many seconds nobody has lived there; zero if somebody does.
+    fn vacant_for(self, now: u32, horizon: u32) -> u32 {
+        match self {
+            Tenure::Always | Tenure::Never => 0,
+            Tenure::From(from, to) => since(from, now, horizon).saturating_sub(to - from),
+        }
+    }
+}
+
+/// Seconds since the last time that was `from` after the beginning of a horizon.
+fn since(from: u32, now: u32, horizon: u32) -> u32 {
+    let phase = u64::from(now) + u64::from(horizon) - u64::from(from % horizon);
+    (phase % u64::from(horizon)) as u32
+}
+
+/// Whole seconds; 136 years at the most.
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }
 
 impl Atlas for Population {
@@ -371,3 +390,20 @@ const POPULATION: u64 = 20;
 const STEADY: u64 = 21;
 const DESERTED_AT: u64 = 22;
 const ASN: u64 = 23;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenure_comes_again_in_each_horizon() {
+        let tenure = Tenure::From(70, 120);
+        let now = [0, 19, 20, 69, 70, 99, 119, 120, 169, 170];
+        let left = now.map(|now| tenure.left(now, 100));
+        assert_eq!(left, [20, 1, 0, 0, 50, 21, 1, 0, 0, 50]);
+        let vacant = now.map(|now| tenure.vacant_for(now, 100));
+        assert_eq!(vacant, [0, 0, 0, 49, 0, 0, 0, 0, 49, 0]);
+        assert_eq!(Tenure::From(5, 5).left(5, 100), 0);
+        assert_eq!((Tenure::Always.left(7, 100), Tenure::Never.left(7, 100)), (u32::MAX, 0));
+    }
+}

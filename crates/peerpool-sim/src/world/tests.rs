@@ -190,6 +190,21 @@ fn the_population_is_as_planned() {
 }
 
 #[test]
+fn as_many_nodes_are_there_after_a_year_as_at_first() {
+    let mut population = Population::new(&Plan { nodes: 5000, ..Plan::default() });
+    let mut there = |days: u32| {
+        population.set_now(Monotonic::default() + DAY * days);
+        let ids: Vec<NodeId> = population.ids().collect();
+        ids.into_iter().filter(|&id| population.is_present(id)).count()
+    };
+    let first = there(0);
+    for days in [1, 10, 29, 31, 100, 365] {
+        let then = there(days);
+        assert!(then.abs_diff(first) < first / 10, "day {days}: {then}, at first {first}");
+    }
+}
+
+#[test]
 fn a_plan_that_cannot_be_built_says_why() {
     let fails = |plan: Plan| World::new(plan).expect_err("out of bounds");
     assert!(fails(Plan { nodes: 0, ..small() }).starts_with("nodes = 0"));
