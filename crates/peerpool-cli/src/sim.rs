@@ -8,6 +8,7 @@ mod summary;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,7 +52,7 @@ pub(crate) async fn run(args: args::Sim) -> Result<(), Failure> {
     }
     let stop = Stop::after(None)?;
     let begun = Instant::now();
-    let mut done = simulate(&args, &jobs, stop).await?;
+    let (mut done, undrawn) = simulate(&args, &jobs, stop).await?;
     done.sort_by_key(|done| done.seed);
     if args.seeds > 1 {
         // A world that was stopped is not to be compared with the others.
@@ -64,7 +65,14 @@ pub(crate) async fn run(args: args::Sim) -> Result<(), Failure> {
         all => table(&args, all, begun.elapsed()),
     };
     print(&said)?;
-    outcome(&args, &done)
+    outcome(&args, &done)?;
+    undrawn.map_or(Ok(()), Err)
+}
+
+/// Makes the run of a seed; a panic is a failure that names it.
+pub(crate) fn caught<T>(seed: u64, run: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let ended = panic::catch_unwind(AssertUnwindSafe(run));
+    ended.unwrap_or_else(|_| Err(Failure::said(format_args!("seed {seed}: the run panicked"))))
 }
 
 /// Runs every world, several at once if asked to.
@@ -72,7 +80,8 @@ async fn simulate(
     args: &args::Sim,
     jobs: &dyn Fn(u64) -> Job,
     mut stop: Stop,
-) -> Result<Vec<Done>, Failure> {
+) -> Result<(Vec<Done>, Option<Failure>), Failure> {
+    let mut undrawn = None;
     let gauge = Arc::new(Gauge::default());
     let mut seeds = (0..args.seeds).map(|more| args.seed.wrapping_add(more));
     let mut under_way = JoinSet::new();
@@ -85,17 +94,19 @@ async fn simulate(
             && let Some(seed) = seeds.next()
         {
             let (job, trace, gauge) = (jobs(seed), args.trace, Arc::clone(&gauge));
-            under_way.spawn_blocking(move || job.run(trace, &gauge));
+            under_way.spawn_blocking(move || caught(seed, || job.run(trace, &gauge)));
         }
         tokio::select! {
             () = stop.wished(), if !gauge.is_stopped() => gauge.stop(),
             _ = redraw.tick() => bar.show(&gauge, ended.len()),
             next = under_way.join_next() => {
-                let Some(next) = next else { return Ok(ended) };
+                let Some(next) = next else { return Ok((ended, undrawn)) };
                 let next = next.map_err(|error| Failure::said(format_args!("a run failed: {error}")));
                 let mut done = next.flatten().inspect_err(|_| gauge.stop())?;
-                if let Some(dir) = &args.plot {
-                    draw(dir, &done)?;
+                // The report is worth more than the curves.
+                let drawn = args.plot.as_ref().map_or(Ok(()), |dir| draw(dir, &done));
+                if let (Err(failure), true) = (drawn, undrawn.is_none()) {
+                    undrawn = Some(failure);
                 }
                 if args.seeds > 1 {
                     if args.json {
@@ -267,12 +278,11 @@ fn outcome(args: &args::Sim, all: &[Done]) -> Result<(), Failure> {
         let replay = args.replay(done.seed);
         Some(format!("seed {}: {}\nreplay: {replay}", done.seed, done.breach.as_ref()?))
     };
-    let breaches: Vec<_> = all.iter().filter_map(breach).collect();
-    if let [first, ..] = &breaches[..] {
-        let more = breaches.len() - 1;
-        let more =
-            if more > 0 { format!("\nseeds that failed besides: {more}") } else { String::new() };
-        return Err(Failure::said(format_args!("{first}{more}")));
+    let failed: Vec<_> = all.iter().filter_map(|done| Some((done.seed, breach(done)?))).collect();
+    if let [(_, first), more @ ..] = &failed[..] {
+        let seeds: Vec<_> = more.iter().map(|(seed, _)| seed.to_string()).collect();
+        let more = if more.is_empty() { "" } else { "\nseeds that failed besides: " };
+        return Err(Failure::said(format_args!("{first}{more}{}", seeds.join(", "))));
     }
     match all {
         [done] if args.seeds == 1 && done.stopped => Err(Failure::said(format_args!(
@@ -349,7 +359,7 @@ mod tests {
         let (first, replay) = text.split_once("\nreplay: ").expect("a command");
         assert_eq!(first, "seed 8: burned at 1.0: x");
         let (replay, more) = replay.split_once('\n').expect("more");
-        assert_eq!(more, "seeds that failed besides: 1");
+        assert_eq!(more, "seeds that failed besides: 10");
         let again = parse(replay);
         assert!(again.trace);
         assert_eq!((again.seed, again.seeds), (8, 1));

@@ -198,14 +198,15 @@ impl Checks {
         self.outage.on_network(now.mono, up);
     }
 
-    /// From now on the network allows the pool to be full: it must be, once, by `deadline`.
-    pub fn expect_full(&mut self, deadline: Monotonic) {
-        self.supply.full_by = Some(deadline);
+    /// The network allows the pool to be full: it must be so by `deadline`, and from then on but for
+    /// `at_most` at a time, in which it replaces whom it loses.
+    pub fn expect_full(&mut self, deadline: Monotonic, at_most: Duration) {
+        self.supply.full_from = Some((deadline, at_most));
     }
 
     /// The network allows it no longer.
     pub fn excuse_full(&mut self) {
-        self.supply.full_by = None;
+        self.supply.full_from = None;
     }
 
     /// The engine is about to be given `input`.
@@ -306,7 +307,7 @@ impl Checks {
         let judged = self.compare(engine).and_then(|()| self.book.check(self.clock, engine));
         let filled = self.peers.slots_filled();
         let judged =
-            judged.and_then(|()| self.supply.at_end(self.clock.mono, filled, self.target()));
+            judged.and_then(|()| self.supply.check_full(self.clock.mono, filled, self.target()));
         judged.map_err(|Fault(rule, text)| Breach { rule, at: now, text })
     }
 

@@ -2,7 +2,9 @@
 //!
 //! [`actor`] holds the virtual nodes: sans-IO machines, bytes in and bytes out, that speak through
 //! rust-bitcoin's codec and share no code with peerpool's own. `devnet` (feature `tcp`) puts the
-//! same actors on real loopback sockets, with a DNS seed of its own.
+//! same actors on real loopback sockets, with a DNS seed of its own; [`world`] puts them and
+//! peerpool's engine into virtual time: weeks in seconds, from one seed, watched by [`check`].
+//! [`swarm`] draws whole runs with their faults, [`scenario`] plays attacks by name.
 //!
 //! Any program can be tested on it, in any language: run `peerpool devnet`, point the program at
 //! its DNS seed or at a node, and read the summary. In Rust, use the library: the docs of `devnet`

@@ -133,8 +133,12 @@ impl LinkModel {
 
     /// Until when a pair is cut; `None` if it is not.
     pub fn cut_until(&self, pool: usize, host: &Host, now: Monotonic) -> Option<Monotonic> {
-        let holds = |cut: &&Cut| cut.holds(pool, host, now);
-        self.cuts.iter().filter(holds).map(|cut| cut.until).max()
+        let end_of = |at| {
+            let holds = |cut: &&Cut| cut.holds(pool, host, at);
+            self.cuts.iter().filter(holds).map(|cut| cut.until).max()
+        };
+        // Where one ends another may be on.
+        std::iter::successors(end_of(now), |end| end_of(*end)).last()
     }
 
     /// Whether a pair is cut in a way that dials hear of at once.
@@ -252,6 +256,9 @@ mod tests {
         assert_eq!(model.cut_until(1, &host(1), at(10)), None);
         assert_eq!(model.cut_until(0, &Host::Ipv4([12, 1, 1, 1].into()), at(10)), None);
         assert!(!model.is_down(0, at(10)), "others are still reached");
+        let second = Cut { from: at(15), until: at(30), ..model.cuts[0].clone() };
+        let twice = LinkModel { cuts: vec![model.cuts[0].clone(), second], ..model.clone() };
+        assert_eq!(twice.cut_until(0, &host(1), at(12)), Some(at(30)), "into the midst of another");
         let mut rng = Rng::from_u64(1);
         let latency = Duration::from_millis(50);
         let arrival = model.arrival(at(12), latency, 0, at(0), Some(at(20)), &mut rng);

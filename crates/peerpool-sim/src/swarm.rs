@@ -133,7 +133,7 @@ impl Swarm {
             }
             self.world.run_until(fault_at)?;
             if fault_at == start + SAFETY {
-                self.be_calm();
+                self.be_calm()?;
             } else {
                 self.inject()?;
                 let pause = draw::exponential(self.mean_pause, &mut self.rng);
@@ -179,14 +179,21 @@ impl Swarm {
     }
 
     /// Faults end; every pool is to be full in time, and to stay so.
-    fn be_calm(&mut self) {
+    fn be_calm(&mut self) -> Result<(), Breach> {
         let since = self.world.now().mono;
+        // Many are full just then: half of the runs have them begin with nobody.
+        if self.rng.chance(0.5) {
+            (0..self.world.pools().len()).for_each(|pool| self.world.drop_links(pool));
+            self.world.run_until(since)?;
+        }
         faults::end_all(&mut self.world);
         for pool in 0..self.world.pools().len() {
             let allowed = time_to_recover(self.world.pool(pool).policy());
-            self.world.expect_full(pool, since + allowed);
+            let replaces = time_to_replace(self.world.pool(pool).policy());
+            self.world.expect_full(pool, since + allowed, replaces);
         }
         self.calm = Some(Calm { since, recovery: None });
+        Ok(())
     }
 }
 
@@ -194,15 +201,15 @@ impl Swarm {
 /// the next round of asking the seeds, is a node heard of anew; whoever backs off is waited for;
 /// dials and handshakes take their time, more than once where nodes are slow.
 fn time_to_recover(policy: &Policy) -> Duration {
+    policy.burn_memory + policy.pong_deadline + policy.ping_interval + time_to_replace(policy)
+}
+
+/// How long it may be short of a peer after that: whoever else it knows may back off, or the seeds
+/// must be asked.
+fn time_to_replace(policy: &Policy) -> Duration {
     let backs_off = policy.backoff_max.mul_f64(1.25);
     let attempt = policy.dial_timeout + policy.handshake_deadline;
-    policy.burn_memory
-        + policy.seed_retry_max * 2
-        + backs_off
-        + attempt * 8
-        + policy.pong_deadline
-        + policy.ping_interval
-        + policy.probe_interval * 6
+    policy.seed_retry_max * 2 + backs_off + attempt * 8 + policy.probe_interval * 6
 }
 
 fn plan(seed: u64, rng: &mut Rng) -> Plan {

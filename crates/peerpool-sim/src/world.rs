@@ -417,10 +417,10 @@ impl World {
         }
     }
 
-    /// The pool is due to be full by this time: see
+    /// The pool is due to be full by this time, and to stay so: see
     /// [`Checks::expect_full`](crate::check::Checks::expect_full).
-    pub fn expect_full(&mut self, pool: usize, deadline: Monotonic) {
-        self.pools[pool].checks.expect_full(deadline);
+    pub fn expect_full(&mut self, pool: usize, deadline: Monotonic, at_most: Duration) {
+        self.pools[pool].checks.expect_full(deadline, at_most);
     }
 
     /// Kills a pool and starts it anew, with nothing but what it kept: the addr book lives in
@@ -436,6 +436,9 @@ impl World {
         this.unix_error = old.unix_error;
         this.report = old.report.clone();
         this.report.on_restart(now);
+        if self.plan.links.is_down(pool, self.now) {
+            this.checks.on_network(now, false);
+        }
         self.trace.on_world(pool, now, "restarted");
         self.wake_pool(pool, self.now);
         old

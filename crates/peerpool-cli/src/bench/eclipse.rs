@@ -14,6 +14,7 @@ use crate::figures;
 use crate::machine::machine;
 use crate::progress::Progress;
 use crate::signals::Stop;
+use crate::sim::caught;
 
 /// Slots of the pool: the default target.
 const SLOTS: f64 = 8.0;
@@ -37,7 +38,10 @@ pub(crate) async fn run(args: args::Eclipse) -> Result<(), Failure> {
             && let Some((at, seed)) = runs.next()
         {
             let (case, nodes) = (cases[at], args.nodes);
-            under_way.spawn_blocking(move || (at, case.run(nodes, seed)));
+            under_way.spawn_blocking(move || {
+                let found = |breach| Failure::said(format_args!("{case:?}, seed {seed}: {breach}"));
+                caught(seed, || case.run(nodes, seed).map(|held| (at, held)).map_err(found))
+            });
         }
         let ended = tokio::select! {
             () = stop.wished() => break,
@@ -45,8 +49,7 @@ pub(crate) async fn run(args: args::Eclipse) -> Result<(), Failure> {
         };
         let Some(ended) = ended else { break };
         let (at, held) =
-            ended.map_err(|error| Failure::said(format_args!("a run failed: {error}")))?;
-        let held = held.map_err(Failure::said)?;
+            ended.map_err(|error| Failure::said(format_args!("a run failed: {error}")))??;
         records.write("run", run_json(&cases[at], &held))?;
         found.entry(at).or_default().push(held);
         done += 1;
@@ -163,11 +166,13 @@ fn page(args: &args::Eclipse, rows: Vec<Vec<String>>) -> String {
     table.extend(rows);
     format!(
         "an attacker's share of 8 slots in percent, {} seeds of {} nodes\n\n{}\n\naddr %: of all \
-         addresses; they always answer, one in six of the others may\nDNS: one of three seeds is \
-         his; restart: an hour after it, with nothing kept\never all: runs in which he held every \
-         slot; all again: so an hour after the restart",
+         addresses; they always answer, one in six of the others may\ngroups: at most; no more \
+         than he has addresses, which at 1 % are {}\nDNS: one of three seeds is his; restart: an \
+         hour after it, with nothing kept\never all: runs in which he held every slot; all again: \
+         so an hour after the restart",
         args.seeds,
         args.nodes,
         figures::table(&table),
+        args.nodes / 100,
     )
 }

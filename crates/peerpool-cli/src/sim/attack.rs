@@ -6,6 +6,7 @@ use peerpool_sim::scenario::{Expected, Failure as Fault, Figure, Outcome, Scenar
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
+use super::caught;
 use super::report::{counted, wrapped};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -34,7 +35,7 @@ pub(super) async fn run(args: &args::Sim, attack: &'static Scenario) -> Result<(
         while under_way.len() < args.jobs
             && let Some(seed) = seeds.next()
         {
-            under_way.spawn_blocking(move || Played::of(attack, seed));
+            under_way.spawn_blocking(move || caught(seed, || Ok(Played::of(attack, seed))));
         }
         progress.show(all.len(), attack.name);
         let played = tokio::select! {
@@ -43,7 +44,7 @@ pub(super) async fn run(args: &args::Sim, attack: &'static Scenario) -> Result<(
         };
         let Some(played) = played else { break };
         let played =
-            played.map_err(|error| Failure::said(format_args!("a run failed: {error}")))?;
+            played.map_err(|error| Failure::said(format_args!("a run failed: {error}")))??;
         if args.json {
             print(&played.json(attack).to_string())?;
         }

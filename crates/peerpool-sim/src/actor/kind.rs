@@ -82,7 +82,7 @@ kinds! {
     Sybil = "sybil",
     /// A sybil close by: it answers without latency.
     NearSybil = "nearsybil",
-    /// A sybil that relays ten addresses every 120 ms for a minute, then every second.
+    /// A sybil that relays ten addresses every 120 ms for a minute, then every minute.
     Spammer = "spammer",
     /// A sybil of a cluster in many netgroups that one AS owns (Erebus).
     Shadow = "shadow",

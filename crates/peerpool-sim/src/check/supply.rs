@@ -59,8 +59,10 @@ pub(super) struct Supply {
     pub(super) starved: bool,
     /// Since when nothing is under way, though peers are missing.
     idle_since: Option<Monotonic>,
-    /// By when the pool must be full once.
-    pub(super) full_by: Option<Monotonic>,
+    /// From when on the pool must be full, and how long it may be short of it then at a time.
+    pub(super) full_from: Option<(Monotonic, Duration)>,
+    /// Since when peers are missing.
+    short_since: Option<Monotonic>,
 }
 
 impl Supply {
@@ -74,7 +76,8 @@ impl Supply {
             dials: Window { seconds: [0; 60], newest: 0, sum: 0, per_second, per_minute },
             starved: false,
             idle_since: None,
-            full_by: None,
+            full_from: None,
+            short_since: None,
         }
     }
 
@@ -135,11 +138,14 @@ impl Supply {
         })
     }
 
-    /// The run is over; perhaps no turn came after the time by which the pool had to be full.
-    pub(super) fn at_end(&self, now: Monotonic, filled: usize, target: usize) -> Verdict {
-        let in_time = self.full_by.is_none_or(|by| now < by || filled >= target);
-        let text = || format!("{filled} peers ready of {target} at the end");
-        demand(in_time, Rule::NotFull, text)
+    /// A pool that must be full is, or has not been short of it for long.
+    pub(super) fn check_full(&self, now: Monotonic, filled: usize, target: usize) -> Verdict {
+        let (Some((from, at_most)), Some(since)) = (self.full_from, self.short_since) else {
+            return Ok(());
+        };
+        let late = now.since(from.max(since + at_most));
+        let text = || format!("{filled} peers ready of {target}, {late:?} late");
+        demand(late.is_zero(), Rule::NotFull, text)
     }
 
     /// All outputs of the turn are read. A pool that is `excused` is offline or closed.
@@ -155,14 +161,11 @@ impl Supply {
             demand(now < due, Rule::Unanswered, text)?;
         }
         if peers.slots_filled() >= target {
-            (self.idle_since, self.full_by) = (None, None);
+            (self.idle_since, self.short_since) = (None, None);
             return Ok(());
         }
-        if let Some(by) = self.full_by {
-            let filled = peers.slots_filled();
-            let text = || format!("{filled} peers ready of {target}, {:?} late", now.since(by));
-            demand(now <= by, Rule::NotFull, text)?;
-        }
+        self.short_since.get_or_insert(now);
+        self.check_full(now, peers.slots_filled(), target)?;
         if excused || self.starved || self.open > 0 || peers.any_in_flight() {
             self.idle_since = None;
             return Ok(());

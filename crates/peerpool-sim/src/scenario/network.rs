@@ -13,7 +13,7 @@ use super::{Expected, Failure, Outcome, Scenario, Setting};
 pub(super) const ONIONS: Scenario = Scenario {
     name: "a19-hostile-onions",
     row: "A19",
-    says: "peers gossip 1000 onions, nine in ten of them hostile, and 100 nodes of IPv4",
+    says: "peers gossip 900 onions and 100 nodes of IPv4",
     accepts: "the pool has onions among its peers, and at least two that are none",
     expected: Expected::Fail { why: "proxies" },
     run: run_onions,

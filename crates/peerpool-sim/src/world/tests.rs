@@ -121,7 +121,7 @@ fn an_outage_is_noticed_and_over_once_it_ends() {
     assert!(world.pool(0).status(world.now().mono).offline);
     let more = world.pool(0).engine().book().known().burned.saturating_sub(burned);
     assert!(more <= 30, "{more} burned in the first half minute");
-    world.expect_full(0, until + MINUTE * 3);
+    world.expect_full(0, until + MINUTE * 3, MINUTE);
     world.run_for(MINUTE * 5).expect("full again within three minutes");
     assert_eq!(ready(&world, 0), 8);
 }

@@ -18,6 +18,8 @@ struct Fates {
     dialled: BTreeSet<SocketAddr>,
     held: BTreeSet<SocketAddr>,
     burned: BTreeMap<SocketAddr, BurnReason>,
+    /// Whether the pool took itself for offline, and was not yet online again.
+    offline: bool,
 }
 
 /// A pool that wants one peer more than there are, and so meets every node there is.
@@ -63,6 +65,8 @@ async fn on_sockets(
                 fates.burned.insert(address, reason);
                 fates.held.remove(&address);
             }
+            (Event::Offline, _) => fates.offline = true,
+            (Event::Online, _) => fates.offline = false,
             (Event::Missed { events }, _) => panic!("{events} events were missed"),
             _ => {}
         }
@@ -100,13 +104,17 @@ fn in_virtual_time(devnet: &Devnet, bytes: bool, tune: impl Fn(&mut Policy)) -> 
         dialled: dialled.collect(),
         held: ready.iter().filter_map(|peer| peer.address.socket_addr()).collect(),
         burned: of_nodes.iter().filter_map(burn).collect(),
+        offline: pool.status(world.now().mono).offline,
     }
 }
 
 async fn agree(mix: Mix, nodes: usize, tune: impl Fn(&mut Policy), expected: (usize, usize)) {
     let devnet = network(nodes, mix).await;
+    // Nobody who answers: then the verdicts are in when the pool takes itself for offline.
+    let nobody = expected == (0, 0);
     let settled = |fates: &Fates| {
-        (fates.held.len(), fates.burned.len()) == expected && fates.dialled.len() == nodes
+        let counts = (fates.held.len(), fates.burned.len());
+        counts == expected && fates.dialled.len() == nodes && fates.offline == nobody
     };
     let seen = within(60, on_sockets(&devnet, settled, &tune)).await;
     for bytes in [false, true] {
@@ -152,5 +160,6 @@ async fn they_agree_on_services_that_nobody_has() {
 #[tokio::test]
 async fn they_agree_that_an_outage_burns_nobody() {
     let mix = Mix::only(Kind::Refusing).with_each([Kind::Silent]);
-    agree(mix, 8, |_| (), (0, 0)).await;
+    let soon = |policy: &mut Policy| policy.offline_after = ms(3000);
+    agree(mix, 8, soon, (0, 0)).await;
 }
