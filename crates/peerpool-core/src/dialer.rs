@@ -121,7 +121,8 @@ impl Dialer {
     /// No automatic dial on `nets` before `until`: there is no route, or no descriptor.
     pub fn pause(&mut self, nets: &[Net], until: Monotonic) {
         for net in nets {
-            self.recent[*net].paused_until = Some(until);
+            let paused = &mut self.recent[*net].paused_until;
+            *paused = (*paused).max(Some(until));
         }
     }
 

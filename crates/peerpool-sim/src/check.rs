@@ -46,7 +46,7 @@ pub enum Rule {
     Target,
     /// No node twice, nor a manual address.
     Twice,
-    /// No burned address is dialled.
+    /// Whoever fails burns, backs off or waits for its verdict; no burned address is dialled.
     Burned,
     /// No address is dialled that was heard of too long ago, or never.
     Stale,
@@ -154,8 +154,12 @@ pub struct Checks {
     next: Option<Next>,
     /// Our own address, by the last dial that was answered.
     local: Option<IpAddr>,
-    /// Addresses that failed in this turn, so that they may burn.
+    /// Addresses that failed in this turn, so that they may burn, ...
     failed: Vec<Address>,
+    /// ... and those of which the pool said what comes of it.
+    judged: Vec<Address>,
+    /// Forged events, which tell one thing at a time, are excused.
+    demands_verdicts: bool,
     peers: Peers,
     known: Known,
     outage: Outage,
@@ -176,6 +180,8 @@ impl Checks {
             next: None,
             local: None,
             failed: Vec::new(),
+            judged: Vec::new(),
+            demands_verdicts: true,
             peers: Peers::default(),
             known: Known::new(config),
             outage: Outage::default(),
@@ -217,6 +223,7 @@ impl Checks {
         self.outage.begin_turn();
         self.leases.begin_turn();
         self.failed.clear();
+        self.judged.clear();
         match input {
             Input::Wake => {}
             Input::SeedAnswer { seed, result } => {
@@ -304,7 +311,10 @@ impl Checks {
     /// The first rule that was broken.
     pub fn at_end(&mut self, now: Now, engine: &Engine) -> Result<(), Breach> {
         self.even_out(now);
-        let judged = self.compare(engine).and_then(|()| self.book.check(self.clock, engine));
+        let late = self.peers.end_turn(self.clock.mono, &self.policy);
+        let judged = late
+            .and_then(|()| self.compare(engine))
+            .and_then(|()| self.book.check(self.clock, engine));
         let filled = self.peers.slots_filled();
         let judged =
             judged.and_then(|()| self.supply.check_full(self.clock.mono, filled, self.target()));
@@ -318,6 +328,10 @@ impl Checks {
         }
         if let Some(next) = self.next.take() {
             return Err(Fault(Rule::Order, format!("the turn ends before {next:?}")));
+        }
+        for address in self.failed.iter().filter(|_| self.demands_verdicts) {
+            let text = || format!("{address} has failed, and nothing comes of it");
+            demand(self.judged.contains(address), Rule::Burned, text)?;
         }
         let now = self.clock.mono;
         self.peers.end_turn(now, &self.policy)?;

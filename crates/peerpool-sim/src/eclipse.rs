@@ -22,7 +22,8 @@ const FLOODED: f64 = 0.5;
 /// One attacker.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Case {
-    /// Share of all addresses that are his. They always answer, which most others do not.
+    /// Share of all addresses that are his. They always answer, which most others do not: of the
+    /// nodes that do, [`Held::answering`] are his.
     pub share: f64,
     /// Netgroups that they lie in.
     pub groups: usize,
@@ -44,6 +45,8 @@ pub struct Held {
     pub after_restart: u32,
     /// His share of slots over the 30 days.
     pub mean: f64,
+    /// His share, at the start, of the nodes that answer and may be kept.
+    pub answering: f64,
     /// Whether he ever held every slot.
     pub all: bool,
     /// Inputs that the engine took.
@@ -77,7 +80,7 @@ impl Case {
         };
         let mut pool = PoolPlan::default();
         if self.poisons {
-            pool.seeds[0] = SeedKind::Poisoned;
+            pool.seeds[0] = SeedKind::Hostile;
         }
         Plan { seed, nodes, attacker: Some(attacker), pools: vec![pool], ..Plan::default() }
     }
@@ -89,23 +92,28 @@ impl Case {
     pub fn run(&self, nodes: usize, seed: u64) -> Result<Held, Box<Breach>> {
         let plan = self.plan(nodes, seed);
         let mut world = World::new(plan).expect("a case's plan is within its bounds");
+        let answering = world.population_mut().hostile_share();
         let end = Monotonic::default() + Duration::from_secs(u64::from(DAYS) * 86_400);
         world.run_until(end)?;
         let figures = world.pool(0).report().figures(world.now());
         let marks = &figures.hostile.marks;
-        let after = [1, 7, DAYS]
-            .map(|day| marks.iter().find(|mark| mark.day == day).map_or(0, |mark| mark.hostile));
-        world.restart(0);
+        let after = [1, 7, DAYS].map(|day| {
+            let mark = marks.iter().find(|mark| mark.day == day);
+            mark.expect("the run has reached each of its marks").hostile
+        });
+        world.restart(0)?;
         world.run_for(SETTLED)?;
         world.finish()?;
         let status = world.pool(0).status(world.now().mono);
         let hostile = |address| world.population().is_hostile(address);
-        let after_restart = status.ready.iter().filter(|peer| hostile(&peer.address)).count();
+        let counting = status.ready.iter().filter(|peer| peer.connection_type.counts());
+        let after_restart = counting.filter(|peer| hostile(&peer.address)).count();
         Ok(Held {
             seed,
             after,
             after_restart: after_restart as u32,
             mean: figures.hostile.share,
+            answering,
             all: figures.hostile.held_all,
             events: world.events(),
         })

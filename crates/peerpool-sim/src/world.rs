@@ -425,13 +425,17 @@ impl World {
 
     /// Kills a pool and starts it anew, with nothing but what it kept: the addr book lives in
     /// memory, so that is nothing. Returns the pool as it was.
-    pub fn restart(&mut self, pool: usize) -> PoolUnderTest {
-        let old = &self.pools[pool];
+    ///
+    /// # Errors
+    /// What is only checked at the end found a breach in its former life.
+    pub fn restart(&mut self, pool: usize) -> Result<PoolUnderTest, Breach> {
+        let old = &mut self.pools[pool];
+        let now = old.now(self.now);
+        old.checks.at_end(now, &old.engine)?;
         let (plan, generation) = (old.plan.clone(), old.generation + 1);
         let new = PoolUnderTest::new(&self.plan, pool, generation, plan)
             .expect("the policy was good for the pool before");
         let old = std::mem::replace(&mut self.pools[pool], new);
-        let now = old.now(self.now);
         let this = &mut self.pools[pool];
         this.unix_error = old.unix_error;
         this.report = old.report.clone();
@@ -441,7 +445,7 @@ impl World {
         }
         self.trace.on_world(pool, now, "restarted");
         self.wake_pool(pool, self.now);
-        old
+        Ok(old)
     }
 
     fn note_contact(&mut self, pool: usize, address: Address, accepted: bool) {

@@ -56,13 +56,18 @@ pub(crate) async fn run(args: args::Eclipse) -> Result<(), Failure> {
     }
     drop(progress);
     let mut rows = Vec::new();
+    let mut answering: Vec<String> = Vec::new();
     for (at, runs) in &found {
         let summary = Summary::of(runs);
         records.write("case", summary.json(&cases[*at]))?;
         rows.push(summary.row(&cases[*at]));
+        let share = format!("{:.0} %", summary.answering * 100.0);
+        if !answering.contains(&share) {
+            answering.push(share);
+        }
     }
     let stopped = records.stopped(done, total);
-    records.say(&page(&args, rows))?;
+    records.say(&page(&args, rows, &answering.join(", ")))?;
     stopped
 }
 
@@ -91,6 +96,7 @@ fn run_json(case: &Case, held: &Held) -> Map<String, Value> {
     map.insert("slots_after_1_7_30_days".into(), json!(held.after));
     map.insert("slots_after_restart".into(), held.after_restart.into());
     map.insert("mean_share".into(), held.mean.into());
+    map.insert("answering_share".into(), held.answering.into());
     map.insert("ever_all".into(), held.all.into());
     map.insert("events".into(), held.events.into());
     map
@@ -103,6 +109,8 @@ struct Summary {
     after: [f64; 3],
     after_restart: f64,
     mean: f64,
+    /// Mean share of the nodes that answer.
+    answering: f64,
     /// Runs in which he held all slots at some time, and after the restart.
     all: usize,
     all_after_restart: usize,
@@ -119,6 +127,7 @@ impl Summary {
             after: [0, 1, 2].map(|at| mean(&|held| slots(held.after[at]))),
             after_restart: mean(&|held| slots(held.after_restart)),
             mean: mean(&|held| held.mean),
+            answering: mean(&|held| held.answering),
             all: runs.iter().filter(|held| held.all).count(),
             all_after_restart: runs.iter().filter(|held| slots(held.after_restart) >= 1.0).count(),
         }
@@ -130,6 +139,7 @@ impl Summary {
         map.insert("share_after_1_7_30_days".into(), json!(self.after));
         map.insert("share_after_restart".into(), self.after_restart.into());
         map.insert("mean_share".into(), self.mean.into());
+        map.insert("answering_share".into(), self.answering.into());
         map.insert("runs_ever_all".into(), self.all.into());
         map.insert("runs_all_after_restart".into(), self.all_after_restart.into());
         map
@@ -148,7 +158,7 @@ impl Summary {
     }
 }
 
-fn page(args: &args::Eclipse, rows: Vec<Vec<String>>) -> String {
+fn page(args: &args::Eclipse, rows: Vec<Vec<String>>, answering: &str) -> String {
     let header = [
         "addr %",
         "groups",
@@ -166,13 +176,14 @@ fn page(args: &args::Eclipse, rows: Vec<Vec<String>>) -> String {
     table.extend(rows);
     format!(
         "an attacker's share of 8 slots in percent, {} seeds of {} nodes\n\n{}\n\naddr %: of all \
-         addresses; they always answer, one in six of the others may\ngroups: at most; no more \
+         addresses; of the nodes that answer {} are his\ngroups: at most; no more \
          than he has addresses, which at 1 % are {}\nDNS: one of three seeds is his; restart: an \
          hour after it, with nothing kept\never all: runs in which he held every slot; all again: \
          so an hour after the restart",
         args.seeds,
         args.nodes,
         figures::table(&table),
+        answering,
         args.nodes / 100,
     )
 }

@@ -28,6 +28,8 @@ pub enum SeedKind {
     /// An attacker's: names up to 10,000 of his nodes, and before them addresses that are nobody's:
     /// loopback, private, multicast and unspecified ones.
     Poisoned,
+    /// An attacker's who wants to be believed: names his nodes and nobody else.
+    Hostile,
     /// Fails to answer (SERVFAIL).
     Failing,
 }
@@ -46,6 +48,7 @@ impl SeedKind {
         match self {
             SeedKind::Honest => Ok(honest()),
             SeedKind::Poisoned => Ok(UNROUTABLE.into_iter().chain(hostile(POISON)).collect()),
+            SeedKind::Hostile => Ok(hostile(POISON)),
             SeedKind::Failing => Err("the seed answered SERVFAIL".to_owned()),
         }
     }
@@ -61,6 +64,7 @@ mod tests {
         let answer = |kind: SeedKind| kind.answer(|| vec![ip(1)], |count| vec![ip(2); count]);
         assert_eq!(answer(SeedKind::Honest), Ok(vec![ip(1)]));
         assert!(answer(SeedKind::Failing).is_err());
+        assert_eq!(answer(SeedKind::Hostile), Ok(vec![ip(2); POISON]));
         let poisoned = answer(SeedKind::Poisoned).unwrap();
         let (nobodys, hostile): (Vec<IpAddr>, _) = poisoned.iter().partition(|&&at| at != ip(2));
         assert_eq!((nobodys, hostile.len()), (UNROUTABLE.to_vec(), 10_000));

@@ -64,6 +64,9 @@ pub(super) struct Known {
     fading: BTreeSet<(Monotonic, Address)>,
     manual: BTreeSet<Address>,
     own: BTreeSet<Host>,
+    /// Burned, and pushed out of a full table at once: whoever named it in that very message did so
+    /// after that.
+    pardoned: BTreeMap<Address, Monotonic>,
     /// Whether a table was ever full: then the pool may have forgotten what we have not.
     pub(super) crowded: bool,
     /// Until then what we forgot as too old may be fresh, by a clock that was set back.
@@ -83,6 +86,7 @@ impl Known {
             fading: BTreeSet::new(),
             manual: config.manual.iter().copied().collect(),
             own: BTreeSet::new(),
+            pardoned: BTreeMap::new(),
             crowded: false,
             amnesty: Monotonic::default(),
             sweep_at: [1024; 2],
@@ -236,7 +240,10 @@ impl Known {
         }
         // Who waits for its verdict while the network is down is asked whether it is up again.
         let probe = outage.offline && past.is_some_and(|past| waits(past, outage).is_some());
-        let allowed = probe || (!self.connect_only && now.mono < self.amnesty);
+        let pardon = self.pardoned.get(&address);
+        let pardoned = pardon.is_some_and(|at| now.mono.since(*at) < policy.max_address_age);
+        let amnesty = !self.connect_only && now.mono < self.amnesty;
+        let allowed = probe || pardoned || amnesty;
         demand(allowed, Rule::Stale, || match told {
             Some(Told { seen, services }) => {
                 let age = now.unix.since(*seen);
@@ -390,6 +397,10 @@ impl Known {
             }
             self.crowded |= !faded;
             self.unburn(&oldest);
+            if at == now {
+                self.pardoned.retain(|_, since| now.since(*since) < policy.max_address_age);
+                self.pardoned.insert(oldest, now);
+            }
         }
         self.burned.insert(address, (now, reason));
         if !itself {

@@ -93,12 +93,17 @@ impl Checks {
             Event::Disconnected { peer, address, state, reason } => {
                 self.on_disconnected(*peer, *address, *state, *reason)
             }
-            Event::Burned { address, reason } => self.on_burned(*address, *reason),
+            Event::Burned { address, reason } => {
+                self.judged.push(*address);
+                self.on_burned(*address, *reason)
+            }
             Event::BackedOff { address, failures, retry_in } => {
+                self.judged.push(*address);
                 let epoch = self.outage.epoch;
                 self.known.on_backed_off(now, *address, *failures, *retry_in, epoch, &self.policy)
             }
             Event::VerdictWaits { address, .. } => {
+                self.judged.push(*address);
                 self.known.on_verdict_waits(now.mono, *address, self.turn);
                 Ok(())
             }

@@ -62,7 +62,7 @@ fn run_restart(setting: &Setting) -> Result<Outcome, Failure> {
         let status = world.pool(0).status(world.now().mono);
         let peers: BTreeSet<Address> = status.ready.iter().map(|peer| peer.address).collect();
         world.keep_contacts();
-        world.restart(0);
+        world.restart(0)?;
         world.run_for(MINUTE)?;
         let mut dials = world.contacts().iter().filter(|contact| !contact.accepted);
         let first: Vec<Address> = dials.by_ref().take(2).map(|contact| contact.address).collect();

@@ -118,7 +118,7 @@ impl Swarm {
                 self.world.set_unix_error(pool, seconds);
             }
             Fault::Restart => {
-                self.world.restart(pool);
+                self.world.restart(pool)?;
             }
             Fault::SeedTurned => {
                 let seeds = self.world.pool(pool).seeds().len();

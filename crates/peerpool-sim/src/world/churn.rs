@@ -85,7 +85,11 @@ impl Churn {
     }
 }
 
-/// Whether a node is there, worked out when somebody looks. Times are seconds of the world's time.
+/// Sessions began so long before the world did: long ones are likelier to be under way.
+const WARM_UP: u32 = 60 * DAY as u32;
+
+/// Whether a node is there, worked out when somebody looks. Times are seconds, [`WARM_UP`] ahead of
+/// the world's time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Session {
     /// When it changes next; never at `u32::MAX`.
@@ -100,18 +104,18 @@ impl Session {
     /// There, and never away.
     pub(super) const STEADY: Self = Self { until: u32::MAX, left: 0, draws: 0, present: true };
 
-    /// In the midst of a session, or between two of them.
+    /// At the beginning of a session, or between two of them, `WARM_UP` before the world begins.
     pub(super) fn begun(seed: u64, node: u64, churn: &Churn) -> Self {
         let draw = |part| draw::hash(seed, &[BEGIN, node, part]);
         // Up for two thirds of the time: see `UP` and `DOWN`.
         let present = draw::unit(draw(0)) < 0.67;
         let length = churn.length(if present { &UP } else { &DOWN }, draw(1));
-        let rest = draw::below(draw(2), u64::from(length)) as u32;
-        Self { until: rest.max(1), left: 0, draws: 0, present }
+        Self { until: length, left: 0, draws: 0, present }
     }
 
-    /// Works out what happened up to `now`.
+    /// Works out what happened up to `now`, in the world's time.
     pub(super) fn advance(&mut self, seed: u64, node: u64, now: u32, churn: &Churn) {
+        let now = now.saturating_add(WARM_UP);
         while self.until <= now {
             if self.present {
                 self.left = self.until;
@@ -130,11 +134,12 @@ impl Session {
 
     /// When the node was there last.
     pub(super) fn last_present(&self, now: u32) -> u32 {
-        if self.present { now } else { self.left }
+        if self.present { now } else { self.left.saturating_sub(WARM_UP) }
     }
 
+    /// When it comes or goes next; never at `u32::MAX`.
     pub(super) fn until(&self) -> u32 {
-        self.until
+        if self.until == u32::MAX { u32::MAX } else { self.until.saturating_sub(WARM_UP) }
     }
 }
 
@@ -162,6 +167,23 @@ mod tests {
         }
         let away = ever_away.iter().filter(|&&away| away).count();
         assert!(away > 1900, "{away} of 2000 were away once");
+    }
+
+    #[test]
+    fn who_is_there_at_first_stays_as_long_as_who_is_there_later() {
+        let churn = Churn::default();
+        let left = |day: u64| {
+            let now = (day * DAY) as u32;
+            let sessions = (0..2000).filter_map(|node| {
+                let mut session = Session::begun(1, node, &churn);
+                session.advance(1, node, now, &churn);
+                session.is_present().then(|| u64::from(session.until() - now))
+            });
+            let left: Vec<u64> = sessions.collect();
+            left.iter().sum::<u64>() / left.len() as u64
+        };
+        let (first, later) = (left(0), left(40));
+        assert!(first.abs_diff(later) < later / 5, "{} h, {} h", first / HOUR, later / HOUR);
     }
 
     #[test]

@@ -192,6 +192,11 @@ impl Plan {
         if self.attacker.is_some_and(|attacker| crowded(attackers, attacker.groups)) {
             return bound("groups", "too few".to_owned(), "one for each 2000 hostile addresses");
         }
+        // There are 55,000 /16s, and the attacker needs some.
+        let sites = |count: usize| (1..=40_000).contains(&count);
+        if !self.sites.is_none_or(sites) || !self.attacker.is_none_or(|at| sites(at.groups)) {
+            return bound("sites or groups", "so many".to_owned(), "1 to 40000");
+        }
         if self.sites.is_some_and(|sites| crowded(self.nodes - attackers, sites)) {
             return bound("sites", "too few".to_owned(), "one for each 2000 nodes");
         }

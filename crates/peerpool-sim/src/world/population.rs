@@ -60,7 +60,7 @@ pub struct Population {
     now: u32,
 }
 
-/// Tries to find a node that is there; half of them are, at the least.
+/// Tries to find a node that is there; about one in four of all addresses has one.
 const TRIES: usize = 64;
 /// Of all netgroups that nodes live in, the fullest tenth holds a third: a node's netgroup is drawn
 /// by the square of a uniform number.
@@ -312,6 +312,13 @@ impl Population {
     /// One of the attacker's.
     pub(super) fn select_hostile(&self, rng: &mut Rng) -> Option<NodeId> {
         self.hostile.get(rng.below(self.hostile.len().max(1))).copied()
+    }
+
+    /// The attacker's share of the nodes that answer now and may be kept.
+    pub fn hostile_share(&mut self) -> f64 {
+        let good = self.good.clone();
+        let answering = good.into_iter().filter(|&id| self.is_present(id)).count();
+        self.hostile.len() as f64 / answering.max(1) as f64
     }
 
     /// How many are the attacker's.

@@ -140,7 +140,7 @@ fn whoever_is_cut_off_is_replaced_by_others() {
 #[test]
 fn a_restarted_pool_begins_anew() {
     let mut world = run(small(), HOUR);
-    let old = world.restart(0);
+    let old = world.restart(0).expect("no breach");
     assert!(old.engine().book().len() > 8);
     assert!(world.pool(0).engine().book().is_empty());
     world.run_for(MINUTE).expect("no breach");

@@ -476,6 +476,19 @@ fn offline_and_online_are_told_for_a_reason() {
 }
 
 #[test]
+fn something_comes_of_every_failure() {
+    let mut forge = forge();
+    forge.checks.demands_verdicts = true;
+    forge.fine(Input::Wake, dial(1, nth(1)));
+    let (input, output) = failed(1, nth(1));
+    let waits = Event::VerdictWaits { address: nth(1), reason: BurnReason::Refused };
+    forge.fine(input, vec![output, event(waits)]);
+    forge.fine(Input::Wake, dial(2, nth(2)));
+    let (input, output) = failed(2, nth(2));
+    forge.breaks(input, vec![output], Rule::Burned, "nothing comes of it");
+}
+
+#[test]
 fn a_pool_that_may_be_full_must_be() {
     let mut forge = forge();
     forge.ready(1, nth(1));
