@@ -322,6 +322,10 @@ impl World {
     }
 
     fn happen(&mut self, what: Happening) -> Result<(), Breach> {
+        if let Some(until) = self.held_up(&what) {
+            self.plan_for(until, what);
+            return Ok(());
+        }
         match what {
             Happening::Wake { pool, generation } => self.on_wake(pool, generation),
             Happening::Seed { pool, generation, seed } => self.on_seed(pool, generation, seed),

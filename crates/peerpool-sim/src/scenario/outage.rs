@@ -105,10 +105,12 @@ fn run_slash_8(setting: &Setting, vanish: Vanish) -> Result<Outcome, Failure> {
     let from = world.now().mono;
     if vanish == Vanish::Breaks {
         world.drop_links(0);
-        world.run_for(Duration::ZERO)?;
+        // The breaks are still heard of.
+        world.run_for(SECOND / 2)?;
     }
     let until = from + HOUR;
-    world.cut(Cut { pool: Some(0), from, until, apart: Apart::Ipv4Slash8(first), no_route: false });
+    let apart = Apart::Ipv4Slash8(first);
+    world.cut(Cut { pool: Some(0), from: world.now().mono, until, apart, no_route: false });
     let mut refilled = None;
     while refilled.is_none() && world.now().mono < until {
         world.run_for(SECOND / 10)?;

@@ -165,6 +165,22 @@ impl World {
 
     // ---- what crosses ----
 
+    /// Until when a cut holds up what would arrive now: it was on its way when the cut began, or
+    /// waited for the end of a cut that another one has joined since. Whoever sent it sends it again.
+    pub(super) fn held_up(&self, what: &Happening) -> Option<Monotonic> {
+        let links = &self.plan.links;
+        let key = match what {
+            Happening::AtNode(key, _) | Happening::AtPool(key, _) => key,
+            Happening::Answered(key, answer) if *answer != Err(DialError::NoRoute) => key,
+            Happening::Closed(key, reason) if *reason != DisconnectReason::PoolClosed => key,
+            _ => return None,
+        };
+        let pool = usize::from(key.pool);
+        let this = self.pools.get(pool).filter(|_| !links.cuts.is_empty())?;
+        let link = this.links.get(&key.peer).filter(|_| this.generation == key.generation)?;
+        links.cut_until(pool, &link.address.host, self.now)
+    }
+
     pub(super) fn on_send(&mut self, key: LinkKey, message: Control) {
         let Some(link) = self.link(key).filter(|link| !link.closing) else { return };
         let parcel = match &link.pool_end {

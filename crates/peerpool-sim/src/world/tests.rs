@@ -127,6 +127,22 @@ fn an_outage_is_noticed_and_over_once_it_ends() {
 }
 
 #[test]
+fn what_waits_for_the_end_of_a_cut_waits_for_that_of_a_later_one_too() {
+    let mut world = run(small(), HOUR);
+    let from = world.now().mono;
+    let cut = |from, until| Cut { pool: None, from, until, apart: Apart::All, no_route: false };
+    world.cut(cut(from, from + MINUTE));
+    let before = figures(&world).received;
+    // Half a minute of gossip waits by now, for the end of the only cut there is.
+    world.run_for(MINUTE / 2).expect("no breach");
+    world.cut(cut(from + MINUTE / 2, from + HOUR));
+    world.run_until(from + MINUTE * 59).expect("no breach");
+    assert_eq!(figures(&world).received, before, "bytes came through a link that is down");
+    world.run_for(MINUTE * 5).expect("no breach");
+    assert!(figures(&world).received > before);
+}
+
+#[test]
 fn whoever_is_cut_off_is_replaced_by_others() {
     let mut world = run(Plan { nodes: 1000, ..small() }, HOUR);
     let now = world.now().mono;
