@@ -42,8 +42,10 @@ pub struct Outcome {
     pub hash: u64,
     /// What the network did to links besides.
     pub injected: Injected,
-    /// How long the slowest pool took to be full again once the faults had ended, to within a
-    /// second; `None` if it is not yet.
+    /// Whether every pool lost all its links just when the faults ended.
+    pub emptied: bool,
+    /// How long the slowest pool took once the faults had ended until it was full of peers that are
+    /// there, to within a second; `None` if it is not yet.
     pub recovery: Option<Duration>,
 }
 
@@ -85,6 +87,8 @@ pub struct Swarm {
 #[derive(Clone, Copy, Debug)]
 struct Calm {
     since: Monotonic,
+    /// Whether the pools began it with nobody.
+    emptied: bool,
     /// How long it took until all pools were full.
     recovery: Option<Duration>,
 }
@@ -149,14 +153,13 @@ impl Swarm {
 
     /// Lets time pass without faults, and notes when all pools are full again.
     fn rest_until(&mut self, end: Monotonic) -> Result<(), Breach> {
-        while let Some(Calm { since, recovery: None }) = self.calm {
+        while let Some(Calm { since, emptied, recovery: None }) = self.calm {
             let now = self.world.now().mono;
-            let full = |pool: &PoolUnderTest| {
-                pool.status(now).ready_count() >= pool.policy().target_connect_count
-            };
+            let full =
+                |pool: &PoolUnderTest| pool.served(now) >= pool.policy().target_connect_count;
             if self.world.pools().iter().all(full) {
                 let recovery = Some(now.since(since));
-                self.calm = Some(Calm { since, recovery });
+                self.calm = Some(Calm { since, emptied, recovery });
             } else if now >= end {
                 break;
             } else {
@@ -174,6 +177,7 @@ impl Swarm {
             events: self.world.events(),
             hash: self.world.trace_hash(),
             injected: self.world.injected(),
+            emptied: self.calm.is_some_and(|calm| calm.emptied),
             recovery: self.calm.and_then(|calm| calm.recovery),
         }
     }
@@ -182,7 +186,8 @@ impl Swarm {
     fn be_calm(&mut self) -> Result<(), Breach> {
         let since = self.world.now().mono;
         // Many are full just then: half of the runs have them begin with nobody.
-        if self.rng.chance(0.5) {
+        let emptied = self.rng.chance(0.5);
+        if emptied {
             (0..self.world.pools().len()).for_each(|pool| self.world.drop_links(pool));
             self.world.run_until(since)?;
         }
@@ -192,7 +197,7 @@ impl Swarm {
             let replaces = time_to_replace(self.world.pool(pool).policy());
             self.world.expect_full(pool, since + allowed, replaces);
         }
-        self.calm = Some(Calm { since, recovery: None });
+        self.calm = Some(Calm { since, emptied, recovery: None });
         Ok(())
     }
 }

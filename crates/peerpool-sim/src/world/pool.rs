@@ -127,6 +127,17 @@ impl PoolUnderTest {
         &self.report
     }
 
+    /// Ready peers that fill a slot and whose node is still there, whatever the pool knows of that.
+    pub fn served(&self, mono: Monotonic) -> usize {
+        let is_there = |peer: &PeerId| {
+            let link = self.links.get(peer);
+            link.is_some_and(|link| link.node_end.is_some() && !link.silent && !link.closing)
+        };
+        let status = self.status(mono);
+        let filling = status.ready.iter().filter(|peer| peer.connection_type.counts());
+        filling.filter(|peer| is_there(&peer.id)).count()
+    }
+
     /// A snapshot of it.
     pub fn status(&self, mono: Monotonic) -> Status {
         self.engine.status(self.now(mono))
