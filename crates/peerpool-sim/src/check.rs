@@ -150,6 +150,8 @@ pub struct Checks {
     /// The time as the engine takes it: never back, but for a unix clock set back by far.
     clock: Now,
     turn: u64,
+    /// How often the engine was woken at this very time.
+    woken: (Monotonic, usize),
     closed: bool,
     next: Option<Next>,
     /// Our own address, by the last dial that was answered.
@@ -176,6 +178,7 @@ impl Checks {
             connect_only: config.connect_only,
             clock: Now::default(),
             turn: 0,
+            woken: (Monotonic::default(), 0),
             closed: false,
             next: None,
             local: None,
@@ -197,6 +200,12 @@ impl Checks {
     /// than a tenth of a second, and a second in the mean; 128 and 1280 at least.
     pub fn limit_dials(&mut self, per_second: usize, per_minute: usize) {
         self.supply.limit_dials(per_second, per_minute);
+    }
+
+    /// Has a book of up to 500 addresses checked after each turn. By default one that says of itself
+    /// that it has not changed is passed over, but for each 16th turn: most turns change nothing.
+    pub fn check_book_always(&mut self) {
+        self.book.always = true;
     }
 
     /// The pool's own link is down, or up again: nothing may burn for what failed meanwhile.
@@ -225,7 +234,8 @@ impl Checks {
         self.failed.clear();
         self.judged.clear();
         match input {
-            Input::Wake => {}
+            Input::Wake if self.woken.0 == now.mono => self.woken.1 += 1,
+            Input::Wake => self.woken = (now.mono, 1),
             Input::SeedAnswer { seed, result } => {
                 if self.supply.on_seed_answer(*seed) {
                     self.known.on_seed_answer(now, result.as_deref().unwrap_or_default());
@@ -368,6 +378,12 @@ impl Checks {
     }
 
     fn check_sizes(&mut self, engine: &Engine) -> Verdict {
+        // What is due is done in one go: an engine that wants to be woken again at once, always, is
+        // never done.
+        const WAKES: usize = 100;
+        let wakes = self.woken.1;
+        let text = || format!("woken {wakes} times at the same time");
+        demand(wakes <= WAKES, Rule::Bound, text)?;
         let (len, max) = (engine.book().len(), self.policy.max_addresses);
         self.known.crowded |= len >= max;
         let manual = self.known.manual_len();

@@ -247,6 +247,7 @@ fn plan(seed: u64, rng: &mut Rng) -> Plan {
         links: links(rng),
         bytes: rng.chance(0.2),
         services: ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::NETWORK_LIMITED,
+        checks_always: true,
         pools,
         ..Plan::default()
     }

@@ -160,6 +160,8 @@ pub struct Contact {
 
 /// Height of the chain that nodes have.
 const HEIGHT: u32 = 10;
+/// Outputs of one turn that are taken from an engine: far more than any turn calls for.
+const OUTPUTS_MAX: usize = 1_000_000;
 /// How soon a DNS seed answers.
 const SEED_DELAY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
@@ -470,7 +472,10 @@ impl World {
         self.trace.on_input(index, now, &input);
         pool.engine.handle(now, input);
         let mut outputs = std::mem::take(&mut pool.outputs);
-        while let Some(output) = pool.engine.poll() {
+        // What is without end is left for the checks to find.
+        while outputs.len() < OUTPUTS_MAX
+            && let Some(output) = pool.engine.poll()
+        {
             outputs.push(output);
         }
         self.trace.on_outputs(index, now, &outputs);

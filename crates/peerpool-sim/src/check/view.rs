@@ -1,18 +1,13 @@
 //! The engine's own view beside ours, and the checks of its book.
 
-use std::time::Duration;
-
 use peerpool_core::engine::Engine;
 use peerpool_core::id::PeerState;
-use peerpool_core::time::{Monotonic, Now};
+use peerpool_core::time::Now;
 
 use super::{Checks, Fault, RARELY, Rule, Verdict, demand};
 
 /// A book of more addresses than this is checked only every [`RARELY`] turns.
 const SMALL_BOOK: usize = 500;
-/// A book that does not change is checked again after this long: time may have told it wrong.
-const HOURLY: Duration = Duration::from_secs(3600);
-
 impl Checks {
     /// Compares the engine's own view with ours.
     pub(super) fn compare(&self, engine: &Engine) -> Verdict {
@@ -41,11 +36,15 @@ impl Checks {
     }
 }
 
+/// Turns between two checks of a small book that says it has not changed: it may be wrong.
+const ANYWAY: u64 = 16;
+
 /// When to run the book's own checks.
 #[derive(Debug, Default)]
 pub(super) struct BookChecks {
+    /// After each turn, if the book is small.
+    pub(super) always: bool,
     revision: u64,
-    at: Monotonic,
 }
 
 impl BookChecks {
@@ -54,13 +53,14 @@ impl BookChecks {
         let due = if book.len() > SMALL_BOOK {
             turn.is_multiple_of(RARELY)
         } else {
-            book.revision() != self.revision || now.mono.since(self.at) >= HOURLY
+            let changed = book.revision() != self.revision;
+            self.always || changed || turn.is_multiple_of(ANYWAY)
         };
         if due { self.check(now, engine) } else { Ok(()) }
     }
 
     pub(super) fn check(&mut self, now: Now, engine: &Engine) -> Verdict {
-        (self.revision, self.at) = (engine.book().revision(), now.mono);
+        self.revision = engine.book().revision();
         engine.book().check(now).map_err(|text| Fault(Rule::Book, text))
     }
 }

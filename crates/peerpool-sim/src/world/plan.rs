@@ -61,6 +61,9 @@ pub struct Plan {
     pub flap: (Duration, Duration),
     /// Bytes a second that a slow node sends. Default 1.
     pub slow_rate: u32,
+    /// Whether a book of up to 500 addresses is checked after each turn, even if it says that it has
+    /// not changed: such runs take several times as long. Default false.
+    pub checks_always: bool,
     /// The pools under test. Default one, as the library makes it.
     pub pools: Vec<PoolPlan>,
 }
@@ -132,6 +135,7 @@ impl Default for Plan {
             vanish_after: (Duration::from_secs(5), Duration::from_secs(30)),
             flap: (Duration::from_secs(5), Duration::from_secs(30)),
             slow_rate: 1,
+            checks_always: false,
             pools: vec![PoolPlan::default()],
         }
     }

@@ -84,8 +84,12 @@ impl PoolUnderTest {
             height: 0,
         };
         let seed = draw::hash(world.seed, &[ENGINE, index as u64, u64::from(generation)]);
+        let mut checks = Checks::new(&config);
+        if world.checks_always {
+            checks.check_book_always();
+        }
         Ok(Self {
-            checks: Checks::new(&config),
+            checks,
             engine: Engine::new(config, Rng::from_u64(seed))?,
             report: Report::new(
                 plan.policy.target_connect_count,

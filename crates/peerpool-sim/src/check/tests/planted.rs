@@ -555,6 +555,41 @@ fn a_view_or_a_book_that_differs_is_found() {
 }
 
 #[test]
+fn a_small_book_is_checked_though_it_says_that_nothing_changed() {
+    let turns_until_found = |always: bool| {
+        let mut town = town();
+        let age = town.checks.policy.max_address_age;
+        town.run(age + Duration::from_secs(100)).expect("a quiet day");
+        town.input(Input::Wake).expect("a quiet end");
+        if always {
+            town.checks.check_book_always();
+        }
+        // By a clock that is late, what is too old on the shelves would be fresh.
+        town.now.unix = UnixTime(START) + age - Duration::from_secs(100);
+        town.checks.clock.unix = town.now.unix;
+        (1..100).find_map(|turns| {
+            town.now.mono = town.now.mono + Duration::from_millis(1);
+            town.checks.on_input(town.now, &Input::Wake);
+            let breach = town.checks.on_outputs(town.now, &[], &town.engine).err()?;
+            assert_eq!(breach.rule, Rule::Book, "{breach}");
+            Some(turns)
+        })
+    };
+    assert_eq!(turns_until_found(true), Some(1));
+    assert!(turns_until_found(false).is_some_and(|turns| (1..=16).contains(&turns)));
+}
+
+#[test]
+fn an_engine_that_is_never_done_is_found() {
+    let mut forge = forge();
+    // It was woken once already.
+    for _ in 1..100 {
+        forge.fine(Input::Wake, vec![]);
+    }
+    forge.breaks(Input::Wake, vec![], Rule::Bound, "woken 101 times");
+}
+
+#[test]
 fn a_book_over_its_bound_is_found() {
     let mut town = town();
     town.checks = Checks::new(&config(|policy| policy.max_addresses = 16));
