@@ -45,6 +45,11 @@
 //! devnet.close().await;
 //! # Ok(()) }
 //! ```
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "it lives in real time, on real sockets"
+)]
 
 mod builder;
 mod dns;
