@@ -221,6 +221,25 @@ fn as_many_nodes_are_there_after_a_year_as_at_first() {
 }
 
 #[test]
+fn few_addresses_can_be_relied_on() {
+    let mut population = Population::new(&Plan { nodes: 5000, ..Plan::default() });
+    let ids: Vec<NodeId> = population.ids().collect();
+    let mut there = vec![0; ids.len()];
+    const LOOKS: u32 = 60;
+    for look in 0..LOOKS {
+        population.set_now(Monotonic::default() + DAY / 2 * look);
+        for (&id, there) in ids.iter().zip(&mut there) {
+            let usable = population.listing(id).kind.is_usable();
+            *there += u32::from(usable && population.is_present(id));
+        }
+    }
+    let half = there.iter().filter(|&&there| there >= LOOKS / 2).count();
+    // See `churn` for what is published.
+    let percent = half * 100 / ids.len();
+    assert!((7..=10).contains(&percent), "{half} of {} are up for half of the time", ids.len());
+}
+
+#[test]
 fn a_plan_that_cannot_be_built_says_why() {
     let fails = |plan: Plan| World::new(plan).expect_err("out of bounds");
     assert!(fails(Plan { nodes: 0, ..small() }).starts_with("nodes = 0"));
