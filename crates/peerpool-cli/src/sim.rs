@@ -269,6 +269,11 @@ mod tests {
         assert_eq!(parse("peerpool sim --scenario swarm").replay(7), {
             "peerpool sim --scenario swarm --seed 7 --trace"
         });
+        let mut spaced = parse("peerpool sim --set max_dials=4");
+        spaced.set[0].1 = "network, witness".to_owned();
+        assert_eq!(spaced.replay(1), {
+            "peerpool sim --scenario internet --seed 1 --set 'max_dials=network, witness' --trace"
+        });
     }
 
     #[test]

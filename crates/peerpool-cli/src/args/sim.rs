@@ -130,10 +130,10 @@ impl Sim {
             line += &format!(" --pools {pools}");
         }
         if let Some(target) = &self.target {
-            line += &format!(" --target {target}");
+            line += &format!(" --target {}", quoted(target));
         }
         for (key, value) in &self.set {
-            line += &format!(" --set {key}={value}");
+            line += &format!(" --set {}", quoted(&format!("{key}={value}")));
         }
         line + " --trace"
     }
@@ -143,6 +143,16 @@ impl Sim {
 const SERVICES: &str = "required_services";
 const DAY: Duration = Duration::from_secs(86_400);
 const DAYS_MAX: Duration = Duration::from_secs(3650 * 86_400);
+
+/// A word as a POSIX shell must be given it.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    // Within single quotes nothing is special but their end.
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
 
 fn nodes(text: &str) -> Result<usize, String> {
     let nodes = text.parse().ok().filter(|nodes| (1..=Plan::NODES_MAX).contains(nodes));
@@ -159,4 +169,25 @@ fn days(text: &str) -> Result<Duration, String> {
     time.filter(|time| !time.is_zero() && *time <= DAYS_MAX).ok_or_else(|| {
         "days above 0, up to 3650, such as 30 or 0.5; or a time, such as 12h".to_owned()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_back_what_was_quoted() {
+        for plain in ["max_dials=4", "required_services=network,witness", "8", "-1"] {
+            assert_eq!(quoted(plain), plain);
+        }
+        let odd =
+            ["", "a b", "it's", "$HOME", "`x`", "a;b", "*", "~", "\"", "\\", "a\nb", "\u{e9}", "#"];
+        for word in odd {
+            let line = format!("printf %s {}", quoted(word));
+            let said = Command::new("sh").args(["-c", &line]).output().expect("a shell");
+            assert_eq!(String::from_utf8(said.stdout).as_deref(), Ok(word), "{line}");
+        }
+    }
 }
