@@ -277,15 +277,16 @@ pub(crate) enum Bench {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(mut_args = signed)]
 pub(crate) struct Eclipse {
     /// Addresses in the network, 1000 to 1000000
     #[arg(long, value_name = "N", default_value_t = 5000, value_parser = besieged)]
     pub(crate) nodes: usize,
-    /// Runs for each attacker, each in another network
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Runs for each attacker, each in another network, 1 to 1000000
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = runs)]
     pub(crate) seeds: u64,
     /// Seed of the first run
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed)]
     pub(crate) rng_seed: u64,
     /// Runs at once, one to a core
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = jobs)]
@@ -299,6 +300,7 @@ pub(crate) struct Eclipse {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(mut_args = signed)]
 pub(crate) struct Fill {
     /// Different ready nodes to reach, 1 to 254: one for each netgroup of loopback
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = groups)]
@@ -311,27 +313,40 @@ pub(crate) struct Fill {
         long,
         value_name = "DNS/GOSSIP,...",
         value_delimiter = ',',
-        default_value = "100/100,90/20,30/20,5/5"
+        default_value = "100/100,90/20,30/20,5/5",
+        allow_hyphen_values = true
     )]
     pub(crate) shares: Vec<Shares>,
     /// Round trip to every node, such as 80ms; the system answers dials at once, so the first
     /// reply takes twice that
-    #[arg(long, value_name = "TIME", value_parser = time, default_value = "0ms")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = time,
+        default_value = "0ms",
+        allow_hyphen_values = true
+    )]
     pub(crate) latency: Duration,
     /// How old gossiped addresses are: kind (under 3 h) or core (as Bitcoin Core ages them)
     #[arg(long, value_name = "AGES", value_parser = ages, default_value = "kind")]
     pub(crate) gossip_ages: Ages,
-    /// Runs for each pair of shares, each on another network
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Runs for each pair of shares, each on another network, 1 to 1000000
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = runs)]
     pub(crate) seeds: u64,
     /// Seed of the first run
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed)]
     pub(crate) rng_seed: u64,
     /// Runs at once; more than one disturb each other, and save time only where they wait
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = jobs)]
     pub(crate) jobs: usize,
     /// Longest run
-    #[arg(long, value_name = "TIME", value_parser = time, default_value = "2min")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = time,
+        default_value = "2min",
+        allow_hyphen_values = true
+    )]
     pub(crate) timeout: Duration,
     /// File to write each run to, as JSON lines
     #[arg(long, value_name = "FILE")]
@@ -342,6 +357,7 @@ pub(crate) struct Fill {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(mut_args = signed)]
 pub(crate) struct Hold {
     /// How many peers to hold, 1 to 1000, one run each
     #[arg(
@@ -349,11 +365,18 @@ pub(crate) struct Hold {
         value_name = "N,...",
         value_delimiter = ',',
         value_parser = peers,
-        default_value = "8,125,1000"
+        default_value = "8,125,1000",
+        allow_hyphen_values = true
     )]
     pub(crate) peers: Vec<usize>,
     /// How long to hold them
-    #[arg(long = "for", value_name = "TIME", value_parser = time, default_value = "1min")]
+    #[arg(
+        long = "for",
+        value_name = "TIME",
+        value_parser = time,
+        default_value = "1min",
+        allow_hyphen_values = true
+    )]
     pub(crate) lasting: Duration,
     /// File to write each run to, as JSON lines
     #[arg(long, value_name = "FILE")]
@@ -413,6 +436,24 @@ fn peers(text: &str) -> Result<usize, String> {
 fn besieged(text: &str) -> Result<usize, String> {
     let nodes = text.parse().ok().filter(|nodes| (1000..=Plan::NODES_MAX).contains(nodes));
     nodes.ok_or_else(|| format!("a whole number from 1000 to {}", Plan::NODES_MAX))
+}
+
+/// Lets a negative number through to who says what is allowed: to clap it is an unknown flag.
+fn signed(arg: clap::Arg) -> clap::Arg {
+    let takes_values = arg.get_action().takes_values();
+    arg.allow_negative_numbers(takes_values)
+}
+
+/// More runs than anybody waits for are a slip of the finger.
+const RUNS_MAX: u64 = 1_000_000;
+
+fn runs(text: &str) -> Result<u64, String> {
+    let runs = text.parse().ok().filter(|runs| (1..=RUNS_MAX).contains(runs));
+    runs.ok_or_else(|| format!("a whole number from 1 to {RUNS_MAX}"))
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("a whole number from 0 to {}", u64::MAX))
 }
 
 fn jobs(text: &str) -> Result<usize, String> {

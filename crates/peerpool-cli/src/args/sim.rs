@@ -8,25 +8,25 @@ use peerpool::{Policy, parse_duration};
 use peerpool_sim::swarm;
 use peerpool_sim::world::Plan;
 
-use super::{jobs, key_value, peers};
+use super::{jobs, key_value, peers, runs, seed, signed};
 use crate::failure::Failure;
 use crate::sim::scenarios::{self, Scenario};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = format!(
+#[command(mut_args = signed, after_help = format!(
     "Scenarios, beside the attacks that --list names:\n  {}",
     scenarios::common().replace('\n', "\n  ")
 ))]
 pub(crate) struct Sim {
     /// Seed of everything random; the same seed makes the same run
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed)]
     pub(crate) seed: u64,
     /// How many addresses the network has, dead and hostile ones included, 1 to 1000000 (default:
     /// 1000)
     #[arg(long, value_name = "N", value_parser = nodes)]
     nodes: Option<usize>,
     /// Virtual days to run, up to 3650, such as 30 or 0.5; or a time, such as 12h (default: 1)
-    #[arg(long, value_name = "DAYS", value_parser = days)]
+    #[arg(long, value_name = "DAYS", value_parser = days, allow_hyphen_values = true)]
     days: Option<Duration>,
     /// What the pools are put into (listed below)
     #[arg(
@@ -48,8 +48,8 @@ pub(crate) struct Sim {
     /// Any other rule of the pools by its key, such as dial_timeout=2s; may be given again
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) set: Vec<(String, String)>,
-    /// Runs, each with the seed after that of the last
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Runs, each with the seed after that of the last, 1 to 1000000
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = runs)]
     pub(crate) seeds: u64,
     /// Runs at once, each on a thread of its own, 1 to 100
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = jobs)]

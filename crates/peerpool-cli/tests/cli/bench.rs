@@ -39,16 +39,24 @@ fn fill_shows_people_a_table() {
 
 #[test]
 fn a_wrong_option_says_what_is_allowed() {
-    for (option, value, allowed) in [
-        ("--shares", "90", "two percentages"),
-        ("--shares", "90/101", "two percentages"),
-        ("--gossip-ages", "old", "kind, core"),
-        ("--jobs", "0", "1 to 100"),
-        ("--latency", "80", "400ms"),
-        ("--target", "255", "1 to 254"),
+    for (bench, option, value, allowed) in [
+        ("fill", "--shares", "90", "two percentages"),
+        ("fill", "--shares", "90/101", "two percentages"),
+        ("fill", "--shares", "-5/20", "two percentages"),
+        ("fill", "--gossip-ages", "old", "kind, core"),
+        ("fill", "--jobs", "0", "1 to 100"),
+        ("fill", "--latency", "80", "400ms"),
+        ("fill", "--latency", "-1s", "400ms"),
+        ("fill", "--target", "255", "1 to 254"),
+        ("fill", "--seeds", "0", "1 to 1000000"),
+        ("hold", "--peers", "-1", "1 to 1000"),
+        ("hold", "--for", "-1s", "400ms"),
+        ("eclipse", "--seeds", "-1", "1 to 1000000"),
+        ("eclipse", "--rng-seed", "-1", "0 to 18446744073709551615"),
+        ("eclipse", "--jobs", "-1", "1 to 100"),
     ] {
-        let output = output(&["bench", "fill", option, value]);
-        assert_eq!(output.status.code(), Some(2), "{option} {value}");
+        let output = output(&["bench", bench, option, value]);
+        assert_eq!(output.status.code(), Some(2), "{bench} {option} {value}");
         assert!(text(&output.stderr).contains(allowed), "{}", text(&output.stderr));
     }
     let output = output(&["bench", "fill", "--nodes", "10", "--target", "8", "--seeds", "1"]);
