@@ -54,8 +54,8 @@ pub(crate) struct Sim {
     /// Runs at once, each on a thread of its own, 1 to 100
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = jobs)]
     pub(crate) jobs: usize,
-    /// Print a line for each event of a pool, before the report
-    #[arg(long, conflicts_with = "seeds")]
+    /// Print a line for each event of a pool, before the report; of one run only
+    #[arg(long)]
     pub(crate) trace: bool,
     /// Folder to draw curves in, as SVG; created if missing
     #[arg(long, value_name = "DIR")]
@@ -93,12 +93,25 @@ impl Sim {
             ("--trace", attack && self.trace),
             ("--plot", attack && self.plot.is_some()),
         ];
-        let Some((flag, _)) = flags.iter().find(|(_, idle)| *idle) else { return Ok(()) };
+        let Some((flag, _)) = flags.iter().find(|(_, idle)| *idle) else {
+            return self.check_trace();
+        };
         let rest = if attack { "" } else { ", --trace, --plot" };
         Err(Failure::said(format_args!(
             "{flag} means nothing to the scenario {}; allowed: --seed, --seeds, --jobs, --json{rest}",
             self.scenario.name
         )))
+    }
+
+    fn check_trace(&self) -> Result<(), Failure> {
+        if self.trace && self.seeds > 1 {
+            return Err(Failure::said(format_args!(
+                "--trace with --seeds {}: a trace is of one run, and lines do not say of which \
+                 they are; allowed: --seeds 1",
+                self.seeds
+            )));
+        }
+        Ok(())
     }
 
     /// The rules of the pools.

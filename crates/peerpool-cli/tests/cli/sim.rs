@@ -102,7 +102,10 @@ fn people_get_a_page_or_a_table_that_fits_a_terminal() {
 
 #[test]
 fn a_trace_goes_before_the_report() {
-    let output = output(&["sim", "--nodes", "50", "--days", "10s", "--trace", "--json"]);
+    let args = ["sim", "--nodes", "50", "--days", "10s", "--trace", "--seeds"];
+    let refused = text(&output(&[&args[..], &["2"]].concat()).stderr);
+    assert!(refused.contains("a trace is of one run"), "{refused}");
+    let output = output(&[&args[..], &["1", "--json"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let shown = text(&output.stdout);
     let (lines, report) = shown.trim_end().rsplit_once('\n').expect("more than one line");
