@@ -25,7 +25,8 @@ pub(crate) struct Sim {
     /// 1000)
     #[arg(long, value_name = "N", value_parser = nodes)]
     nodes: Option<usize>,
-    /// Virtual days to run, up to 3650, such as 30 or 0.5; or a time, such as 12h (default: 1)
+    /// Virtual days to run, up to 3650, such as 30 or 0.5; or a time from 1ms, such as 12h
+    /// (default: 1)
     #[arg(long, value_name = "DAYS", value_parser = days, allow_hyphen_values = true)]
     days: Option<Duration>,
     /// What the pools are put into (listed below)
@@ -155,6 +156,8 @@ impl Sim {
 /// The one rule of a pool that is no number.
 const SERVICES: &str = "required_services";
 const DAY: Duration = Duration::from_secs(86_400);
+/// A thousandth of a second: in less nothing happens.
+const DAYS_MIN: Duration = Duration::from_millis(1);
 const DAYS_MAX: Duration = Duration::from_secs(3650 * 86_400);
 
 /// A word as a POSIX shell must be given it.
@@ -179,8 +182,8 @@ fn days(text: &str) -> Result<Duration, String> {
         Some(days) => Duration::try_from_secs_f64(DAY.as_secs_f64() * days).ok(),
         None => parse_duration(text),
     };
-    time.filter(|time| !time.is_zero() && *time <= DAYS_MAX).ok_or_else(|| {
-        "days above 0, up to 3650, such as 30 or 0.5; or a time, such as 12h".to_owned()
+    time.filter(|time| (DAYS_MIN..=DAYS_MAX).contains(time)).ok_or_else(|| {
+        "days up to 3650, such as 30 or 0.5; or a time, such as 12h; at least 1ms".to_owned()
     })
 }
 

@@ -162,6 +162,7 @@ fn a_wrong_flag_names_what_is_allowed() {
         (2, "--days", "0", "up to 3650"),
         (2, "--days", "3651", "up to 3650"),
         (2, "--days", "NaN", "up to 3650"),
+        (2, "--days", "1e-12", "at least 1ms"),
         (2, "--nodes", "1000001", "1 to 1000000"),
         (2, "--pools", "0", "1 to 1000"),
         (2, "--jobs", "101", "1 to 100"),
