@@ -28,7 +28,8 @@ use crate::{args, machine};
 /// Runs it.
 pub(crate) async fn run(args: args::Sim) -> Result<(), Failure> {
     if args.list {
-        return Ok(print(&scenarios::list())?);
+        let list = if args.json { scenarios::list_json() } else { scenarios::list() };
+        return Ok(print(&list)?);
     }
     args.check()?;
     let policy = args.policy()?;

@@ -61,7 +61,7 @@ pub(crate) struct Sim {
     /// Folder to draw curves in, as SVG; created if missing
     #[arg(long, value_name = "DIR")]
     pub(crate) plot: Option<PathBuf>,
-    /// One JSON object a line; the last is the report
+    /// One JSON object a line; the last is the report, or the summary of several
     #[arg(long)]
     pub(crate) json: bool,
 }

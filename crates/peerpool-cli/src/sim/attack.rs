@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use peerpool_sim::scenario::{Expected, Failure as Fault, Figure, Outcome, Scenario, Setting};
+use peerpool_sim::scenario::{Failure as Fault, Figure, Outcome, Scenario, Setting};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
 use super::caught;
 use super::report::{counted, wrapped};
+use super::scenarios::needs;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::screen::print;
@@ -96,14 +97,6 @@ impl Played {
             "failure": self.fault,
             "wall": { "seconds": json::seconds(self.took) },
         })
-    }
-}
-
-/// What the pool lacks to reach the figure, if it is not expected to.
-const fn needs(attack: &Scenario) -> Option<&'static str> {
-    match attack.expected {
-        Expected::Pass => None,
-        Expected::Fail { why } => Some(why),
     }
 }
 

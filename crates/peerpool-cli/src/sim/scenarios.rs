@@ -3,8 +3,9 @@
 use std::fmt;
 
 use peerpool_sim::actor::{Kind, Mix, SeedKind};
-use peerpool_sim::scenario as attacks;
+use peerpool_sim::scenario::{self as attacks, Expected};
 use peerpool_sim::world::{Attacker, Plan};
+use serde_json::{Map, Value};
 
 /// What pools are put into.
 #[derive(Clone, Copy)]
@@ -95,7 +96,38 @@ pub(crate) fn list() -> String {
     all().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The same, without the attacks.
+/// The same as JSON, an object a line; of an attack, its figure and what the pool lacks for it.
+pub(crate) fn list_json() -> String {
+    let object = |scenario: Scenario| {
+        let mut map = Map::new();
+        map.insert("event".into(), "scenario".into());
+        map.insert("name".into(), scenario.name.into());
+        map.insert("summary".into(), scenario.summary.into());
+        let kind = match scenario.stage {
+            Stage::Network(_) => "network",
+            Stage::Swarm => "swarm",
+            Stage::Attack(_) => "attack",
+        };
+        map.insert("kind".into(), kind.into());
+        if let Stage::Attack(attack) = scenario.stage {
+            map.insert("attack".into(), attack.row.into());
+            map.insert("demanded".into(), attack.accepts.into());
+            map.insert("needs".into(), needs(attack).into());
+        }
+        Value::from(map).to_string()
+    };
+    all().map(object).collect::<Vec<_>>().join("\n")
+}
+
+/// What the pool lacks to reach the figure of an attack, if it is not expected to.
+pub(super) const fn needs(attack: &attacks::Scenario) -> Option<&'static str> {
+    match attack.expected {
+        Expected::Pass => None,
+        Expected::Fail { why } => Some(why),
+    }
+}
+
+/// Each that is no attack, on a line.
 pub(crate) fn common() -> String {
     COMMON.map(line).join("\n")
 }

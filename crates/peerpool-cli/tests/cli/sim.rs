@@ -251,6 +251,11 @@ fn scenarios_are_listed_a_line_each() {
         assert!(names.contains(&name), "{name}: {shown}");
     }
     assert!(shown.lines().all(|line| line.len() > 30), "{shown}");
+    let listed = json_lines(&output(&["sim", "--list", "--json"]).stdout);
+    let same: Vec<_> = listed.iter().filter_map(|scenario| scenario["name"].as_str()).collect();
+    assert_eq!(names, same);
+    let of = |kind: &str| listed.iter().filter(|scenario| scenario["kind"] == kind).count();
+    assert_eq!((of("network"), of("swarm"), of("attack")), (4, 1, names.len() - 5));
     let help = text(&output(&["sim", "--help"]).stdout);
     for line in shown.lines().take(5) {
         assert!(help.contains(line), "{line}");
