@@ -55,7 +55,8 @@ pub(crate) struct Sim {
     /// Runs at once, each on a thread of its own, 1 to 100
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = jobs)]
     pub(crate) jobs: usize,
-    /// Print a line for each event of a pool, before the report; of one run only
+    /// Print a line for each event of a pool, before the report; of one run only. With --json,
+    /// each is an object {"event":"trace","line":"..."}
     #[arg(long)]
     pub(crate) trace: bool,
     /// Folder to draw curves in, as SVG; created if missing

@@ -9,6 +9,7 @@ use peerpool_sim::check::Breach;
 use peerpool_sim::report::Figures;
 use peerpool_sim::swarm::{self, Swarm};
 use peerpool_sim::world::{Plan, World};
+use serde_json::json;
 
 use crate::failure::Failure;
 
@@ -42,6 +43,15 @@ impl Gauge {
     pub(super) fn events(&self) -> u64 {
         self.events.load(Ordering::Relaxed)
     }
+}
+
+/// How each event is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trace {
+    /// As a line.
+    Text,
+    /// The line as a JSON object.
+    Json,
 }
 
 /// What is to be run.
@@ -82,15 +92,15 @@ impl Done {
 
 impl Job {
     /// Runs it to its end, or until the gauge says stop. With `trace`, each event is printed.
-    pub(super) fn run(self, trace: bool, gauge: &Arc<Gauge>) -> Result<Done, Failure> {
+    pub(super) fn run(self, trace: Option<Trace>, gauge: &Arc<Gauge>) -> Result<Done, Failure> {
         let begun = Instant::now();
         let (seed, lasting) = match &self {
             Self::World(plan, lasting) => (plan.seed, *lasting),
             Self::Swarm(seed) => (*seed, swarm::LENGTH),
         };
         let mut run = Run::begin(self)?;
-        if trace {
-            run.print_lines(Arc::clone(gauge));
+        if let Some(trace) = trace {
+            run.print_lines(trace, Arc::clone(gauge));
         }
         let mut breach = None;
         let mut left = lasting;
@@ -146,11 +156,15 @@ impl Run {
         }
     }
 
-    fn print_lines(&mut self, gauge: Arc<Gauge>) {
+    fn print_lines(&mut self, trace: Trace, gauge: Arc<Gauge>) {
         let mut out = BufWriter::new(io::stdout());
         let line = move |line: &str| {
+            let written = match trace {
+                Trace::Text => writeln!(out, "{line}"),
+                Trace::Json => writeln!(out, "{}", json!({ "event": "trace", "line": line })),
+            };
             // A reader that goes away has seen what it wanted.
-            if writeln!(out, "{line}").is_err() {
+            if written.is_err() {
                 gauge.stop();
             }
         };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use peerpool_sim::report::plot;
 use tokio::task::JoinSet;
 
-use super::job::{Done, Gauge, Job};
+use super::job::{Done, Gauge, Job, Trace};
 use super::{days, report};
 use crate::args;
 use crate::failure::Failure;
@@ -32,6 +32,7 @@ pub(super) async fn simulate(
     jobs: &dyn Fn(u64) -> Job,
     mut stop: Stop,
 ) -> Result<(Vec<Done>, Option<Failure>), Failure> {
+    let trace = args.trace.then_some(if args.json { Trace::Json } else { Trace::Text });
     let mut undrawn = None;
     let gauge = Arc::new(Gauge::default());
     let mut seeds = (0..args.seeds).map(|more| args.seed.wrapping_add(more));
@@ -44,7 +45,7 @@ pub(super) async fn simulate(
             && !gauge.is_stopped()
             && let Some(seed) = seeds.next()
         {
-            let (job, trace, gauge) = (jobs(seed), args.trace, Arc::clone(&gauge));
+            let (job, gauge) = (jobs(seed), Arc::clone(&gauge));
             under_way.spawn_blocking(move || caught(seed, || job.run(trace, &gauge)));
         }
         tokio::select! {

@@ -105,13 +105,17 @@ fn a_trace_goes_before_the_report() {
     let args = ["sim", "--nodes", "50", "--days", "10s", "--trace", "--seeds"];
     let refused = text(&output(&[&args[..], &["2"]].concat()).stderr);
     assert!(refused.contains("a trace is of one run"), "{refused}");
+    let plain = text(&output(&[&args[..], &["1"]].concat()).stdout);
+    assert!(plain.starts_with("# time "), "{plain}");
     let output = output(&[&args[..], &["1", "--json"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let shown = text(&output.stdout);
-    let (lines, report) = shown.trim_end().rsplit_once('\n').expect("more than one line");
-    assert!(lines.lines().count() > 10, "{lines}");
-    let report: Value = serde_json::from_str(report).expect("JSON");
-    assert_eq!(report["pools"][0]["lasted"], 10.0);
+    let mut lines = json_lines(&output.stdout);
+    let report = lines.pop().expect("a report");
+    assert_eq!((&report["event"], &report["pools"][0]["lasted"]), (&"report".into(), &10.0.into()));
+    assert!(lines.len() > 20, "{lines:?}");
+    assert!(lines.iter().all(|line| line["event"] == "trace"), "{lines:?}");
+    let traced: Vec<_> = lines.iter().filter_map(|line| line["line"].as_str()).collect();
+    assert!(plain.starts_with(&(traced.join("\n") + "\n")), "the same, legend and all: {plain}");
 }
 
 #[test]
@@ -198,7 +202,7 @@ fn a_swarm_run_is_replayed_by_its_seed() {
         serde_json::from_str::<Value>(shown.lines().last().expect("a report")).expect("JSON")
     };
     let (plain, traced) = (run(&[]), run(&["--trace"]));
-    assert!(traced.starts_with("# time "), "the legend first");
+    assert!(traced.starts_with(r##"{"event":"trace","line":"# time "##), "the legend first");
     assert!(traced.lines().count() > 1000, "a line an event");
     let plain = report(&plain);
     assert_eq!(lasting(plain.clone()), lasting(report(&traced)));
