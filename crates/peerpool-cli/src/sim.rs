@@ -16,9 +16,9 @@ use peerpool_sim::swarm::Fault;
 use peerpool_sim::world::{Plan, PoolPlan};
 use serde_json::{Map, Value, json};
 
-use self::job::{Done, Job};
+use self::job::{Done, Job, Trace};
 pub(crate) use self::runs::caught;
-use self::runs::{plot_failure, simulate};
+use self::runs::{Work, plot_failure, simulate};
 use self::scenarios::Stage;
 use crate::failure::Failure;
 use crate::screen::print;
@@ -33,7 +33,7 @@ pub(crate) async fn run(args: args::Sim) -> Result<(), Failure> {
     }
     args.check()?;
     let policy = args.policy()?;
-    let jobs: Box<dyn Fn(u64) -> Job> = match args.scenario.stage {
+    let job: Box<dyn Fn(u64) -> Job> = match args.scenario.stage {
         Stage::Attack(attack) => return attack::run(&args, attack).await,
         Stage::Swarm => Box::new(Job::Swarm),
         Stage::Network(change) => {
@@ -45,9 +45,14 @@ pub(crate) async fn run(args: args::Sim) -> Result<(), Failure> {
     if let Some(dir) = &args.plot {
         fs::create_dir_all(dir).map_err(|error| plot_failure(dir, &error))?;
     }
+    let trace = args.trace.then_some(if args.json { Trace::Json } else { Trace::Text });
+    let work = |seed| -> Work {
+        let job = job(seed);
+        Box::new(move |gauge| job.run(trace, gauge))
+    };
     let stop = Stop::after(None)?;
     let begun = Instant::now();
-    let (mut done, undrawn) = simulate(&args, &jobs, stop).await?;
+    let (mut done, undrawn) = simulate(&args, &work, stop).await?;
     done.sort_by_key(|done| done.seed);
     if args.seeds > 1 {
         // A world that was stopped is not to be compared with the others.
@@ -90,7 +95,7 @@ fn report(args: &args::Sim, done: &Done) -> Value {
     map.insert("days".into(), days(args.lasting()).into());
     map.insert("stopped".into(), done.stopped.into());
     map.insert("breach".into(), done.breach.as_deref().into());
-    map.insert("lasted_days".into(), days(done.lasted).into());
+    map.insert("lasted_days".into(), done.lasted.map(days).into());
     map.insert("events".into(), done.events.into());
     map.insert("trace_hash".into(), report::hash(done).into());
     map.insert("pools".into(), done.pools.iter().map(report::pool).collect());
@@ -140,8 +145,13 @@ fn wall(took: Duration, events: u64) -> Value {
 /// What was run, in words.
 fn heading(args: &args::Sim, first: Option<&Done>) -> String {
     let mut words = format!("{}: ", args.scenario.name);
-    if let Some(first) = first.filter(|_| args.seeds == 1 || args.scenario.is_network()) {
-        words += &format!("{}, ", report::counted(first.nodes, "node"));
+    let nodes = if args.scenario.is_network() {
+        Some(args.nodes())
+    } else {
+        first.filter(|_| args.seeds == 1).and_then(|first| first.nodes)
+    };
+    if let Some(nodes) = nodes {
+        words += &format!("{}, ", report::counted(nodes, "node"));
     }
     let days = days(args.lasting());
     let unit = if days == 1.0 { "day" } else { "days" };
@@ -150,16 +160,22 @@ fn heading(args: &args::Sim, first: Option<&Done>) -> String {
 
 fn page(args: &args::Sim, done: &Done) -> String {
     let mut page = heading(args, Some(done));
-    if done.lasted < args.lasting() {
-        let why = if done.stopped { "stopped" } else { "broken off" };
-        page += &format!(", {why} after {:.2} days", days(done.lasted));
+    let why = if done.stopped { "stopped" } else { "broken off" };
+    match done.lasted {
+        Some(lasted) if lasted < args.lasting() => {
+            page += &format!(", {why} after {:.2} days", days(lasted));
+        }
+        Some(_) => (),
+        None => page += ", panicked",
     }
     page += "\n\n";
-    if let [pool] = &done.pools[..] {
-        page += &report::page(done, pool);
-    } else {
-        page += &summary::table(std::slice::from_ref(done));
-        page += &format!("\n\ntrace {}\n", report::hash(done));
+    match &done.pools[..] {
+        [] => (),
+        [pool] => page += &report::page(done, pool),
+        _ => {
+            page += &summary::table(std::slice::from_ref(done));
+            page += &format!("\n\ntrace {}\n", report::hash(done).unwrap_or_default());
+        }
     }
     if let Some(swarm) = &done.swarm {
         page += &report::swarm_page(swarm);
@@ -187,22 +203,28 @@ fn cost(took: Duration, events: u64) -> String {
     )
 }
 
+/// Names the runs that failed: what the first has to say, how to run it again, and which others.
+fn failures(
+    args: &args::Sim,
+    mut failed: impl Iterator<Item = (u64, String)>,
+) -> Result<(), Failure> {
+    let Some((seed, first)) = failed.next() else { return Ok(()) };
+    let replay = args.replay(seed);
+    let seeds: Vec<_> = failed.map(|(seed, _)| seed.to_string()).collect();
+    let more = if seeds.is_empty() { "" } else { "\nseeds that failed besides: " };
+    Err(Failure::said(format_args!("{first}\nreplay: {replay}{more}{}", seeds.join(", "))))
+}
+
 /// Whether all went as it should.
 fn outcome(args: &args::Sim, all: &[Done]) -> Result<(), Failure> {
-    let breach = |done: &Done| {
-        let replay = args.replay(done.seed);
-        Some(format!("seed {}: {}\nreplay: {replay}", done.seed, done.breach.as_ref()?))
-    };
-    let failed: Vec<_> = all.iter().filter_map(|done| Some((done.seed, breach(done)?))).collect();
-    if let [(_, first), more @ ..] = &failed[..] {
-        let seeds: Vec<_> = more.iter().map(|(seed, _)| seed.to_string()).collect();
-        let more = if more.is_empty() { "" } else { "\nseeds that failed besides: " };
-        return Err(Failure::said(format_args!("{first}{more}{}", seeds.join(", "))));
-    }
+    let failed = all.iter().filter_map(|done| {
+        Some((done.seed, format!("seed {}: {}", done.seed, done.breach.as_ref()?)))
+    });
+    failures(args, failed)?;
     match all {
         [done] if args.seeds == 1 && done.stopped => Err(Failure::said(format_args!(
             "stopped after {:.2} of {} days",
-            days(done.lasted),
+            days(done.lasted.unwrap_or_default()),
             days(args.lasting())
         ))),
         _ if (all.len() as u64) < args.seeds => {
@@ -215,24 +237,25 @@ fn outcome(args: &args::Sim, all: &[Done]) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use peerpool_sim::report::Figures;
 
     use super::*;
     use crate::args::{Args, Command};
 
-    fn parse(line: &str) -> args::Sim {
+    pub(super) fn parse(line: &str) -> args::Sim {
         match Args::try_parse_from(line.split(' ')).expect("a command").command {
             Command::Sim(args) => args,
             other => unreachable!("the line says sim: {other:?}"),
         }
     }
 
-    fn done(seed: u64, breach: Option<&str>) -> Done {
+    pub(super) fn done(seed: u64, breach: Option<&str>) -> Done {
         Done {
             seed,
-            lasted: Duration::from_secs(1000),
-            nodes: 10,
+            lasted: Some(Duration::from_secs(1000)),
+            nodes: Some(10),
+            trace_hash: Some(1),
             events: 1,
-            trace_hash: 1,
             pools: Vec::new(),
             swarm: None,
             stopped: false,
@@ -241,7 +264,7 @@ mod tests {
         }
     }
 
-    fn said(result: Result<(), Failure>) -> String {
+    pub(super) fn said(result: Result<(), Failure>) -> String {
         match result {
             Err(Failure::Said(text)) => text,
             other => unreachable!("a failure that says why: {other:?}"),
@@ -275,6 +298,27 @@ mod tests {
         assert_eq!(spaced.replay(1), {
             "peerpool sim --scenario internet --seed 1 --set 'max_dials=network, witness' --trace"
         });
+    }
+
+    #[test]
+    fn a_panic_is_told_like_a_breach_and_takes_nothing_from_the_others() {
+        let args = parse("peerpool sim --nodes 10 --seeds 2");
+        let panicked = Done::panicked(2, "panicked: why".to_owned(), Duration::ZERO);
+        let all = [Done { pools: vec![Figures::default()], ..done(1, None) }, panicked];
+        assert_eq!(said(outcome(&args, &all)), {
+            "seed 2: panicked: why\n\
+             replay: peerpool sim --scenario internet --seed 2 --nodes 10 --trace"
+        });
+        let shown = table(&args, &all, Duration::ZERO);
+        assert!(shown.contains("internet: 10 nodes") && shown.contains("\nworst "), "{shown}");
+        let summed = summary(&args, &all, Duration::ZERO);
+        assert_eq!((&summed["done"], &summed["breaches"]), (&2.into(), &json!([2])));
+        assert_eq!(summed["figures"]["at_target"]["count"], 1);
+        let args = parse("peerpool sim --seed 2 --json");
+        let told = report(&args, &all[1]);
+        assert_eq!((&told["breach"], &told["stopped"]), (&json!("panicked: why"), &false.into()));
+        assert_eq!((&told["lasted_days"], &told["trace_hash"]), (&Value::Null, &Value::Null));
+        assert!(page(&args, &all[1]).starts_with("internet: 1000 nodes, 1 day, seed 2, panicked"));
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl Sim {
         Ok(settings.policy)
     }
 
-    /// The command that runs one seed again and prints each event.
+    /// The command that runs one seed again and prints each event, if there are any to print.
     pub(crate) fn replay(&self, seed: u64) -> String {
         let mut line = format!("peerpool sim --scenario {} --seed {seed}", self.scenario.name);
         if let Some(nodes) = self.nodes {
@@ -150,7 +150,7 @@ impl Sim {
         for (key, value) in &self.set {
             line += &format!(" --set {}", quoted(&format!("{key}={value}")));
         }
-        line + " --trace"
+        if self.scenario.is_attack() { line } else { line + " --trace" }
     }
 }
 

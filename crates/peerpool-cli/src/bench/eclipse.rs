@@ -39,8 +39,9 @@ pub(crate) async fn run(args: args::Eclipse) -> Result<(), Failure> {
         {
             let (case, nodes) = (cases[at], args.nodes);
             under_way.spawn_blocking(move || {
+                let held = caught(|| case.run(nodes, seed)).map_err(Failure::said)?;
                 let found = |breach| Failure::said(format_args!("{case:?}, seed {seed}: {breach}"));
-                caught(seed, || case.run(nodes, seed).map(|held| (at, held)).map_err(found))
+                held.map(|held| (at, held)).map_err(found)
             });
         }
         let ended = tokio::select! {

@@ -6,9 +6,9 @@ use peerpool_sim::scenario::{Failure as Fault, Figure, Outcome, Scenario, Settin
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
-use super::caught;
 use super::report::{counted, wrapped};
 use super::scenarios::needs;
+use super::{caught, failures};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::screen::print;
@@ -36,7 +36,7 @@ pub(super) async fn run(args: &args::Sim, attack: &'static Scenario) -> Result<(
         while under_way.len() < args.jobs
             && let Some(seed) = seeds.next()
         {
-            under_way.spawn_blocking(move || caught(seed, || Ok(Played::of(attack, seed))));
+            under_way.spawn_blocking(move || Played::caught(seed, || Played::of(attack, seed)));
         }
         progress.show(all.len(), attack.name);
         let played = tokio::select! {
@@ -44,8 +44,8 @@ pub(super) async fn run(args: &args::Sim, attack: &'static Scenario) -> Result<(
             played = under_way.join_next() => played,
         };
         let Some(played) = played else { break };
-        let played =
-            played.map_err(|error| Failure::said(format_args!("a run failed: {error}")))??;
+        let lost = |error| Failure::said(format_args!("a run was lost: {error}"));
+        let played = played.map_err(lost)?;
         if args.json {
             print(&played.json(attack).to_string())?;
         }
@@ -62,6 +62,17 @@ pub(super) async fn run(args: &args::Sim, attack: &'static Scenario) -> Result<(
 }
 
 impl Played {
+    /// Makes a run; one that panics has failed.
+    fn caught(seed: u64, run: impl FnOnce() -> Self) -> Self {
+        let begun = Instant::now();
+        caught(run).unwrap_or_else(|text| Self {
+            seed,
+            outcome: None,
+            fault: Some(text),
+            took: begun.elapsed(),
+        })
+    }
+
     fn of(attack: &Scenario, seed: u64) -> Self {
         let begun = Instant::now();
         let (outcome, fault) = match attack.run(&Setting { seed, ..Setting::default() }) {
@@ -157,13 +168,44 @@ fn page(attack: &Scenario, all: &[Played]) -> String {
 
 /// Whether all went as expected.
 fn outcome(args: &args::Sim, all: &[Played]) -> Result<(), Failure> {
-    if all.iter().any(|played| played.fault.is_some()) {
-        // The page or the lines say which, and why.
-        return Err(Failure::Shown);
-    }
+    // The page or the lines say why.
+    let failed = all.iter().filter(|played| played.fault.is_some());
+    let said = |played: &Played| format!("seed {} did not go as expected", played.seed);
+    failures(args, failed.map(|played| (played.seed, said(played))))?;
     if (all.len() as u64) < args.seeds {
         let (played, seeds) = (all.len(), args.seeds);
         return Err(Failure::said(format_args!("stopped after {played} of {seeds} runs")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::tests::{parse, said};
+
+    fn attack() -> &'static Scenario {
+        peerpool_sim::scenario::find("a16-peers-clocks").expect("an attack")
+    }
+
+    fn played(seed: u64) -> Played {
+        let outcome = Outcome { figures: Vec::new(), met: true, missed: Vec::new() };
+        Played { seed, outcome: Some(outcome), fault: None, took: Duration::from_secs(2) }
+    }
+
+    #[test]
+    fn a_run_that_panics_has_failed_and_the_others_stand() {
+        let args = parse("peerpool sim --scenario a16-peers-clocks --seeds 2");
+        let all = [played(1), Played::caught(2, || panic!("why"))];
+        assert_eq!(said(outcome(&args, &all)), {
+            "seed 2 did not go as expected\n\
+             replay: peerpool sim --scenario a16-peers-clocks --seed 2"
+        });
+        assert!(parse("peerpool sim --scenario a16-peers-clocks --seed 2").check().is_ok());
+        let shown = page(attack(), &all);
+        assert!(shown.contains("\nseed 2     panicked: why\n"), "{shown}");
+        assert!(shown.contains("\n1 of 2 runs as expected"), "{shown}");
+        assert_eq!(all[1].json(attack())["failure"], "panicked: why");
+        assert_eq!(summary(&args, attack(), &all)["failures"], json!([2]));
+    }
 }

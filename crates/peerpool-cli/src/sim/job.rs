@@ -66,16 +66,16 @@ pub(super) enum Job {
 #[derive(Clone, Debug)]
 pub(super) struct Done {
     pub(super) seed: u64,
-    /// Virtual time that passed.
-    pub(super) lasted: Duration,
+    /// Virtual time that passed; unknown if it panicked, as are the next.
+    pub(super) lasted: Option<Duration>,
     /// Addresses in the network.
-    pub(super) nodes: usize,
+    pub(super) nodes: Option<usize>,
+    pub(super) trace_hash: Option<u64>,
     pub(super) events: u64,
-    pub(super) trace_hash: u64,
     pub(super) pools: Vec<Figures>,
     /// The faults, if it was a swarm run.
     pub(super) swarm: Option<swarm::Outcome>,
-    /// What a checker found.
+    /// What a checker found, or the words of the panic.
     pub(super) breach: Option<String>,
     /// Whether it was stopped before its end.
     pub(super) stopped: bool,
@@ -84,6 +84,22 @@ pub(super) struct Done {
 }
 
 impl Done {
+    /// A run of which a panic left nothing but its words.
+    pub(super) fn panicked(seed: u64, text: String, took: Duration) -> Self {
+        Self {
+            seed,
+            lasted: None,
+            nodes: None,
+            trace_hash: None,
+            events: 0,
+            pools: Vec::new(),
+            swarm: None,
+            breach: Some(text),
+            stopped: false,
+            took,
+        }
+    }
+
     /// Lets go of what takes most of the room, and is of no use among many.
     pub(super) fn drop_curves(&mut self) {
         self.pools.iter_mut().for_each(|pool| pool.curve = Vec::new());
@@ -115,10 +131,10 @@ impl Job {
         let now = world.now();
         Ok(Done {
             seed,
-            lasted: now.mono.since_origin(),
-            nodes: world.population().len(),
+            lasted: Some(now.mono.since_origin()),
+            nodes: Some(world.population().len()),
+            trace_hash: Some(world.trace_hash()),
             events: world.events(),
-            trace_hash: world.trace_hash(),
             pools: world.pools().iter().map(|pool| pool.report().figures(now)).collect(),
             swarm: run.swarm(),
             stopped: breach.is_none() && !left.is_zero(),

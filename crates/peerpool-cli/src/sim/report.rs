@@ -143,13 +143,13 @@ pub(super) fn page(done: &Done, figures: &Figures) -> String {
     line("held", &kinds_of(&figures.held));
     line("holding", &kinds_of(&figures.holding));
     line("attacker", &slots(&figures.hostile, figures.target));
-    line("trace", &[hash(done)]);
+    line("trace", &[hash(done).unwrap_or_default()]);
     page
 }
 
 /// The trace's hash, as text: JSON readers lose the last digits of large numbers.
-pub(super) fn hash(done: &Done) -> String {
-    format!("{:016x}", done.trace_hash)
+pub(super) fn hash(done: &Done) -> Option<String> {
+    done.trace_hash.map(|hash| format!("{hash:016x}"))
 }
 
 /// What went wrong in a swarm run, and how the pools came through.

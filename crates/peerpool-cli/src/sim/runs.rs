@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use peerpool_sim::report::plot;
 use tokio::task::JoinSet;
 
-use super::job::{Done, Gauge, Job, Trace};
+use super::job::{Done, Gauge};
 use super::{days, report};
 use crate::args;
 use crate::failure::Failure;
@@ -20,19 +20,24 @@ use crate::signals::Stop;
 /// How often the bar moves.
 const REDRAW: Duration = Duration::from_millis(200);
 
-/// Makes the run of a seed; a panic is a failure that names it.
-pub(crate) fn caught<T>(seed: u64, run: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    let ended = panic::catch_unwind(AssertUnwindSafe(run));
-    ended.unwrap_or_else(|_| Err(Failure::said(format_args!("seed {seed}: the run panicked"))))
+/// Makes a run; of one that panics, the words.
+pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    panic::catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
+        let words = payload.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| payload.downcast_ref::<&str>().copied());
+        format!("panicked: {}", words.unwrap_or("without a word"))
+    })
 }
 
-/// Runs every world, several at once if asked to.
+/// One run, not begun yet.
+pub(super) type Work = Box<dyn FnOnce(&Arc<Gauge>) -> Result<Done, Failure> + Send>;
+
+/// Makes the runs of all seeds, several at once if asked to. One that panics has failed.
 pub(super) async fn simulate(
     args: &args::Sim,
-    jobs: &dyn Fn(u64) -> Job,
+    work: &dyn Fn(u64) -> Work,
     mut stop: Stop,
 ) -> Result<(Vec<Done>, Option<Failure>), Failure> {
-    let trace = args.trace.then_some(if args.json { Trace::Json } else { Trace::Text });
     let mut undrawn = None;
     let gauge = Arc::new(Gauge::default());
     let mut seeds = (0..args.seeds).map(|more| args.seed.wrapping_add(more));
@@ -45,16 +50,20 @@ pub(super) async fn simulate(
             && !gauge.is_stopped()
             && let Some(seed) = seeds.next()
         {
-            let (job, gauge) = (jobs(seed), Arc::clone(&gauge));
-            under_way.spawn_blocking(move || caught(seed, || job.run(trace, &gauge)));
+            let (work, gauge, begun) = (work(seed), Arc::clone(&gauge), Instant::now());
+            under_way.spawn_blocking(move || {
+                // The others go on: what they find is worth as much as it was.
+                let panicked = |text| Ok(Done::panicked(seed, text, begun.elapsed()));
+                caught(|| work(&gauge)).unwrap_or_else(panicked)
+            });
         }
         tokio::select! {
             () = stop.wished(), if !gauge.is_stopped() => gauge.stop(),
             _ = redraw.tick() => bar.show(&gauge, ended.len()),
             next = under_way.join_next() => {
                 let Some(next) = next else { return Ok((ended, undrawn)) };
-                let next = next.map_err(|error| Failure::said(format_args!("a run failed: {error}")));
-                let mut done = next.flatten().inspect_err(|_| gauge.stop())?;
+                let lost = |error| Failure::said(format_args!("a run was lost: {error}"));
+                let mut done = next.map_err(lost).flatten().inspect_err(|_| gauge.stop())?;
                 // The report is worth more than the curves.
                 let drawn = args.plot.as_ref().map_or(Ok(()), |dir| draw(dir, &done));
                 if let (Err(failure), true) = (drawn, undrawn.is_none()) {
@@ -115,4 +124,42 @@ fn draw(dir: &Path, done: &Done) -> Result<(), Failure> {
 
 pub(super) fn plot_failure(path: &Path, error: &std::io::Error) -> Failure {
     Failure::said(format_args!("--plot {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::tests::{done, parse};
+
+    #[test]
+    fn a_panic_is_told_in_its_words() {
+        assert_eq!(caught(|| 1), Ok(1));
+        let said: Result<(), _> = caught(|| panic!("so be it"));
+        assert_eq!(said, Err("panicked: so be it".to_owned()));
+        let said: Result<(), _> = caught(|| panic!("at {}", 7));
+        assert_eq!(said, Err("panicked: at 7".to_owned()));
+        let said: Result<(), _> = caught(|| panic::panic_any(7));
+        assert_eq!(said, Err("panicked: without a word".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_panics_has_failed_and_the_others_go_on() {
+        let work = |seed| -> Work {
+            Box::new(move |_| {
+                assert_ne!(seed, 2, "no such seed");
+                Ok(done(seed, None))
+            })
+        };
+        for jobs in [1, 3] {
+            let args = parse(&format!("peerpool sim --seeds 4 --jobs {jobs}"));
+            let stop = Stop::after(None).expect("signals");
+            let (mut ended, undrawn) = simulate(&args, &work, stop).await.expect("all runs");
+            assert!(undrawn.is_none());
+            ended.sort_by_key(|done| done.seed);
+            let seeds: Vec<_> = ended.iter().map(|done| done.seed).collect();
+            assert_eq!(seeds, [1, 2, 3, 4]);
+            let failed: Vec<_> = ended.iter().filter_map(|done| done.breach.as_deref()).collect();
+            assert!(matches!(failed[..], [text] if text.starts_with("panicked: ")), "{failed:?}");
+        }
+    }
 }
