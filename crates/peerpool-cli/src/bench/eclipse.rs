@@ -27,7 +27,7 @@ pub(crate) async fn run(args: args::Eclipse) -> Result<(), Failure> {
     let cases = Case::all();
     let total = cases.len() * args.seeds as usize;
     let mut progress = Progress::new(total);
-    let mut found: BTreeMap<usize, Vec<Held>> = BTreeMap::new();
+    let mut found = Found::default();
     let runs = (0..cases.len()).flat_map(|case| (0..args.seeds).map(move |more| (case, more)));
     let mut runs = runs.map(|(case, more)| (case, args.rng_seed.wrapping_add(more)));
     let mut under_way = JoinSet::new();
@@ -39,9 +39,9 @@ pub(crate) async fn run(args: args::Eclipse) -> Result<(), Failure> {
         {
             let (case, nodes) = (cases[at], args.nodes);
             under_way.spawn_blocking(move || {
-                let held = caught(|| case.run(nodes, seed)).map_err(Failure::said)?;
-                let found = |breach| Failure::said(format_args!("{case:?}, seed {seed}: {breach}"));
-                held.map(|held| (at, held)).map_err(found)
+                let held = caught(|| case.run(nodes, seed));
+                let held = held.and_then(|held| held.map_err(|breach| breach.to_string()));
+                (at, seed, held)
             });
         }
         let ended = tokio::select! {
@@ -49,16 +49,15 @@ pub(crate) async fn run(args: args::Eclipse) -> Result<(), Failure> {
             ended = under_way.join_next() => ended,
         };
         let Some(ended) = ended else { break };
-        let (at, held) =
-            ended.map_err(|error| Failure::said(format_args!("a run failed: {error}")))??;
-        records.write("run", run_json(&cases[at], &held))?;
-        found.entry(at).or_default().push(held);
+        let lost = |error| Failure::said(format_args!("a run was lost: {error}"));
+        let (at, seed, held) = ended.map_err(lost)?;
+        found.on_run(&mut records, &cases[at], at, seed, held)?;
         done += 1;
     }
     drop(progress);
     let mut rows = Vec::new();
     let mut answering: Vec<String> = Vec::new();
-    for (at, runs) in &found {
+    for (at, runs) in &found.held {
         let summary = Summary::of(runs);
         records.write("case", summary.json(&cases[*at]))?;
         rows.push(summary.row(&cases[*at]));
@@ -69,7 +68,60 @@ pub(crate) async fn run(args: args::Eclipse) -> Result<(), Failure> {
     }
     let stopped = records.stopped(done, total);
     records.say(&page(&args, rows, &answering.join(", ")))?;
+    found.outcome(done)?;
     stopped
+}
+
+/// What the runs came to.
+#[derive(Default)]
+struct Found {
+    /// Of each case.
+    held: BTreeMap<usize, Vec<Held>>,
+    /// Those that failed, in words.
+    failed: Vec<String>,
+}
+
+impl Found {
+    /// Takes a run, or why it failed: the others go on.
+    fn on_run(
+        &mut self,
+        records: &mut Records,
+        case: &Case,
+        at: usize,
+        seed: u64,
+        held: Result<Held, String>,
+    ) -> Result<(), Failure> {
+        match held {
+            Ok(held) => {
+                records.write("run", run_json(case, &held))?;
+                self.held.entry(at).or_default().push(held);
+            }
+            Err(why) => {
+                self.failed.push(format!("{}, seed {seed}: {why}", in_words(case)));
+                let mut map = case_json(case);
+                map.insert("seed".into(), seed.into());
+                map.insert("failure".into(), why.into());
+                records.write("failed", map)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names the runs that failed.
+    fn outcome(&self, done: usize) -> Result<(), Failure> {
+        if self.failed.is_empty() {
+            return Ok(());
+        }
+        let (count, each) = (self.failed.len(), self.failed.join("\n"));
+        Err(Failure::said(format_args!("{count} of {done} runs failed:\n{each}")))
+    }
+}
+
+fn in_words(case: &Case) -> String {
+    let share = case.share * 100.0;
+    let flood = if case.floods { ", flood" } else { "" };
+    let dns = if case.poisons { ", DNS" } else { "" };
+    format!("{share:.0} % of addresses in {} groups{flood}{dns}", case.groups)
 }
 
 fn setting(args: &args::Eclipse) -> Map<String, Value> {
@@ -187,4 +239,45 @@ fn page(args: &args::Eclipse, rows: Vec<Vec<String>>, answering: &str) -> String
         answering,
         args.nodes / 100,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_fails_is_named_and_the_others_stand() {
+        let file = std::env::temp_dir().join(format!("peerpool-failed-{}", std::process::id()));
+        let mut records = Records::open(false, Some(&file)).expect("a file");
+        let cases = Case::all();
+        let held = |seed| Held {
+            seed,
+            after: [0; 3],
+            after_restart: 0,
+            mean: 0.0,
+            answering: 0.0,
+            all: false,
+            events: 1,
+        };
+        let mut found = Found::default();
+        let panicked = caught(|| panic!("so be it"));
+        for (at, seed, held) in [(3, 1, Ok(held(1))), (3, 2, panicked), (3, 3, Ok(held(3)))] {
+            found.on_run(&mut records, &cases[at], at, seed, held).expect("written");
+        }
+        let written = std::fs::read_to_string(&file).expect("the raw runs");
+        std::fs::remove_file(&file).expect("it is ours");
+        assert_eq!(found.held[&3].len(), 2);
+        let lines: Vec<Value> =
+            written.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let events: Vec<_> = lines.iter().map(|line| &line["event"]).collect();
+        assert_eq!(events, ["run", "failed", "run"]);
+        assert_eq!((&lines[1]["seed"], &lines[1]["groups"]), (&2.into(), &10.into()));
+        assert_eq!(lines[1]["failure"], "panicked: so be it");
+        let Err(Failure::Said(said)) = found.outcome(3) else { panic!("a run failed") };
+        assert_eq!(said, {
+            "1 of 3 runs failed:\n\
+             1 % of addresses in 10 groups, flood, DNS, seed 2: panicked: so be it"
+        });
+        assert!(Found::default().outcome(3).is_ok());
+    }
 }
