@@ -15,7 +15,7 @@ use peerpool::parse_duration;
 use peerpool::settings::{ENV_PREFIX, Flag, Settings};
 use peerpool_sim::actor::{Ages, Kind, Mix};
 use peerpool_sim::devnet::Builder;
-use peerpool_sim::world::Plan;
+use peerpool_sim::eclipse;
 
 use crate::failure::Failure;
 
@@ -279,7 +279,7 @@ pub(crate) enum Bench {
 #[derive(Debug, clap::Args)]
 #[command(mut_args = signed)]
 pub(crate) struct Eclipse {
-    /// Addresses in the network, 1000 to 1000000
+    /// Addresses in the network, 1000 to 100000
     #[arg(long, value_name = "N", default_value_t = 5000, value_parser = besieged)]
     pub(crate) nodes: usize,
     /// Runs for each attacker, each in another network, 1 to 1000000
@@ -434,8 +434,11 @@ fn peers(text: &str) -> Result<usize, String> {
 }
 
 fn besieged(text: &str) -> Result<usize, String> {
-    let nodes = text.parse().ok().filter(|nodes| (1000..=Plan::NODES_MAX).contains(nodes));
-    nodes.ok_or_else(|| format!("a whole number from 1000 to {}", Plan::NODES_MAX))
+    let nodes = text.parse().ok().filter(|nodes| eclipse::NODES.contains(nodes));
+    let (least, most) = (eclipse::NODES.start(), eclipse::NODES.end());
+    nodes.ok_or_else(|| {
+        format!("a whole number from {least} to {most}: all attackers must find room")
+    })
 }
 
 /// Lets a negative number through to who says what is allowed: to clap it is an unknown flag.

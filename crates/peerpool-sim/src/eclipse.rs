@@ -1,6 +1,7 @@
 //! The baseline that an addr book has to beat: how many of a pool's slots an attacker holds who has
 //! some of all addresses.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use peerpool_core::time::Monotonic;
@@ -12,6 +13,9 @@ use crate::world::{Attacker, Plan, PoolPlan, World};
 
 /// How long a run is, a restart left out.
 pub const DAYS: u32 = 30;
+/// Addresses that a network may have in which every [case](Case::all) can be met: 1 % of fewer would
+/// not fill 10 netgroups, and 20 % of more would not fit into 10.
+pub const NODES: RangeInclusive<usize> = 1000..=100_000;
 /// How long a restarted pool may take to settle before its slots are counted.
 pub const SETTLED: Duration = Duration::from_secs(3600);
 /// Of what honest nodes relay, an attacker who floods makes this share his own: his nodes have
@@ -89,9 +93,12 @@ impl Case {
     ///
     /// # Errors
     /// A checker found a breach.
+    ///
+    /// # Panics
+    /// The case cannot be met among so many `nodes`: those of the table can within [`NODES`].
     pub fn run(&self, nodes: usize, seed: u64) -> Result<Held, Box<Breach>> {
         let plan = self.plan(nodes, seed);
-        let mut world = World::new(plan).expect("a case's plan is within its bounds");
+        let mut world = World::new(plan).expect("a case is met within NODES");
         let answering = world.population_mut().hostile_share();
         let end = Monotonic::default() + Duration::from_secs(u64::from(DAYS) * 86_400);
         world.run_until(end)?;
@@ -132,5 +139,12 @@ mod tests {
             assert!(!all[..at].contains(case));
             World::new(case.plan(5000, 1)).expect("within bounds");
         }
+    }
+
+    #[test]
+    fn every_attacker_can_be_met_within_the_bounds_and_not_far_beyond() {
+        let every = |nodes| Case::all().iter().all(|case| case.plan(nodes, 1).check().is_ok());
+        assert!(every(*NODES.start()) && every(*NODES.end()));
+        assert!(!every(NODES.end() + 1000));
     }
 }

@@ -51,6 +51,8 @@ fn a_wrong_option_says_what_is_allowed() {
         ("fill", "--seeds", "0", "1 to 1000000"),
         ("hold", "--peers", "-1", "1 to 1000"),
         ("hold", "--for", "-1s", "400ms"),
+        ("eclipse", "--nodes", "999", "1000 to 100000"),
+        ("eclipse", "--nodes", "450000", "1000 to 100000"),
         ("eclipse", "--seeds", "-1", "1 to 1000000"),
         ("eclipse", "--rng-seed", "-1", "0 to 18446744073709551615"),
         ("eclipse", "--jobs", "-1", "1 to 100"),
