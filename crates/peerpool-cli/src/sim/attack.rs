@@ -28,6 +28,7 @@ struct Played {
 /// Plays it. A run cannot be stopped halfway: it is left behind.
 pub(super) async fn run(args: &args::Sim, attack: &'static Scenario) -> Result<(), Failure> {
     let mut stop = Stop::after(None)?;
+    let begun = Instant::now();
     let mut progress = Progress::new(args.seeds as usize);
     let mut seeds = (0..args.seeds).map(|more| args.seed.wrapping_add(more));
     let mut under_way = JoinSet::new();
@@ -53,10 +54,11 @@ pub(super) async fn run(args: &args::Sim, attack: &'static Scenario) -> Result<(
     }
     drop(progress);
     all.sort_by_key(|played| played.seed);
+    let took = begun.elapsed();
     if !args.json {
-        print(page(attack, &all).trim_end())?;
+        print(page(attack, &all, took).trim_end())?;
     } else if args.seeds > 1 {
-        print(&summary(args, attack, &all).to_string())?;
+        print(&summary(args, attack, &all, took).to_string())?;
     }
     outcome(args, &all)
 }
@@ -120,12 +122,11 @@ fn number(figure: &Figure) -> Value {
     }
 }
 
-fn summary(args: &args::Sim, attack: &Scenario, all: &[Played]) -> Value {
+fn summary(args: &args::Sim, attack: &Scenario, all: &[Played], took: Duration) -> Value {
     let seeds = |fits: &dyn Fn(&Played) -> bool| {
         all.iter().filter(|played| fits(played)).map(|played| played.seed).collect::<Vec<_>>()
     };
     let met = |played: &Played| played.outcome.as_ref().is_some_and(|outcome| outcome.met);
-    let took: Duration = all.iter().map(|played| played.took).sum();
     json!({
         "event": "summary",
         "scenario": attack.name,
@@ -138,7 +139,7 @@ fn summary(args: &args::Sim, attack: &Scenario, all: &[Played]) -> Value {
 }
 
 /// What is done and demanded, and what each run came to.
-fn page(attack: &Scenario, all: &[Played]) -> String {
+fn page(attack: &Scenario, all: &[Played], took: Duration) -> String {
     let mut page = format!("{} ({})\n\n", attack.name, attack.row);
     let mut line = |name: &str, text: &str| {
         wrapped(&mut page, name, " ", &text.split(' ').collect::<Vec<_>>());
@@ -156,7 +157,6 @@ fn page(attack: &Scenario, all: &[Played]) -> String {
         };
         line(&format!("seed {}", played.seed), &said);
     }
-    let took: Duration = all.iter().map(|played| played.took).sum();
     let as_expected = all.iter().filter(|played| played.fault.is_none()).count();
     page + &format!(
         "\n{as_expected} of {} as expected ({}), in {:.1} s\n",
@@ -202,10 +202,13 @@ mod tests {
              replay: peerpool sim --scenario a16-peers-clocks --seed 2"
         });
         assert!(parse("peerpool sim --scenario a16-peers-clocks --seed 2").check().is_ok());
-        let shown = page(attack(), &all);
+        let shown = page(attack(), &all, Duration::ZERO);
         assert!(shown.contains("\nseed 2     panicked: why\n"), "{shown}");
         assert!(shown.contains("\n1 of 2 runs as expected"), "{shown}");
+        assert!(shown.ends_with(", in 0.0 s\n"), "by the wall, not by the threads: {shown}");
         assert_eq!(all[1].json(attack())["failure"], "panicked: why");
-        assert_eq!(summary(&args, attack(), &all)["failures"], json!([2]));
+        let took = Duration::from_secs(3);
+        let summary = summary(&args, attack(), &all, took);
+        assert_eq!((&summary["failures"], &summary["wall"]["seconds"]), (&json!([2]), &3.0.into()));
     }
 }
