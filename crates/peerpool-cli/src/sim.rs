@@ -113,6 +113,7 @@ fn summary(args: &args::Sim, all: &[Done], took: Duration) -> Value {
     map.insert("days".into(), days(args.lasting()).into());
     map.insert("seeds".into(), json!({ "first": args.seed, "count": args.seeds }));
     map.insert("done".into(), all.len().into());
+    map.insert("stopped".into(), ((all.len() as u64) < args.seeds).into());
     let breaches = all.iter().filter(|done| done.breach.is_some()).map(|done| done.seed);
     map.insert("breaches".into(), breaches.collect());
     map.insert("figures".into(), summary::measures(all).into());

@@ -18,9 +18,9 @@ use crate::{args, json};
 /// One run.
 struct Played {
     seed: u64,
-    /// None if a rule was broken, or the attack could not be brought about.
+    /// None if a rule was broken, or the attack could not be brought about; or if it was stopped.
     outcome: Option<Outcome>,
-    /// Why it is not as expected.
+    /// Why it is not as expected; None if it is, or was stopped.
     fault: Option<String>,
     took: Duration,
 }
@@ -56,9 +56,12 @@ pub(super) async fn run(args: &args::Sim, attack: &'static Scenario) -> Result<(
     all.sort_by_key(|played| played.seed);
     let took = begun.elapsed();
     if !args.json {
-        print(page(attack, &all, took).trim_end())?;
+        print(page(args, attack, &all, took).trim_end())?;
     } else if args.seeds > 1 {
         print(&summary(args, attack, &all, took).to_string())?;
+    } else if all.is_empty() {
+        // Whoever reads lines waits for a report.
+        print(&Played::stopped(args.seed, took).json(attack).to_string())?;
     }
     outcome(args, &all)
 }
@@ -92,6 +95,15 @@ impl Played {
         Self { seed, outcome, fault, took: begun.elapsed() }
     }
 
+    /// A run that was left behind.
+    const fn stopped(seed: u64, took: Duration) -> Self {
+        Self { seed, outcome: None, fault: None, took }
+    }
+
+    const fn is_stopped(&self) -> bool {
+        self.outcome.is_none() && self.fault.is_none()
+    }
+
     fn json(&self, attack: &Scenario) -> Value {
         let outcome = self.outcome.as_ref();
         let figure = |(name, figure): &(&str, Figure)| ((*name).to_owned(), number(figure));
@@ -104,6 +116,7 @@ impl Played {
             "done": attack.says,
             "demanded": attack.accepts,
             "needs": needs(attack),
+            "stopped": self.is_stopped(),
             "met": outcome.map(|outcome| outcome.met),
             "missed": outcome.map(|outcome| outcome.missed.clone()),
             "figures": figures.collect::<Map<_, _>>(),
@@ -132,6 +145,7 @@ fn summary(args: &args::Sim, attack: &Scenario, all: &[Played], took: Duration) 
         "scenario": attack.name,
         "seeds": { "first": args.seed, "count": args.seeds },
         "done": all.len(),
+        "stopped": is_stopped(args, all),
         "met": seeds(&met).len(),
         "failures": seeds(&|played| played.fault.is_some()),
         "wall": { "seconds": json::seconds(took) },
@@ -139,7 +153,7 @@ fn summary(args: &args::Sim, attack: &Scenario, all: &[Played], took: Duration) 
 }
 
 /// What is done and demanded, and what each run came to.
-fn page(attack: &Scenario, all: &[Played], took: Duration) -> String {
+fn page(args: &args::Sim, attack: &Scenario, all: &[Played], took: Duration) -> String {
     let mut page = format!("{} ({})\n\n", attack.name, attack.row);
     let mut line = |name: &str, text: &str| {
         wrapped(&mut page, name, " ", &text.split(' ').collect::<Vec<_>>());
@@ -158,12 +172,23 @@ fn page(attack: &Scenario, all: &[Played], took: Duration) -> String {
         line(&format!("seed {}", played.seed), &said);
     }
     let as_expected = all.iter().filter(|played| played.fault.is_none()).count();
-    page + &format!(
-        "\n{as_expected} of {} as expected ({}), in {:.1} s\n",
-        counted(all.len(), "run"),
-        if needs(attack).is_some() { "to miss the figure" } else { "to reach the figure" },
-        took.as_secs_f64(),
-    )
+    page.push('\n');
+    let ended = counted(all.len(), "run");
+    if is_stopped(args, all) {
+        page += &format!("stopped after {} of {} runs", all.len(), args.seeds);
+    }
+    if !all.is_empty() {
+        let between = if is_stopped(args, all) { ": " } else { "" };
+        let demanded =
+            if needs(attack).is_some() { "to miss the figure" } else { "to reach the figure" };
+        page += &format!("{between}{as_expected} of {ended} as expected ({demanded})");
+    }
+    page + &format!(", in {:.1} s\n", took.as_secs_f64())
+}
+
+/// Whether not all runs came to their end.
+fn is_stopped(args: &args::Sim, all: &[Played]) -> bool {
+    (all.len() as u64) < args.seeds
 }
 
 /// Whether all went as expected.
@@ -172,7 +197,7 @@ fn outcome(args: &args::Sim, all: &[Played]) -> Result<(), Failure> {
     let failed = all.iter().filter(|played| played.fault.is_some());
     let said = |played: &Played| format!("seed {} did not go as expected", played.seed);
     failures(args, failed.map(|played| (played.seed, said(played))))?;
-    if (all.len() as u64) < args.seeds {
+    if is_stopped(args, all) {
         let (played, seeds) = (all.len(), args.seeds);
         return Err(Failure::said(format_args!("stopped after {played} of {seeds} runs")));
     }
@@ -202,7 +227,7 @@ mod tests {
              replay: peerpool sim --scenario a16-peers-clocks --seed 2"
         });
         assert!(parse("peerpool sim --scenario a16-peers-clocks --seed 2").check().is_ok());
-        let shown = page(attack(), &all, Duration::ZERO);
+        let shown = page(&args, attack(), &all, Duration::ZERO);
         assert!(shown.contains("\nseed 2     panicked: why\n"), "{shown}");
         assert!(shown.contains("\n1 of 2 runs as expected"), "{shown}");
         assert!(shown.ends_with(", in 0.0 s\n"), "by the wall, not by the threads: {shown}");
@@ -210,5 +235,23 @@ mod tests {
         let took = Duration::from_secs(3);
         let summary = summary(&args, attack(), &all, took);
         assert_eq!((&summary["failures"], &summary["wall"]["seconds"]), (&json!([2]), &3.0.into()));
+    }
+    #[test]
+    fn an_end_before_the_end_is_told() {
+        let args = parse("peerpool sim --scenario a16-peers-clocks --seeds 3");
+        let all = [played(1), played(2)];
+        assert_eq!(said(outcome(&args, &all)), "stopped after 2 of 3 runs");
+        let took = Duration::from_secs(5);
+        let shown = page(&args, attack(), &all, took);
+        let told = "\n\nstopped after 2 of 3 runs: 2 of 2 runs as expected (to reach the figure), in \
+                    5.0 s\n";
+        assert!(shown.ends_with(told), "{shown}");
+        let shown = page(&args, attack(), &[], took);
+        assert!(shown.ends_with("\n\nstopped after 0 of 3 runs, in 5.0 s\n"), "{shown}");
+        assert_eq!(summary(&args, attack(), &all, took)["stopped"], true);
+        let report = Played::stopped(7, took).json(attack());
+        assert_eq!((&report["seed"], &report["stopped"]), (&7.into(), &true.into()));
+        assert_eq!((&report["met"], &report["failure"]), (&Value::Null, &Value::Null));
+        assert_eq!(all[0].json(attack())["stopped"], false);
     }
 }

@@ -50,6 +50,9 @@ fn json_lines(bytes: &[u8]) -> Vec<Value> {
     text(bytes).lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect()
 }
 
+/// Its number, on every platform.
+const SIGINT: u32 = 2;
+
 /// A process that is killed when the test ends before it does.
 struct Running {
     child: Child,
@@ -84,6 +87,22 @@ impl Running {
             if value["event"] == name {
                 return value;
             }
+        }
+    }
+
+    /// Waits until it catches the signal of Ctrl-C.
+    fn minds_signals(&mut self) {
+        let status = format!("/proc/{}/status", self.child.id());
+        loop {
+            let status = std::fs::read_to_string(&status).expect("a process");
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let caught = u64::from_str_radix(caught.expect("a mask").trim(), 16).expect("a mask");
+            if caught & (1 << (SIGINT - 1)) != 0 {
+                return;
+            }
+            let ended = self.child.try_wait().expect("a child");
+            assert!(ended.is_none(), "it ended early: {ended:?}");
+            std::thread::yield_now();
         }
     }
 

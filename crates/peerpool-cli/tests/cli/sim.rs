@@ -222,11 +222,27 @@ fn an_attack_comes_to_a_figure() {
     assert_eq!((&first["attack"], &first["failure"]), (&"A16".into(), &Value::Null));
     assert_eq!(first["met"], first["needs"].is_null(), "{first}");
     assert!(first["figures"].as_object().is_some_and(|figures| !figures.is_empty()), "{first}");
+    assert_eq!((&first["stopped"], &summary["stopped"]), (&false.into(), &false.into()));
     assert_eq!((&summary["done"], &summary["failures"]), (&2.into(), &Value::Array(Vec::new())));
     let shown = text(&crate::output(&args).stdout);
     assert!(shown.starts_with("a16-peers-clocks (A16)\n\ndone       all peers say"), "{shown}");
     assert!(shown.contains("\n2 of 2 runs as expected"), "{shown}");
     assert!(shown.lines().all(|line| line.len() <= 80), "{shown}");
+}
+
+#[test]
+fn an_interrupted_attack_is_reported_as_stopped() {
+    for (seeds, event) in [("1", "report"), ("2", "summary")] {
+        let args = ["sim", "--scenario", "a4-erebus", "--json", "--seeds", seeds];
+        let mut running = Running::start(&args);
+        running.minds_signals();
+        running.signal("INT");
+        let (code, lines, error) = running.end();
+        assert_eq!(code, Some(1), "{error}");
+        assert!(error.contains(&format!("stopped after 0 of {seeds} runs")), "{error}");
+        let last = json_lines(lines.as_bytes()).pop().expect("a line");
+        assert_eq!((&last["event"], &last["stopped"]), (&event.into(), &true.into()), "{last}");
+    }
 }
 
 #[test]
