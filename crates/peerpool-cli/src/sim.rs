@@ -92,6 +92,7 @@ fn report(args: &args::Sim, done: &Done) -> Value {
     map.insert("seed".into(), done.seed.into());
     map.insert("scenario".into(), args.scenario.name.into());
     map.insert("nodes".into(), done.nodes.into());
+    map.insert("answering_share".into(), done.answering.into());
     map.insert("days".into(), days(args.lasting()).into());
     map.insert("stopped".into(), done.stopped.into());
     map.insert("breach".into(), done.breach.as_deref().into());
@@ -116,12 +117,19 @@ fn summary(args: &args::Sim, all: &[Done], took: Duration) -> Value {
     map.insert("stopped".into(), ((all.len() as u64) < args.seeds).into());
     let breaches = all.iter().filter(|done| done.breach.is_some()).map(|done| done.seed);
     map.insert("breaches".into(), breaches.collect());
+    map.insert("answering_share".into(), answering(all).into());
     map.insert("figures".into(), summary::measures(all).into());
     if all.iter().any(|done| done.swarm.is_some()) {
         map.insert("faults".into(), report::faults(&all_faults(all)).into());
     }
     map.insert("wall".into(), wall(took, all.iter().map(|done| done.events).sum()));
     map.into()
+}
+
+/// The attacker's mean share, at the start, of the nodes that answer.
+fn answering(all: &[Done]) -> Option<f64> {
+    let shares: Vec<_> = all.iter().filter_map(|done| done.answering).collect();
+    (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
 }
 
 /// How many faults of each kind there were in all runs.
@@ -181,6 +189,7 @@ fn page(args: &args::Sim, done: &Done) -> String {
     if let Some(swarm) = &done.swarm {
         page += &report::swarm_page(swarm);
     }
+    page += &report::answering_line(done.answering);
     page + &cost(done.took, done.events)
 }
 
@@ -190,6 +199,7 @@ fn table(args: &args::Sim, all: &[Done], took: Duration) -> String {
     if all.iter().any(|done| done.swarm.is_some()) {
         page += &report::faults_line(&all_faults(all));
     }
+    page += &report::answering_line(answering(all));
     page + &cost(took, all.iter().map(|done| done.events).sum())
 }
 
@@ -256,6 +266,7 @@ mod tests {
             lasted: Some(Duration::from_secs(1000)),
             nodes: Some(10),
             trace_hash: Some(1),
+            answering: None,
             events: 1,
             pools: Vec::new(),
             swarm: None,

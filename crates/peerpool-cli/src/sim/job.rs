@@ -71,6 +71,9 @@ pub(super) struct Done {
     /// Addresses in the network.
     pub(super) nodes: Option<usize>,
     pub(super) trace_hash: Option<u64>,
+    /// The attacker's share, at the start, of the nodes that answer and may be kept; None without
+    /// an attacker, and of a swarm run.
+    pub(super) answering: Option<f64>,
     pub(super) events: u64,
     pub(super) pools: Vec<Figures>,
     /// The faults, if it was a swarm run.
@@ -91,6 +94,7 @@ impl Done {
             lasted: None,
             nodes: None,
             trace_hash: None,
+            answering: None,
             events: 0,
             pools: Vec::new(),
             swarm: None,
@@ -118,6 +122,7 @@ impl Job {
         if let Some(trace) = trace {
             run.print_lines(trace, Arc::clone(gauge));
         }
+        let answering = run.answering();
         let mut breach = None;
         let mut left = lasting;
         while !left.is_zero() && breach.is_none() && !gauge.is_stopped() {
@@ -134,6 +139,7 @@ impl Job {
             lasted: Some(now.mono.since_origin()),
             nodes: Some(world.population().len()),
             trace_hash: Some(world.trace_hash()),
+            answering,
             events: world.events(),
             pools: world.pools().iter().map(|pool| pool.report().figures(now)).collect(),
             swarm: run.swarm(),
@@ -163,6 +169,13 @@ impl Run {
             Self::World(world) => world,
             Self::Swarm(swarm) => swarm.world(),
         }
+    }
+
+    /// The attacker's share of the nodes that answer now.
+    fn answering(&mut self) -> Option<f64> {
+        let Self::World(world) = self else { return None };
+        let nodes = world.population_mut();
+        (nodes.hostile_len() > 0).then(|| nodes.hostile_share())
     }
 
     fn swarm(&self) -> Option<swarm::Outcome> {

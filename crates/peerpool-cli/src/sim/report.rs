@@ -152,6 +152,17 @@ pub(super) fn hash(done: &Done) -> Option<String> {
     done.trace_hash.map(|hash| format!("{hash:016x}"))
 }
 
+/// The attacker's share of the nodes that answer, if there is an attacker: most addresses are dead,
+/// and his are not, so a few percent of all are many of those that can be peers.
+pub(super) fn answering_line(share: Option<f64>) -> String {
+    let mut line = String::new();
+    if let Some(share) = share {
+        let words = format!("{:.0} % of the nodes that answer at the start are the", share * 100.0);
+        wrapped(&mut line, "hostile", " ", &[&words, "attacker's"]);
+    }
+    line
+}
+
 /// What went wrong in a swarm run, and how the pools came through.
 pub(super) fn swarm(outcome: &swarm::Outcome) -> Value {
     let links = &outcome.injected;

@@ -57,7 +57,7 @@ const COMMON: [Scenario; 5] = [
     }),
     network(
         "sybil",
-        "The internet, with 5 % of all addresses the attacker's, in many netgroups",
+        "The internet; 5 % of all addresses, 40 % of those that answer, are the attacker's",
         sybil,
     ),
     network("poisoned", "The same, and one of three DNS seeds is the attacker's", |plan| {

@@ -119,6 +119,20 @@ fn a_trace_goes_before_the_report() {
 }
 
 #[test]
+fn the_attackers_share_of_the_nodes_that_answer_is_told() {
+    for scenario in ["sybil", "poisoned"] {
+        let share = report(&["--scenario", scenario])["answering_share"].as_f64();
+        assert!(share > Some(0.2) && share < Some(0.8), "{scenario}: {share:?}");
+        let several = report(&["--scenario", scenario, "--seeds", "2"]);
+        assert!(several["answering_share"].as_f64() > Some(0.2), "{several}");
+        let told = format!("{:.0} % of the nodes that answer at", share.unwrap_or(0.0) * 100.0);
+        let shown = text(&output(&[&SMALL[..], &["--scenario", scenario]].concat()).stdout);
+        assert!(shown.contains(&told), "{told}: {shown}");
+    }
+    assert!(report(&[])["answering_share"].is_null(), "there is no attacker");
+}
+
+#[test]
 fn curves_are_drawn_into_a_folder() {
     let dir = std::env::temp_dir().join(format!("peerpool-sim-{}", std::process::id()));
     let folder = dir.join("new");
