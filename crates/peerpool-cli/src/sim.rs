@@ -1,21 +1,21 @@
 //! `peerpool sim`: pools in virtual time, and what they made of it.
 
 mod attack;
+mod faults;
 mod job;
 mod report;
 mod runs;
 pub(crate) mod scenarios;
 mod summary;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
 use peerpool::Policy;
-use peerpool_sim::swarm::Fault;
 use peerpool_sim::world::{Plan, PoolPlan};
 use serde_json::{Map, Value, json};
 
+use self::faults::Faults;
 use self::job::{Done, Job, Trace};
 pub(crate) use self::runs::caught;
 use self::runs::{Work, plot_failure, simulate};
@@ -100,8 +100,8 @@ fn report(args: &args::Sim, done: &Done) -> Value {
     map.insert("events".into(), done.events.into());
     map.insert("trace_hash".into(), report::hash(done).into());
     map.insert("pools".into(), done.pools.iter().map(report::pool).collect());
-    if let Some(swarm) = &done.swarm {
-        map.insert("swarm".into(), report::swarm(swarm));
+    if let Some(faults) = Faults::of(std::slice::from_ref(done)) {
+        map.insert("swarm".into(), faults.run_json());
     }
     map.insert("wall".into(), wall(done.took, done.events));
     map.into()
@@ -119,8 +119,8 @@ fn summary(args: &args::Sim, all: &[Done], took: Duration) -> Value {
     map.insert("breaches".into(), breaches.collect());
     map.insert("answering_share".into(), answering(all).into());
     map.insert("figures".into(), summary::measures(all).into());
-    if all.iter().any(|done| done.swarm.is_some()) {
-        map.insert("faults".into(), report::faults(&all_faults(all)).into());
+    if let Some(faults) = Faults::of(all) {
+        map.insert("swarm".into(), faults.summary_json());
     }
     map.insert("wall".into(), wall(took, all.iter().map(|done| done.events).sum()));
     map.into()
@@ -130,16 +130,6 @@ fn summary(args: &args::Sim, all: &[Done], took: Duration) -> Value {
 fn answering(all: &[Done]) -> Option<f64> {
     let shares: Vec<_> = all.iter().filter_map(|done| done.answering).collect();
     (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
-}
-
-/// How many faults of each kind there were in all runs.
-fn all_faults(all: &[Done]) -> BTreeMap<Fault, u64> {
-    let mut sums = BTreeMap::new();
-    for (fault, count) in all.iter().filter_map(|done| done.swarm.as_ref()).flat_map(|s| &s.faults)
-    {
-        *sums.entry(*fault).or_default() += count;
-    }
-    sums
 }
 
 fn wall(took: Duration, events: u64) -> Value {
@@ -186,9 +176,7 @@ fn page(args: &args::Sim, done: &Done) -> String {
             page += &format!("\n\ntrace {}\n", report::hash(done).unwrap_or_default());
         }
     }
-    if let Some(swarm) = &done.swarm {
-        page += &report::swarm_page(swarm);
-    }
+    page += &Faults::of(std::slice::from_ref(done)).map(|faults| faults.page()).unwrap_or_default();
     page += &report::answering_line(done.answering);
     page + &cost(done.took, done.events)
 }
@@ -196,9 +184,7 @@ fn page(args: &args::Sim, done: &Done) -> String {
 fn table(args: &args::Sim, all: &[Done], took: Duration) -> String {
     let mut page = heading(args, all.first());
     page += &format!(" and {} more\n\n{}\n\n", args.seeds - 1, summary::table(all));
-    if all.iter().any(|done| done.swarm.is_some()) {
-        page += &report::faults_line(&all_faults(all));
-    }
+    page += &Faults::of(all).map(|faults| faults.page()).unwrap_or_default();
     page += &report::answering_line(answering(all));
     page + &cost(took, all.iter().map(|done| done.events).sum())
 }

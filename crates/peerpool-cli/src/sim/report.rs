@@ -1,11 +1,9 @@
 //! The report of a simulation: one JSON object, or a page for people.
 
-use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use peerpool_sim::report::{Figures, Hostile, Refills, Variety};
-use peerpool_sim::swarm::{self, Fault};
 use serde_json::{Map, Value, json};
 
 use super::job::Done;
@@ -62,7 +60,7 @@ pub(super) fn pool(figures: &Figures) -> Value {
 }
 
 /// Counts by their words; those of one word added up.
-fn counts<'a, K: 'a>(
+pub(super) fn counts<'a, K: 'a>(
     counts: impl IntoIterator<Item = (&'a K, &'a u64)>,
     word: impl Fn(&K) -> &'static str,
 ) -> Map<String, Value> {
@@ -163,46 +161,6 @@ pub(super) fn answering_line(share: Option<f64>) -> String {
     line
 }
 
-/// What went wrong in a swarm run, and how the pools came through.
-pub(super) fn swarm(outcome: &swarm::Outcome) -> Value {
-    let links = &outcome.injected;
-    json!({
-        "faults": faults(&outcome.faults),
-        "dials_lost": links.dials_lost,
-        "links_ended": links.links_ended,
-        "links_silenced": links.links_silenced,
-        "recovery": outcome.recovery.map(json::seconds),
-    })
-}
-
-/// Faults by their names.
-pub(super) fn faults(faults: &BTreeMap<Fault, u64>) -> Map<String, Value> {
-    counts(faults, |fault| fault.as_str())
-}
-
-/// The same for people.
-pub(super) fn faults_line(counts: &BTreeMap<Fault, u64>) -> String {
-    let mut line = String::new();
-    let parts = listed(&faults(counts));
-    wrapped(&mut line, "faults", ", ", &parts.iter().map(String::as_str).collect::<Vec<_>>());
-    line
-}
-
-/// The swarm run for people.
-pub(super) fn swarm_page(outcome: &swarm::Outcome) -> String {
-    let links = &outcome.injected;
-    let recovery = outcome.recovery.map_or("not yet".to_owned(), text::short);
-    let mut page = faults_line(&outcome.faults);
-    let lost = [
-        format!("dials lost {}", links.dials_lost),
-        format!("ended {}", links.links_ended),
-        format!("fallen silent {}", links.links_silenced),
-    ];
-    wrapped(&mut page, "links", ", ", &lost.each_ref().map(String::as_str));
-    wrapped(&mut page, "full again", ", ", &[&recovery]);
-    page
-}
-
 /// A name and its parts, continued below each other where they do not fit.
 pub(super) fn wrapped(page: &mut String, name: &str, between: &str, parts: &[&str]) {
     let mut line = format!("{name:<0$} ", INDENT - 1);
@@ -220,7 +178,7 @@ pub(super) fn wrapped(page: &mut String, name: &str, between: &str, parts: &[&st
     let _ = writeln!(page, "{}", line.trim_end());
 }
 
-fn listed(counts: &Map<String, Value>) -> Vec<String> {
+pub(super) fn listed(counts: &Map<String, Value>) -> Vec<String> {
     if counts.is_empty() {
         return vec!["none".to_owned()];
     }

@@ -227,6 +227,24 @@ fn a_swarm_run_is_replayed_by_its_seed() {
 }
 
 #[test]
+fn several_swarm_runs_say_how_soon_their_pools_were_full_again() {
+    let args = ["sim", "--scenario", "swarm", "--seed", "3", "--seeds", "3", "--json"];
+    let output = output(&args);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let lines = json_lines(&output.stdout);
+    let [first, second, third, summary] = &lines[..] else { panic!("not four: {lines:?}") };
+    let swarm = &summary["swarm"];
+    assert_eq!(swarm["recovery"]["count"], 3);
+    let times = [first, second, third].map(|run| run["swarm"]["recovery"].as_f64().expect("full"));
+    let worst = times.into_iter().fold(0.0, f64::max);
+    assert_eq!(swarm["recovery"]["worst"].as_f64(), Some(worst));
+    let dials_lost = |run: &Value| run["swarm"]["dials_lost"].as_u64().expect("a count");
+    let lost: u64 = [first, second, third].map(dials_lost).iter().sum();
+    assert_eq!(swarm["dials_lost"].as_u64(), Some(lost));
+    assert!(swarm["faults"].as_object().is_some_and(|faults| faults.len() > 2), "{swarm}");
+}
+
+#[test]
 fn an_attack_comes_to_a_figure() {
     let args = ["sim", "--scenario", "a16-peers-clocks", "--seeds", "2"];
     let output = output(&[&args[..], &["--json"]].concat());
