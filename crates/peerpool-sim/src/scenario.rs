@@ -9,6 +9,7 @@
 //! played on a bench: an engine whose dials are answered as the scenario says, or a book alone.
 
 mod addresses;
+mod as_map;
 mod bench;
 mod book;
 mod clocks;
@@ -261,7 +262,7 @@ const ALL: &[Scenario] = &[
     eclipse::RESTART,
     eclipse::STALE_BOOK,
     eclipse::EREBUS,
-    eclipse::AS_MAP,
+    as_map::BROKEN,
     slots::BUSY_LISTENERS,
     addresses::FLOOD,
     addresses::COUNTER,

@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use peerpool_core::address::Address;
-use peerpool_core::policy::Policy;
-use peerpool_core::rng::Rng;
 
 use super::{Expected, Failure, Figure, Outcome, Scenario, Setting, share};
 use crate::actor::{Ages, Kind, Mix};
@@ -38,15 +36,6 @@ pub(super) const EREBUS: Scenario = Scenario {
     accepts: "never more than one peer in that AS",
     expected: Expected::Fail { why: "an AS map" },
     run: run_erebus,
-};
-
-pub(super) const AS_MAP: Scenario = Scenario {
-    name: "a5-as-map",
-    row: "A5",
-    says: "10,000 truncated and bit-flipped AS maps are given to the setting for one",
-    accepts: "each is an error, and none a panic",
-    expected: Expected::Fail { why: "an AS map" },
-    run: run_as_map,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -132,24 +121,5 @@ fn run_erebus(setting: &Setting) -> Result<Outcome, Failure> {
     outcome.note_count("most peers there at once", most as usize);
     outcome.note("the AS's share of slots", Figure::Share(held / share(runs, 1)));
     outcome.note_count("runs", runs);
-    Ok(outcome)
-}
-
-fn run_as_map(setting: &Setting) -> Result<Outcome, Failure> {
-    let maps = setting.of(10_000, 100);
-    let mut rng = Rng::from_u64(setting.seed);
-    let mut policy = Policy::default();
-    let good: Vec<u8> = (0..64).map(|_| rng.u64() as u8).collect();
-    let mut errors = 0;
-    for _ in 0..maps {
-        let mut map = good[..1 + rng.below(good.len())].to_vec();
-        let flipped = rng.below(map.len());
-        map[flipped] ^= 1 << rng.below(8);
-        let text: String = map.into_iter().map(char::from).collect();
-        errors += usize::from(matches!(policy.set("as_map", &text), Some(Err(_))));
-    }
-    let mut outcome = Outcome::new();
-    outcome.demand_share("maps that are an error", errors, maps, |share| share >= 1.0);
-    outcome.note_count("maps", maps);
     Ok(outcome)
 }

@@ -1,0 +1,58 @@
+//! Files that say which AS an address belongs to, and whoever hands the pool a broken one.
+
+use peerpool_core::rng::Rng;
+
+use super::{Expected, Failure, Outcome, Scenario, Setting};
+
+pub(super) const BROKEN: Scenario = Scenario {
+    name: "a5-as-map",
+    row: "A5",
+    says: "a whole AS map is loaded, and 10,000 harmed ones: half cut short anywhere, half with \
+           one bit flipped",
+    accepts: "the whole one is taken; each that is cut short is an error, and none of all a panic \
+              (with a bit flipped it may be another good map)",
+    expected: Expected::Fail { why: "an AS map" },
+    run,
+};
+
+/// A map in the bytecode of Bitcoin Core, written by hand: nine routes of IPv4, to AS numbers that
+/// are reserved for documentation and to AS 4200. Every instruction occurs in it.
+const MAP: [u8; 63] = [
+    0xfb, 0x03, 0xec, 0x0f, 0xb0, 0x3f, 0xc0, 0xfe, 0x00, 0xfb, 0x03, 0xec, //
+    0x0f, 0xb0, 0x3f, 0xc0, 0xfe, 0x00, 0xfb, 0x03, 0xec, 0x0f, 0xb0, 0xff, //
+    0xff, 0xfe, 0xff, 0xcd, 0xfc, 0xbc, 0xef, 0xf7, 0x43, 0x27, 0xef, 0x07, //
+    0x94, 0xf7, 0x43, 0x90, 0xbc, 0x1f, 0x5f, 0x00, 0xdc, 0x3e, 0x50, 0xde, //
+    0x4f, 0x85, 0x6d, 0x0c, 0x92, 0xf7, 0xb3, 0xbc, 0x5f, 0x82, 0xe4, 0xfd, //
+    0x0a, 0xc1, 0x1c,
+];
+
+/// What the pool says of a map; `None`: it takes none yet. The one place to connect, the day it
+/// does.
+const fn load_as_map(_map: &[u8]) -> Option<Result<(), String>> {
+    None
+}
+
+fn run(setting: &Setting) -> Result<Outcome, Failure> {
+    // Half of them are cut short, at least one at each byte.
+    let maps = setting.of(10_000, 2 * MAP.len());
+    let mut rng = Rng::from_u64(setting.seed);
+    let taken = usize::from(load_as_map(&MAP).is_some_and(|said| said.is_ok()));
+    let (mut errors, mut good, mut answers) = (0, 0, 0);
+    for number in 0..maps / 2 {
+        let short = load_as_map(&MAP[..number % MAP.len()]);
+        let mut map = MAP;
+        map[rng.below(MAP.len())] ^= 1 << rng.below(8);
+        let flipped = load_as_map(&map);
+        answers += usize::from(short.is_some()) + usize::from(flipped.is_some());
+        errors += usize::from(short.is_some_and(|said| said.is_err()));
+        good += usize::from(flipped.is_some_and(|said| said.is_ok()));
+    }
+    let mut outcome = Outcome::new();
+    outcome.demand_count("whole maps taken", taken, |taken| taken == 1);
+    outcome.note_count("harmed maps", maps);
+    outcome.demand_count("of them answered", answers, |answers| answers == maps / 2 * 2);
+    let all = |share| share >= 1.0;
+    outcome.demand_share("errors among those cut short", errors, maps / 2, all);
+    outcome.note_count("good ones among those flipped", good);
+    Ok(outcome)
+}
