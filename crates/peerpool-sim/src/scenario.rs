@@ -13,6 +13,7 @@ mod as_map;
 mod bench;
 mod book;
 mod clocks;
+mod counters;
 mod downgrade;
 mod eclipse;
 mod network;
@@ -265,7 +266,7 @@ const ALL: &[Scenario] = &[
     as_map::BROKEN,
     slots::BUSY_LISTENERS,
     addresses::FLOOD,
-    addresses::COUNTER,
+    counters::COUNTER,
     privacy::FINGERPRINT,
     privacy::COOKIE,
     privacy::VERSION,

@@ -27,15 +27,6 @@ pub(super) const FLOOD: Scenario = Scenario {
     run: run_flood,
 };
 
-pub(super) const COUNTER: Scenario = Scenario {
-    name: "a8-counter-overflow",
-    row: "A8",
-    says: "2000 dials are made, and inputs come of peers with numbers around 2^32 and 2^64",
-    accepts: "no number is used twice, numbers have 64 bits, and nothing panics",
-    expected: Expected::Pass,
-    run: run_counter,
-};
-
 pub(super) const POISONING: Scenario = Scenario {
     name: "a13-getaddr-poisoning",
     row: "A13",
@@ -136,31 +127,6 @@ fn run_flood(setting: &Setting) -> Result<Outcome, Failure> {
     outcome.demand_count("kept of the flood", flood, |kept| kept <= 7);
     let told = bench.events[before..].iter().filter(|it| matches!(it, Event::Gossip { .. }));
     outcome.note_count("events told of it", told.count());
-    Ok(outcome)
-}
-
-fn run_counter(setting: &Setting) -> Result<Outcome, Failure> {
-    const DIALS: usize = 2000;
-    let policy = Policy { max_seed_addresses: 1000, ..Policy::default() };
-    let seed = |from: usize| (from..from + 1000).map(|group| bench::ip(group, 1)).collect();
-    let mut bench = Bench::new(setting.seed, policy, vec![seed(0), seed(1000)])?;
-    // One that answers, or nothing burns.
-    bench.manner =
-        Box::new(|to| if *to == bench::address(0, 1) { Manner::Honest } else { Manner::Refuses });
-    bench.run_for(HOUR)?;
-    for number in [u64::from(u32::MAX), u64::MAX].map(|top| top - 10) {
-        for peer in (0..100).map(|past: u64| PeerId(number.wrapping_add(past))) {
-            bench.input(Input::Progress { peer })?;
-            bench.input(Input::Connected { peer, local: None })?;
-        }
-    }
-    let numbers: BTreeSet<PeerId> = bench.dials.iter().map(|(_, peer, _)| *peer).collect();
-    let mut outcome = Outcome::new();
-    outcome.demand_count("dials", bench.dials.len(), |dials| dials >= DIALS);
-    let again = bench.dials.len() - numbers.len();
-    outcome.demand_count("numbers used again", again, |again| again == 0);
-    let bits = 8 * size_of::<PeerId>();
-    outcome.demand_count("bits of a number", bits, |bits| bits >= 64);
     Ok(outcome)
 }
 

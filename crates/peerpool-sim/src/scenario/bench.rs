@@ -9,7 +9,7 @@ use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::{Address, Host};
 use peerpool_core::engine::{Config, Engine};
 use peerpool_core::event::{DialError, Event, Status, UserAgent};
-use peerpool_core::id::{DisconnectReason, PeerId};
+use peerpool_core::id::{DisconnectReason, LeaseId, PeerId};
 use peerpool_core::io::{Input, Output};
 use peerpool_core::policy::Policy;
 use peerpool_core::rng::Rng;
@@ -65,6 +65,9 @@ pub(super) struct Bench {
     /// Addresses that the pool told others of.
     pub(super) told: Vec<AddrEntry>,
     pub(super) events: Vec<Event>,
+    /// Leases that were granted, and those that were refused.
+    pub(super) grants: Vec<(LeaseId, PeerId)>,
+    pub(super) refusals: Vec<LeaseId>,
     now: Monotonic,
     peers: BTreeMap<PeerId, Address>,
     inbox: BTreeMap<(Monotonic, u64), Input>,
@@ -100,6 +103,8 @@ impl Bench {
             greetings: Vec::new(),
             told: Vec::new(),
             events: Vec::new(),
+            grants: Vec::new(),
+            refusals: Vec::new(),
             now: Monotonic::default(),
             peers: BTreeMap::new(),
             inbox: BTreeMap::new(),
@@ -201,7 +206,8 @@ impl Bench {
                 self.soon(Input::Closed { peer, reason: DisconnectReason::PoolClosed });
             }
             Output::Event(event) => self.events.push(event),
-            Output::Grant { .. } | Output::Refuse { .. } => {}
+            Output::Grant { lease, peer } => self.grants.push((lease, peer)),
+            Output::Refuse { lease, .. } => self.refusals.push(lease),
         }
     }
 
