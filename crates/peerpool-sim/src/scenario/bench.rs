@@ -40,6 +40,23 @@ pub(super) enum Manner {
     Resets,
 }
 
+/// What a connection begins with, as seen on the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// A version in the clear.
+    Clear,
+    /// A key of BIP324.
+    Key,
+}
+
+impl First {
+    /// What this message begins a connection with, if it comes first. Nothing is encrypted yet: the
+    /// one place to connect, the day that something is.
+    const fn of(_message: &Control) -> Self {
+        First::Clear
+    }
+}
+
 /// What somebody answers to getaddr, by address and time.
 pub(super) type Answers = Box<dyn FnMut(&Address, UnixTime) -> Vec<AddrEntry>>;
 
@@ -60,6 +77,8 @@ pub(super) struct Bench {
     pub(super) local: Option<IpAddr>,
     /// Every dial.
     pub(super) dials: Vec<(Monotonic, PeerId, Address)>,
+    /// What each connection began with that got as far as first bytes, in order.
+    pub(super) firsts: Vec<(Address, First)>,
     /// Every `version` of the pool's, and to whom.
     pub(super) greetings: Vec<(Address, Version)>,
     /// Addresses that the pool told others of.
@@ -70,6 +89,8 @@ pub(super) struct Bench {
     pub(super) refusals: Vec<LeaseId>,
     now: Monotonic,
     peers: BTreeMap<PeerId, Address>,
+    /// Connections that had their first bytes.
+    begun: BTreeSet<PeerId>,
     inbox: BTreeMap<(Monotonic, u64), Input>,
     sequence: u64,
 }
@@ -100,6 +121,7 @@ impl Bench {
             unix_error: 0,
             local: None,
             dials: Vec::new(),
+            firsts: Vec::new(),
             greetings: Vec::new(),
             told: Vec::new(),
             events: Vec::new(),
@@ -107,6 +129,7 @@ impl Bench {
             refusals: Vec::new(),
             now: Monotonic::default(),
             peers: BTreeMap::new(),
+            begun: BTreeSet::new(),
             inbox: BTreeMap::new(),
             sequence: 0,
         })
@@ -214,6 +237,7 @@ impl Bench {
     fn on_dial(&mut self, peer: PeerId, address: Address) {
         self.dials.push((self.now, peer, address));
         self.peers.insert(peer, address);
+        self.begun.remove(&peer);
         let local = self.local;
         match (self.manner)(&address) {
             Manner::Honest | Manner::Resets => self.soon(Input::Connected { peer, local }),
@@ -224,6 +248,9 @@ impl Bench {
 
     fn on_send(&mut self, peer: PeerId, message: Control) {
         let Some(address) = self.peers.get(&peer).copied() else { return };
+        if self.begun.insert(peer) {
+            self.firsts.push((address, First::of(&message)));
+        }
         if (self.manner)(&address) == Manner::Resets {
             if let Control::Version(version) = message {
                 self.greetings.push((address, *version));

@@ -8,14 +8,15 @@ use peerpool_core::address::Address;
 use peerpool_core::policy::Policy;
 use peerpool_core::wire::AddrEntry;
 
-use super::bench::{self, Bench, Manner};
+use super::bench::{self, Bench, First, Manner};
 use super::{Expected, Failure, Outcome, Scenario, Setting};
 
 pub(super) const V2_OFFERED: Scenario = Scenario {
     name: "a18-v2-offered",
     row: "A18",
     says: "gossip says of 100 nodes that they speak v2; the pool dials some",
-    accepts: "at least 95 % of its connections to them do not begin with a version in the clear",
+    accepts: "at least 95 % of its connections to them that get as far as first bytes begin with a \
+              key of BIP324",
     expected: Expected::Fail { why: "v2 transport" },
     run: run_v2_offered,
 };
@@ -24,7 +25,8 @@ pub(super) const V2_RESET: Scenario = Scenario {
     name: "a21-v2-reset",
     row: "A21",
     says: "somebody on the path resets every connection at its first bytes",
-    accepts: "each attempt is two connections: v2, and once v1",
+    accepts: "each attempt is two connections, in this order: one that begins with a key of BIP324, \
+              one that begins with a version in the clear",
     expected: Expected::Fail { why: "v2 transport" },
     run: run_v2_reset,
 };
@@ -33,7 +35,8 @@ pub(super) const REQUIRE_V2: Scenario = Scenario {
     name: "a21-require-v2",
     row: "A21",
     says: "the same to a pool that is told to take v2 only",
-    accepts: "there is such a setting, and no version is sent in the clear",
+    accepts: "there is such a setting; connections begin with a key of BIP324, and none with a \
+              version in the clear",
     expected: Expected::Fail { why: "v2 transport" },
     run: run_require_v2,
 };
@@ -51,12 +54,12 @@ fn run_v2_offered(setting: &Setting) -> Result<Outcome, Failure> {
         (0..100).map(entry).collect()
     });
     bench.run_for(MINUTE)?;
-    let connections = bench.dials.iter().filter(|(.., to)| speaks(to)).count();
-    let clear = bench.greetings.iter().filter(|(to, _)| speaks(to)).count();
+    let firsts = bench.firsts.iter().filter(|(to, _)| speaks(to));
+    let (begun, keys) =
+        (firsts.clone().count(), firsts.filter(|(_, it)| *it == First::Key).count());
     let mut outcome = Outcome::new();
-    outcome.demand_count("dials to them", connections, |connections| connections > 0);
-    let encrypted = connections.saturating_sub(clear);
-    outcome.demand_share("that v2 was offered", encrypted, connections, |share| share >= 0.95);
+    outcome.demand_count("connections to them", begun, |begun| begun > 0);
+    outcome.demand_share("that began with a key", keys, begun, |share| share >= 0.95);
     Ok(outcome)
 }
 
@@ -76,17 +79,17 @@ fn is_spared(address: &Address) -> bool {
 
 fn run_v2_reset(setting: &Setting) -> Result<Outcome, Failure> {
     let bench = reset(setting, Policy::default())?;
-    let mut of_each: BTreeMap<Address, usize> = BTreeMap::new();
-    for (.., to) in bench.dials.iter().filter(|(.., to)| !is_spared(to)) {
-        *of_each.entry(*to).or_default() += 1;
+    // Whoever fails is burned, so each address has one attempt.
+    let mut attempts: BTreeMap<Address, Vec<First>> = BTreeMap::new();
+    for (to, first) in bench.firsts.iter().filter(|(to, _)| !is_spared(to)) {
+        attempts.entry(*to).or_default().push(*first);
     }
-    let twice = of_each.values().filter(|dials| **dials == 2).count();
+    let right = attempts.values().filter(|firsts| **firsts == [First::Key, First::Clear]);
+    let most = attempts.values().map(Vec::len).max().unwrap_or(0);
     let mut outcome = Outcome::new();
-    outcome.note_count(
-        "most connections of one attempt",
-        of_each.values().copied().max().unwrap_or(0),
-    );
-    outcome.demand_share("attempts of two", twice, of_each.len(), |share| share >= 1.0);
+    outcome.demand_count("attempts", attempts.len(), |attempts| attempts > 0);
+    outcome.note_count("most connections of one attempt", most);
+    outcome.demand_share("v2 first, and v1 once", right.count(), attempts.len(), |it| it >= 1.0);
     Ok(outcome)
 }
 
@@ -96,7 +99,8 @@ fn run_require_v2(setting: &Setting) -> Result<Outcome, Failure> {
     let bench = reset(setting, policy)?;
     let mut outcome = Outcome::new();
     outcome.demand_count("settings that require v2", settings, |settings| settings == 1);
-    let clear = bench.greetings.len();
-    outcome.demand_count("versions in the clear", clear, |clear| clear == 0);
+    let began = |with: First| bench.firsts.iter().filter(|(_, it)| *it == with).count();
+    outcome.demand_count("began with a key", began(First::Key), |keys| keys > 0);
+    outcome.demand_count("began in the clear", began(First::Clear), |clear| clear == 0);
     Ok(outcome)
 }
