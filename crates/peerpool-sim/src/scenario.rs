@@ -260,6 +260,7 @@ const ALL: &[Scenario] = &[
     book::ONE_SOURCE,
     book::EIGHT_SOURCES,
     book::ANSWERING_GROUPS,
+    book::HOSTILE_FIRST,
     eclipse::RESTART,
     eclipse::STALE_BOOK,
     eclipse::EREBUS,
