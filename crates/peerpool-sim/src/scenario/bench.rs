@@ -22,6 +22,9 @@ use crate::world::START;
 /// Port that everybody listens on.
 pub(super) const PORT: u16 = 8333;
 
+/// What the pool is to call itself.
+pub(super) const USER_AGENT: &str = "/peerpool-sim/";
+
 /// What everybody offers.
 pub(super) fn services() -> ServiceFlags {
     ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::NETWORK_LIMITED
@@ -38,6 +41,17 @@ pub(super) enum Manner {
     Silent,
     /// Accepts, and resets the connection at the first bytes.
     Resets,
+}
+
+/// What a DNS seed does when it is asked.
+#[derive(Clone, Debug)]
+pub(super) enum Seed {
+    /// Names these.
+    Names(Vec<IpAddr>),
+    /// Answers with an error.
+    Fails(&'static str),
+    /// Never answers, not even by a resolver that loses patience.
+    Silent,
 }
 
 /// What a connection begins with, as seen on the path.
@@ -67,8 +81,8 @@ pub(super) struct Bench {
     pub(super) manner: Box<dyn Fn(&Address) -> Manner>,
     /// What each answers to getaddr, if anything.
     pub(super) answer: Answers,
-    /// What each DNS seed names.
-    pub(super) seeds: Vec<Vec<IpAddr>>,
+    /// What each DNS seed does.
+    pub(super) seeds: Vec<Seed>,
     /// What everybody takes the time to be; the right one if `None`.
     pub(super) their_time: Option<i64>,
     /// How far the pool's unix clock is off, in seconds.
@@ -108,7 +122,7 @@ impl Bench {
             default_port: PORT,
             manual: Vec::new(),
             connect_only: false,
-            user_agent: "/peerpool-sim/".to_owned(),
+            user_agent: USER_AGENT.to_owned(),
             height: 0,
         };
         let engine = Engine::new(config, Rng::from_u64(seed)).map_err(|error| error.to_string())?;
@@ -116,7 +130,7 @@ impl Bench {
             engine,
             manner: Box::new(|_| Manner::Honest),
             answer: Box::new(|_, _| Vec::new()),
-            seeds,
+            seeds: seeds.into_iter().map(Seed::Names).collect(),
             their_time: None,
             unix_error: 0,
             local: None,
@@ -219,7 +233,11 @@ impl Bench {
     fn on_output(&mut self, output: Output) {
         match output {
             Output::AskSeed { seed } => {
-                let result = Ok(self.seeds[seed].clone());
+                let result = match &self.seeds[seed] {
+                    Seed::Names(hosts) => Ok(hosts.clone()),
+                    Seed::Fails(error) => Err((*error).to_owned()),
+                    Seed::Silent => return,
+                };
                 self.soon(Input::SeedAnswer { seed, result });
             }
             Output::Dial { peer, address } => self.on_dial(peer, address),

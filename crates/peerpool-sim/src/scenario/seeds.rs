@@ -7,6 +7,8 @@ use peerpool_core::address::Address;
 use peerpool_core::book::{Book, Source};
 use peerpool_core::policy::Policy;
 
+use super::bench::{Bench, Seed};
+use super::slots::run_until_full;
 use super::{Expected, Failure, Figure, Outcome, Scenario, Setting};
 use crate::actor::{Kind, SeedKind};
 use crate::world::{Attacker, Plan, PoolPlan, World};
@@ -24,8 +26,10 @@ pub(super) const POISONED: Scenario = Scenario {
 pub(super) const ONE_OF_THREE: Scenario = Scenario {
     name: "a12-one-hostile-seed",
     row: "A12",
-    says: "one of three seeds is poisoned, at the start of 20 pools",
-    accepts: "at most 40 % of what the seeds put into the book is from it",
+    says: "one of three seeds is the attacker's, at the start of 20 pools: one that is poisoned as \
+           above, and one that names 10,000 of his nodes and nothing else",
+    accepts: "at most 40 % of what the seeds put into the book is from it, when all have answered \
+              and when the pool is full",
     expected: Expected::Pass,
     run: run_one_of_three,
 };
@@ -33,17 +37,24 @@ pub(super) const ONE_OF_THREE: Scenario = Scenario {
 pub(super) const ALL_FAIL: Scenario = Scenario {
     name: "a12-all-seeds-fail",
     row: "A12",
-    says: "every seed answers SERVFAIL to a pool that knows nobody",
-    accepts: "it dials addresses that it has from elsewhere within 60 to 70 s",
+    says: "every seed of a pool that knows nobody fails: with SERVFAIL, with NXDOMAIN, or by never \
+           answering",
+    accepts: "it dials addresses that it has from elsewhere within 60 to 70 s, each time",
     expected: Expected::Fail { why: "fixed seeds" },
     run: |setting| {
-        let mut world = world(setting.seed, vec![SeedKind::Failing; 3], 8)?;
-        world.keep_contacts();
-        world.run_for(SECOND * 70)?;
         let mut outcome = Outcome::new();
-        let first = world.contacts().first().map(|dial| dial.at.since_origin());
-        let in_time = first.is_some_and(|at| at >= SECOND * 60);
-        outcome.demand("first dial", Figure::Time(first), in_time);
+        for (name, way) in [
+            ("first dial after SERVFAIL", Seed::Fails("the seed answered SERVFAIL")),
+            ("after NXDOMAIN", Seed::Fails("no such name (NXDOMAIN)")),
+            ("where none answers", Seed::Silent),
+        ] {
+            let mut bench = Bench::new(setting.seed, Policy::default(), vec![Vec::new(); 3])?;
+            bench.seeds = vec![way; 3];
+            bench.run_for(SECOND * 70)?;
+            let first = bench.dials.first().map(|(at, ..)| at.since_origin());
+            let in_time = first.is_some_and(|at| at >= SECOND * 60);
+            outcome.demand(name, Figure::Time(first), in_time);
+        }
         Ok(outcome)
     },
 };
@@ -82,24 +93,46 @@ fn run_poisoned(setting: &Setting) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
+/// What seeds put into a book, and how much of that the second one, over so many runs.
+#[derive(Default)]
+struct Share {
+    hostile: usize,
+    all: usize,
+    most: f64,
+}
+
+impl Share {
+    fn count(&mut self, world: &World) {
+        let of_each = [0, 1, 2].map(|seed| named_by(world, world.pool(0).engine().book(), seed));
+        let sum: usize = of_each.iter().sum();
+        self.hostile += of_each[1];
+        self.all += sum;
+        self.most = self.most.max(super::share(of_each[1], sum));
+    }
+}
+
 fn run_one_of_three(setting: &Setting) -> Result<Outcome, Failure> {
     let runs = setting.of(20, 2);
-    let (mut hostile, mut all) = (0, 0);
-    let mut most = 0.0_f64;
-    for run in 0..runs {
-        let seeds = vec![SeedKind::Honest, SeedKind::Poisoned, SeedKind::Honest];
-        let mut world = world(setting.seed_of(run), seeds, 8)?;
-        // Each has answered, and no failed dial has burned an address yet that one had named.
-        world.run_for(SECOND / 5)?;
-        let of_each = [0, 1, 2].map(|seed| named_by(&world, world.pool(0).engine().book(), seed));
-        let sum: usize = of_each.iter().sum();
-        most = most.max(super::share(of_each[1], sum));
-        hostile += of_each[1];
-        all += sum;
-    }
     let mut outcome = Outcome::new();
-    outcome.demand_share("named by the hostile one", hostile, all, |share| share > 0.0);
-    let figure = Figure::Share(most);
-    outcome.demand("the most in one run", figure, most <= 0.4);
+    outcome.note_count("runs with each", runs);
+    for (kind, names) in [
+        (SeedKind::Poisoned, ["from the poisoned one", "of it at most", "of it when full"]),
+        (SeedKind::Hostile, ["from the other", "of that at most", "of that when full"]),
+    ] {
+        let (mut answered, mut full) = (Share::default(), Share::default());
+        for run in 0..runs {
+            let seeds = vec![SeedKind::Honest, kind, SeedKind::Honest];
+            let mut world = world(setting.seed_of(run), seeds, 8)?;
+            // Each has answered, and hardly a failed dial has burned an address that one had named.
+            world.run_for(SECOND / 5)?;
+            answered.count(&world);
+            run_until_full(&mut world, SECOND * 60)?;
+            full.count(&world);
+        }
+        let Share { hostile, all, most } = answered;
+        outcome.demand_share(names[0], hostile, all, |share| share > 0.0);
+        outcome.demand(names[1], Figure::Share(most), most <= 0.4);
+        outcome.demand(names[2], Figure::Share(full.most), full.most <= 0.4);
+    }
     Ok(outcome)
 }
