@@ -22,7 +22,8 @@ pub(super) const FINGERPRINT: Scenario = Scenario {
     name: "a9-addr-fingerprint",
     row: "A9",
     says: "a dialled peer sends getaddr 100 times to a pool that knows 1000 addresses",
-    accepts: "no address is told, and so no time (the pool has no export of addresses yet)",
+    accepts: "no address is told, and so no time. (That times of addresses which the pool exports \
+              are a day coarse is to be shown when it exports any, with the book on disk.)",
     expected: Expected::Pass,
     run: |setting| {
         let mut bench = planted(setting, 1000)?;
@@ -38,8 +39,9 @@ pub(super) const FINGERPRINT: Scenario = Scenario {
 pub(super) const COOKIE: Scenario = Scenario {
     name: "a10-planted-addresses",
     row: "A10",
-    says: "a peer plants 100 addresses that nobody else names; all other peers ask for addresses",
-    accepts: "none of the planted ones is told",
+    says: "a peer plants 100 addresses that nobody else names; all peers ask for addresses, on the \
+           same network (to plant through a proxy and ask beside it takes proxies)",
+    accepts: "none is told, and so none of the planted ones",
     expected: Expected::Pass,
     run: |setting| {
         let mut bench = planted(setting, 100)?;
@@ -54,8 +56,8 @@ pub(super) const VERSION: Scenario = Scenario {
     name: "a11-version-leaks",
     row: "A11",
     says: "1000 version messages of a pool whose own address is known to it are read",
-    accepts: "addr_from is zero, each nonce is new, the own address is nowhere in them, the height \
-              is 0 and the time its own clock's",
+    accepts: "addr_from is zero, each nonce is new, the own address is nowhere in them, the user \
+              agent is the one it was given, the height is 0 and the time its own clock's",
     expected: Expected::Pass,
     run: run_version,
 };
@@ -108,7 +110,7 @@ fn run_version(setting: &Setting) -> Result<Outcome, Failure> {
     let mut bench = Bench::new(setting.seed, policy, vec![seed])?;
     bench.local = Some(IpAddr::V4(Ipv4Addr::from(OWN)));
     bench.run_for(MINUTE * 2)?;
-    let (mut from_zero, mut without_own, mut plain) = (0, 0, 0);
+    let (mut from_zero, mut without_own, mut agent, mut plain) = (0, 0, 0, 0);
     let mut nonces = BTreeSet::new();
     for (receiver, version) in &bench.greetings {
         let message = Control::Version(Box::new(version.clone()));
@@ -116,6 +118,7 @@ fn run_version(setting: &Setting) -> Result<Outcome, Failure> {
         let version = read_version(&bytes)?;
         from_zero += usize::from(version.sender.address == [0; 8] && version.sender.port == 0);
         without_own += usize::from(!bytes.windows(OWN.len()).any(|window| window == OWN));
+        agent += usize::from(version.user_agent == bench::USER_AGENT);
         let late = version.timestamp.abs_diff(START.0 as i64);
         let silent = version.services == ServiceFlags::NONE && version.start_height == 0;
         plain += usize::from(silent && late <= 120);
@@ -128,6 +131,7 @@ fn run_version(setting: &Setting) -> Result<Outcome, Failure> {
     outcome.demand_share("with addr_from zero", from_zero, sent, all);
     outcome.demand_share("with a nonce of their own", nonces.len(), sent, all);
     outcome.demand_share("without the own address", without_own, sent, all);
+    outcome.demand_share("with the user agent given", agent, sent, all);
     outcome.demand_share("with height 0, no services, our own time", plain, sent, all);
     Ok(outcome)
 }
