@@ -18,6 +18,7 @@ mod downgrade;
 mod eclipse;
 mod network;
 mod outage;
+mod ports;
 mod privacy;
 mod seeds;
 mod slots;
@@ -291,6 +292,6 @@ const ALL: &[Scenario] = &[
     downgrade::REQUIRE_V2,
     outage::NETWORK_DOWN,
     outage::RECOVERY,
-    addresses::PORT_SCAN,
+    ports::PORT_SCAN,
     slots::DIVERSITY,
 ];

@@ -1,4 +1,4 @@
-//! What peers tell of addresses: floods, repeated answers, a victim's ports, what nobody wants.
+//! What peers tell of addresses: floods, repeated answers, what nobody wants.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,13 +9,12 @@ use peerpool_core::book::Source;
 use peerpool_core::event::Event;
 use peerpool_core::id::PeerId;
 use peerpool_core::io::Input;
-use peerpool_core::netgroup::NetGroup;
 use peerpool_core::policy::Policy;
 use peerpool_core::time::UnixTime;
 use peerpool_core::wire::AddrEntry;
 
-use super::bench::{self, Bench, Manner, PORT, stored};
-use super::{Expected, Failure, Figure, Outcome, Scenario, Setting};
+use super::bench::{self, Bench, PORT, stored};
+use super::{Expected, Failure, Outcome, Scenario, Setting};
 
 pub(super) const FLOOD: Scenario = Scenario {
     name: "a7-address-flood",
@@ -70,16 +69,6 @@ pub(super) const DENY_LIST: Scenario = Scenario {
     accepts: "no dial to them",
     expected: Expected::Fail { why: "a list of denied networks" },
     run: run_deny_list,
-};
-
-pub(super) const PORT_SCAN: Scenario = Scenario {
-    name: "a37-port-scan",
-    row: "A37",
-    says: "gossip names one victim's host on 10,000 ports, to a pool that needs peers",
-    accepts: "no more is kept than the limit of ports of a host and the default one; at most 6 \
-              dials in the hour",
-    expected: Expected::Pass,
-    run: run_port_scan,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -181,44 +170,5 @@ fn run_deny_list(setting: &Setting) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::new();
     outcome.demand_count("dials to denied networks", dials, |dials| dials == 0);
     outcome.demand_count("settings that deny them", usize::from(denies), |count| count == 1);
-    Ok(outcome)
-}
-
-fn run_port_scan(setting: &Setting) -> Result<Outcome, Failure> {
-    const PORTS: usize = 10_000;
-    const GOSSIPS: usize = 20;
-    // One more than there are peers, so that it goes on dialling.
-    let policy = Policy { target_connect_count: GOSSIPS + 1, ..Policy::default() };
-    let cap = policy.max_ports_per_host + 1;
-    let seed = (0..GOSSIPS).map(|group| bench::ip(group, 1)).collect();
-    let mut bench = Bench::new(setting.seed, policy, vec![seed])?;
-    let victim = bench::ip(99, 1);
-    let group = NetGroup::of(&victim.into());
-    bench.manner =
-        Box::new(
-            move |to| {
-                if NetGroup::of(&to.host) == group { Manner::Silent } else { Manner::Honest }
-            },
-        );
-    let at_port = move |port: u16| Address { host: victim.into(), port };
-    // The default port among them, and those of other services.
-    let ports = 1..=PORTS as u16;
-    let named = ports.clone();
-    let mut asked = 0;
-    bench.answer = Box::new(move |_, now| {
-        let from = asked * 1000 % PORTS;
-        asked += 1;
-        let some = named.clone().skip(from).take(1000);
-        some.map(|port| bench::entry(at_port(port), now, MINUTE)).collect()
-    });
-    bench.run_for(HOUR)?;
-    let book = bench.engine.book();
-    let known = |to: &Address| book.source(to).is_some() || book.is_burned(to);
-    let kept = ports.map(at_port).filter(known).count();
-    let dials = bench.dials.iter().filter(|(.., to)| to.host == victim.into()).count();
-    let mut outcome = Outcome::new();
-    outcome.note_count("ports named", PORTS);
-    outcome.demand_count("kept, burned ones included", kept, |kept| kept <= cap);
-    outcome.demand("dials to the victim", Figure::Count(dials as u64), (1..=6).contains(&dials));
     Ok(outcome)
 }
