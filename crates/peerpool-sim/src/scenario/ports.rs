@@ -1,4 +1,4 @@
-//! Ports: gossip that wants a port scanner of the pool.
+//! Ports: gossip that wants a port scanner of the pool, or a guest at somebody's mail server.
 
 use std::time::Duration;
 
@@ -6,23 +6,38 @@ use peerpool_core::address::Address;
 use peerpool_core::netgroup::NetGroup;
 use peerpool_core::policy::Policy;
 
-use super::bench::{self, Bench, Manner};
+use super::bench::{self, Bench, Manner, PORT};
 use super::{Expected, Failure, Figure, Outcome, Scenario, Setting};
 
 pub(super) const PORT_SCAN: Scenario = Scenario {
     name: "a37-port-scan",
     row: "A37",
-    says: "gossip names one victim's host on 10,000 ports, to a pool that needs peers",
-    accepts: "no more is kept than the limit of ports of a host and the default one; at most 6 \
-              dials in the hour",
+    says: "gossip names one victim's host on 10,000 ports, to a pool that needs peers; and other \
+           hosts on port 0 and each of the 80 ports of other services that Core avoids",
+    accepts: "of the victim no more is kept than the limit of ports of a host and the default one, \
+              with at most 6 dials in the hour; of the others none is kept or dialled",
     expected: Expected::Pass,
-    run: run_port_scan,
+    run: |setting| {
+        let mut outcome = Outcome::new();
+        scan(setting, &mut outcome)?;
+        knock(setting, &mut outcome)?;
+        Ok(outcome)
+    },
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn run_port_scan(setting: &Setting) -> Result<Outcome, Failure> {
+/// Port 0, and the ports that `IsBadPort` of Core 28.1 lists.
+const BAD_PORTS: [u16; 81] = [
+    0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101,
+    102, 103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427,
+    465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990,
+    993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668,
+    6669, 6697, 10080,
+];
+
+fn scan(setting: &Setting, outcome: &mut Outcome) -> Result<(), Failure> {
     const PORTS: usize = 10_000;
     const GOSSIPS: usize = 20;
     // One more than there are peers, so that it goes on dialling.
@@ -54,9 +69,43 @@ fn run_port_scan(setting: &Setting) -> Result<Outcome, Failure> {
     let known = |to: &Address| book.source(to).is_some() || book.is_burned(to);
     let kept = ports.map(at_port).filter(known).count();
     let dials = bench.dials.iter().filter(|(.., to)| to.host == victim.into()).count();
-    let mut outcome = Outcome::new();
     outcome.note_count("ports named", PORTS);
     outcome.demand_count("kept, burned ones included", kept, |kept| kept <= cap);
     outcome.demand("dials to the victim", Figure::Count(dials as u64), (1..=6).contains(&dials));
-    Ok(outcome)
+    Ok(())
+}
+
+/// Hosts on ports that are not for Bitcoin, and one more each on a port that may be.
+fn knock(setting: &Setting, outcome: &mut Outcome) -> Result<(), Failure> {
+    let seed = (0..4).map(|group| bench::ip(group, 1)).collect();
+    let mut bench = Bench::new(setting.seed, Policy::default(), vec![seed])?;
+    let at = |host: usize, port: u16| {
+        let host_of = |(group, &bad): (usize, &u16)| {
+            let ip = bench::ip(100 + group, host);
+            Address { host: ip.into(), port: if port == 0 { bad } else { port } }
+        };
+        BAD_PORTS.iter().enumerate().map(host_of).collect::<Vec<Address>>()
+    };
+    // All refuse but the seed's, so that the pool goes on to need peers.
+    let (bad, good) = (at(1, 0), at(2, PORT + 1));
+    let refuse: Vec<Address> = bad.iter().chain(&good).copied().collect();
+    let named = refuse.clone();
+    bench.manner = Box::new(move |to| match refuse.contains(to) {
+        true => Manner::Refuses,
+        false => Manner::Honest,
+    });
+    bench.answer = Box::new(move |_, now| {
+        named.iter().map(|address| bench::entry(*address, now, MINUTE)).collect()
+    });
+    bench.run_for(HOUR)?;
+    let book = bench.engine.book();
+    let known = |to: &&Address| book.source(to).is_some() || book.is_burned(to);
+    let dials = |of: &[Address]| bench.dials.iter().filter(|(.., to)| of.contains(to)).count();
+    let kept = bad.iter().filter(known).count();
+    outcome.note_count("bad ports named", bad.len());
+    outcome.demand_count("kept of them", kept, |kept| kept == 0);
+    outcome.demand_count("dials to them", dials(&bad), |dials| dials == 0);
+    let others = dials(&good);
+    outcome.demand_count("dials to a good port of each netgroup", others, |it| it == good.len());
+    Ok(())
 }
