@@ -174,7 +174,7 @@ fn run_network_down(setting: &Setting) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::new();
     outcome.demand("most dials a second while down", Figure::Rate(rate), rate <= 1.0);
     let few = |dials| dials <= 10;
-    outcome.demand_count("most dials to one address in the day", most_to_one, few);
+    outcome.demand_count("most dials to one address in the day, of 10 allowed", most_to_one, few);
     outcome.note_count("runs", runs);
     Ok(outcome)
 }
