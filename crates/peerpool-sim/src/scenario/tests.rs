@@ -22,7 +22,11 @@ fn every_scenario_comes_out_as_expected_and_the_page_says_so() {
     let mut runs = Vec::new();
     for (scenario, result) in run_all() {
         match result {
-            Ok(outcome) => runs.push((scenario, outcome)),
+            Ok(outcome) => {
+                let names: BTreeSet<_> = outcome.figures.iter().map(|(name, _)| name).collect();
+                assert_eq!(names.len(), outcome.figures.len(), "{}: {outcome}", scenario.name);
+                runs.push((scenario, outcome));
+            }
             Err(failure) => failures.push(format!("{}: {failure}", scenario.name)),
         }
     }
