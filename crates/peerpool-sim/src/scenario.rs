@@ -274,6 +274,7 @@ const ALL: &[Scenario] = &[
     privacy::VERSION,
     seeds::POISONED,
     seeds::ONE_OF_THREE,
+    seeds::ONE_BELIEVABLE,
     seeds::ALL_FAIL,
     addresses::POISONING,
     slots::MUTE_PEERS,

@@ -24,14 +24,23 @@ pub(super) const POISONED: Scenario = Scenario {
 };
 
 pub(super) const ONE_OF_THREE: Scenario = Scenario {
+    name: "a12-one-poisoned-seed",
+    row: "A12",
+    says: "one of three seeds is poisoned like that, at the start of 20 pools",
+    accepts: "at most 40 % of what the seeds put into the book is from it, in each run: when all \
+              have answered, and when the pool is full",
+    expected: Expected::Pass,
+    run: |setting| run_one_of_three(setting, SeedKind::Poisoned, 2),
+};
+
+pub(super) const ONE_BELIEVABLE: Scenario = Scenario {
     name: "a12-one-hostile-seed",
     row: "A12",
-    says: "one of three seeds is the attacker's, at the start of 20 pools: one that is poisoned as \
-           above, and one that names 10,000 of his nodes and nothing else",
-    accepts: "at most 40 % of what the seeds put into the book is from it, when all have answered \
-              and when the pool is full",
-    expected: Expected::Pass,
-    run: run_one_of_three,
+    says: "one of three seeds names 10,000 of the attacker's nodes and nothing else, at the start of \
+           20 pools",
+    accepts: "the same",
+    expected: Expected::Fail { why: "a limit for one seed by what the others name" },
+    run: |setting| run_one_of_three(setting, SeedKind::Hostile, 20),
 };
 
 pub(super) const ALL_FAIL: Scenario = Scenario {
@@ -111,28 +120,23 @@ impl Share {
     }
 }
 
-fn run_one_of_three(setting: &Setting) -> Result<Outcome, Failure> {
-    let runs = setting.of(20, 2);
-    let mut outcome = Outcome::new();
-    outcome.note_count("runs with each", runs);
-    for (kind, names) in [
-        (SeedKind::Poisoned, ["from the poisoned one", "of it at most", "of it when full"]),
-        (SeedKind::Hostile, ["from the other", "of that at most", "of that when full"]),
-    ] {
-        let (mut answered, mut full) = (Share::default(), Share::default());
-        for run in 0..runs {
-            let seeds = vec![SeedKind::Honest, kind, SeedKind::Honest];
-            let mut world = world(setting.seed_of(run), seeds, 8)?;
-            // Each has answered, and hardly a failed dial has burned an address that one had named.
-            world.run_for(SECOND / 5)?;
-            answered.count(&world);
-            run_until_full(&mut world, SECOND * 60)?;
-            full.count(&world);
-        }
-        let Share { hostile, all, most } = answered;
-        outcome.demand_share(names[0], hostile, all, |share| share > 0.0);
-        outcome.demand(names[1], Figure::Share(most), most <= 0.4);
-        outcome.demand(names[2], Figure::Share(full.most), full.most <= 0.4);
+fn run_one_of_three(setting: &Setting, kind: SeedKind, least: usize) -> Result<Outcome, Failure> {
+    let runs = setting.of(20, least);
+    let (mut answered, mut full) = (Share::default(), Share::default());
+    for run in 0..runs {
+        let seeds = vec![SeedKind::Honest, kind, SeedKind::Honest];
+        let mut world = world(setting.seed_of(run), seeds, 8)?;
+        // Each has answered, and hardly a failed dial has burned an address that one had named.
+        world.run_for(SECOND / 5)?;
+        answered.count(&world);
+        run_until_full(&mut world, SECOND * 60)?;
+        full.count(&world);
     }
+    let Share { hostile, all, most } = answered;
+    let mut outcome = Outcome::new();
+    outcome.note_count("runs", runs);
+    outcome.demand_share("named by the hostile one", hostile, all, |share| share > 0.0);
+    outcome.demand("the most in one run", Figure::Share(most), most <= 0.4);
+    outcome.demand("the most when full", Figure::Share(full.most), full.most <= 0.4);
     Ok(outcome)
 }
