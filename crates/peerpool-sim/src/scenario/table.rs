@@ -11,15 +11,18 @@ What an attacker does to the pool, and how it is judged. Each row is a scenario 
 played in virtual time: `crates/peerpool-sim/src/scenario`. This page is written by a test; after a
 change, `UPDATE_EXPECT=1 cargo test -p peerpool-sim scenario`.
 
-- *measured* is of a small run (seed 1, a hundredth of the runs and addresses that the attack names,
-  but a least number of each).
+- *measured, small run* is of seed 1 and a hundredth of the runs, restarts and addresses that the
+  attack names, but a least number of each; the figures say how many it was, where that is not what
+  is named. What names no such number is run in full.
+- Full runs, by the numbers that the attacks name, are in
+  [bench/2026-11-25-attacks.jsonl](bench/2026-11-25-attacks.jsonl).
 - *passes*: the figures are what is demanded, and a run in which they are not fails.
 - *needs*: they are not yet, for want of that. A run in which they are fails, too, so that none is
   reached unnoticed.
 - The numbers are names and no more. Where there is a gap, the attack is on one connection, and in
   [bad-inputs.md](bad-inputs.md), or on memory and work, and in [threats.md](threats.md).
 
-| attack | scenario | what is done | what must come of it | measured | |
+| attack | scenario | what is done | what must come of it | measured, small run | |
 |---|---|---|---|---|---|
 ";
 
