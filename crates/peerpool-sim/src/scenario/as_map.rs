@@ -10,7 +10,8 @@ pub(super) const BROKEN: Scenario = Scenario {
     says: "a whole AS map is loaded, and 10,000 harmed ones: half cut short anywhere, half with \
            one bit flipped",
     accepts: "the whole one is taken; each that is cut short is an error, and none of all a panic \
-              (with a bit flipped it may be another good map)",
+              (with a bit flipped it may be another good map; that a book keeps its entries \
+              under another map is to be shown with its tables)",
     expected: Expected::Fail { why: "an AS map" },
     run,
 };
