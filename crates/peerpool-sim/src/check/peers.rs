@@ -1,5 +1,7 @@
 //! Who is connecting, connected and ready, as far as can be told from outside.
 
+mod peer;
+
 use peerpool_core::address::Address;
 use peerpool_core::id::{ConnectionType, PeerId, PeerState};
 use peerpool_core::netgroup::NetGroup;
@@ -7,82 +9,8 @@ use peerpool_core::policy::Policy;
 use peerpool_core::time::Monotonic;
 use peerpool_core::wire::Control;
 
-use super::{ANSWER, Fault, Rule, Verdict, demand};
-
-/// What there is between the pool and a peer; from inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Link {
-    Dialling,
-    Up,
-    /// In this turn.
-    Gone,
-}
-
-#[derive(Debug)]
-pub(super) struct Peer {
-    id: PeerId,
-    pub(super) address: Address,
-    connection_type: ConnectionType,
-    link: Link,
-    /// The last state it was said to be in.
-    said: PeerState,
-    /// Whether its end was told.
-    over: bool,
-    closing_since: Option<Monotonic>,
-    dialled_at: Monotonic,
-    connected_at: Monotonic,
-    ready_at: Monotonic,
-    heard_at: Monotonic,
-    pub(super) progress_at: Option<Monotonic>,
-    /// Our ping that waits for its pong.
-    pub(super) ping: Option<(u64, Monotonic)>,
-    greeted: bool,
-    asked: bool,
-    leases: usize,
-}
-
-impl Peer {
-    pub(super) fn is_ready(&self) -> bool {
-        self.said == PeerState::Ready && !self.over
-    }
-
-    fn fills_slot(&self) -> bool {
-        self.is_ready() && self.connection_type.counts()
-    }
-
-    /// A dial or handshake, or the end of a link: what `max_dials` bounds.
-    fn in_flight(&self) -> bool {
-        self.connection_type.counts() && !self.is_ready() && self.link != Link::Gone
-    }
-
-    /// When something must have become of it, and what.
-    fn deadline(&self, policy: &Policy) -> (Monotonic, Rule, &'static str) {
-        if let Some(since) = self.closing_since {
-            return (since + policy.farewell + ANSWER, Rule::Unanswered, "its end");
-        }
-        match self.said {
-            PeerState::Connecting => {
-                (self.dialled_at + policy.dial_timeout, Rule::Late, "dial_timeout")
-            }
-            PeerState::Connected => {
-                (self.connected_at + policy.handshake_deadline, Rule::Late, "handshake_deadline")
-            }
-            PeerState::Ready => {
-                let mut first = (self.heard_at + policy.inactivity, Rule::Late, "inactivity");
-                if let Some((_, sent)) = self.ping {
-                    // The deadline pauses while bulk answers make progress.
-                    let from = self.progress_at.map_or(sent, |at| at.max(sent));
-                    first = first.min((from + policy.pong_deadline, Rule::Late, "pong_deadline"));
-                }
-                if self.connection_type == ConnectionType::AddrFetch {
-                    let at = self.ready_at + policy.addr_fetch_timeout;
-                    first = first.min((at, Rule::Late, "addr_fetch_timeout"));
-                }
-                first
-            }
-        }
-    }
-}
+use super::{Fault, Rule, Verdict, demand};
+use peer::{Link, Peer};
 
 /// All peers, by id.
 #[derive(Debug, Default)]

@@ -1,0 +1,83 @@
+//! One peer: what is known of it from outside, and by when something must come of it.
+
+use peerpool_core::address::Address;
+use peerpool_core::id::{ConnectionType, PeerId, PeerState};
+use peerpool_core::policy::Policy;
+use peerpool_core::time::Monotonic;
+
+use super::super::{ANSWER, Rule};
+
+/// What there is between the pool and a peer; from inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    Dialling,
+    Up,
+    /// In this turn.
+    Gone,
+}
+
+#[derive(Debug)]
+pub(in super::super) struct Peer {
+    pub(super) id: PeerId,
+    pub(in super::super) address: Address,
+    pub(super) connection_type: ConnectionType,
+    pub(super) link: Link,
+    /// The last state it was said to be in.
+    pub(super) said: PeerState,
+    /// Whether its end was told.
+    pub(super) over: bool,
+    pub(super) closing_since: Option<Monotonic>,
+    pub(super) dialled_at: Monotonic,
+    pub(super) connected_at: Monotonic,
+    pub(super) ready_at: Monotonic,
+    pub(super) heard_at: Monotonic,
+    pub(in super::super) progress_at: Option<Monotonic>,
+    /// Our ping that waits for its pong.
+    pub(in super::super) ping: Option<(u64, Monotonic)>,
+    pub(super) greeted: bool,
+    pub(super) asked: bool,
+    pub(super) leases: usize,
+}
+
+impl Peer {
+    pub(in super::super) fn is_ready(&self) -> bool {
+        self.said == PeerState::Ready && !self.over
+    }
+
+    pub(super) fn fills_slot(&self) -> bool {
+        self.is_ready() && self.connection_type.counts()
+    }
+
+    /// A dial or handshake, or the end of a link: what `max_dials` bounds.
+    pub(super) fn in_flight(&self) -> bool {
+        self.connection_type.counts() && !self.is_ready() && self.link != Link::Gone
+    }
+
+    /// When something must have become of it, and what.
+    pub(super) fn deadline(&self, policy: &Policy) -> (Monotonic, Rule, &'static str) {
+        if let Some(since) = self.closing_since {
+            return (since + policy.farewell + ANSWER, Rule::Unanswered, "its end");
+        }
+        match self.said {
+            PeerState::Connecting => {
+                (self.dialled_at + policy.dial_timeout, Rule::Late, "dial_timeout")
+            }
+            PeerState::Connected => {
+                (self.connected_at + policy.handshake_deadline, Rule::Late, "handshake_deadline")
+            }
+            PeerState::Ready => {
+                let mut first = (self.heard_at + policy.inactivity, Rule::Late, "inactivity");
+                if let Some((_, sent)) = self.ping {
+                    // The deadline pauses while bulk answers make progress.
+                    let from = self.progress_at.map_or(sent, |at| at.max(sent));
+                    first = first.min((from + policy.pong_deadline, Rule::Late, "pong_deadline"));
+                }
+                if self.connection_type == ConnectionType::AddrFetch {
+                    let at = self.ready_at + policy.addr_fetch_timeout;
+                    first = first.min((at, Rule::Late, "addr_fetch_timeout"));
+                }
+                first
+            }
+        }
+    }
+}
