@@ -6,6 +6,7 @@
 //! then, and to run the checks of its book. What the pool cannot know, such as that its own link is
 //! down, the world tells through [`Checks::on_network`] and [`Checks::expect_full`].
 
+mod facts;
 mod known;
 mod leases;
 mod outage;
@@ -287,7 +288,7 @@ impl Checks {
     /// Bytes came from `address`, or its dial was answered.
     fn on_heard(&mut self, address: Address) {
         // One that the public internet cannot reach answers through any outage.
-        let witness = address.host.is_routable() || self.policy.allow_unroutable;
+        let witness = facts::is_routable(&address.host) || self.policy.allow_unroutable;
         if witness || self.connect_only {
             self.outage.on_evidence(self.clock.mono, self.turn);
         }

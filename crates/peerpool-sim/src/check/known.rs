@@ -19,6 +19,7 @@ use peerpool_core::wire::AddrEntry;
 
 use crate::trace::hash_address;
 
+use super::facts;
 use super::{Rule, TOLERANCE, Verdict, demand};
 
 /// Times at or before this are impossible, and so are those too far ahead: they read as
@@ -164,7 +165,7 @@ impl Known {
     /// Our own address on a connection to `address`.
     pub(super) fn note_own(&mut self, local: Option<IpAddr>, address: Address) {
         let own = local.map(Host::from);
-        let own = own.filter(|own| *own != address.host && own.is_routable());
+        let own = own.filter(|own| *own != address.host && facts::is_routable(own));
         if self.own.len() < self.policy.max_own_addresses {
             self.own.extend(own);
         }

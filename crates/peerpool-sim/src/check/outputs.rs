@@ -6,6 +6,7 @@ use peerpool_core::id::{BurnReason, ConnectionType, DisconnectReason, PeerId, Pe
 use peerpool_core::io::Output;
 use peerpool_core::wire::Control;
 
+use super::facts;
 use super::{Checks, Next, Rule, Verdict, demand};
 
 impl Checks {
@@ -85,7 +86,7 @@ impl Checks {
             }
             Event::DialFailed { peer, address, error } => {
                 self.peers.on_ended(*peer, *address, PeerState::Connecting)?;
-                if !error.is_local() {
+                if !facts::is_local(*error) {
                     self.failed.push(*address);
                 }
                 Ok(())

@@ -4,11 +4,11 @@ mod peer;
 
 use peerpool_core::address::Address;
 use peerpool_core::id::{ConnectionType, PeerId, PeerState};
-use peerpool_core::netgroup::NetGroup;
 use peerpool_core::policy::Policy;
 use peerpool_core::time::Monotonic;
 use peerpool_core::wire::Control;
 
+use super::facts;
 use super::{Fault, Rule, Verdict, demand};
 use peer::{Link, Peer};
 
@@ -234,7 +234,7 @@ impl Peers {
             ConnectionType::Manual => {}
         }
         let in_flight = open().filter(|peer| peer.in_flight()).count();
-        let counts = connection_type.counts();
+        let counts = facts::counts(connection_type);
         demand(!counts || in_flight < policy.max_dials, Rule::Target, || {
             format!("{address} is dialled with {in_flight} dials in flight")
         })?;
@@ -262,14 +262,11 @@ impl Peers {
 
     /// Whether the netgroup of `address` takes one more automatic dial.
     fn check_group(&self, address: Address, policy: &Policy) -> Verdict {
-        let group = NetGroup::of(&address.host);
-        if !group.limited() {
-            return Ok(());
-        }
+        let Some(group) = facts::group(&address.host) else { return Ok(()) };
         let (mut ready, mut in_flight) = (0, 0);
         for peer in self.table.iter().filter(|peer| peer.link != Link::Gone) {
             let automatic = peer.connection_type == ConnectionType::OutboundFullRelay;
-            if automatic && NetGroup::of(&peer.address.host) == group {
+            if automatic && facts::group(&peer.address.host) == Some(group) {
                 ready += usize::from(peer.is_ready());
                 in_flight += usize::from(peer.said != PeerState::Ready);
             }
@@ -277,7 +274,7 @@ impl Peers {
         let fits =
             ready < policy.max_peers_per_netgroup && in_flight < policy.max_dials_per_netgroup;
         demand(fits, Rule::Budget, || {
-            format!("{address} is dialled, {ready} ready and {in_flight} in flight in {group:?}")
+            format!("{address} is dialled, {ready} ready and {in_flight} in flight in its netgroup")
         })
     }
 
@@ -314,7 +311,7 @@ impl Peers {
         demand(shaken, Rule::Order, text)?;
         (peer.said, peer.ready_at, peer.heard_at) = (PeerState::Ready, now, now);
         let (counts, automatic) = (
-            peer.connection_type.counts(),
+            facts::counts(peer.connection_type),
             peer.connection_type == ConnectionType::OutboundFullRelay,
         );
         let (at, ..) = peer.deadline(policy);
@@ -323,17 +320,15 @@ impl Peers {
         let filled = self.filled;
         let text = || format!("{address} makes {filled} ready peers of {target}");
         demand(!counts || filled <= target, Rule::Target, text)?;
-        let group = NetGroup::of(&address.host);
-        if !automatic || !group.limited() {
-            return Ok(());
-        }
+        let group = facts::group(&address.host).filter(|_| automatic);
+        let Some(group) = group else { return Ok(()) };
         let same = |peer: &&Peer| {
             peer.is_ready()
                 && peer.connection_type == ConnectionType::OutboundFullRelay
-                && NetGroup::of(&peer.address.host) == group
+                && facts::group(&peer.address.host) == Some(group)
         };
         let ready = self.table.iter().filter(same).count();
-        let text = || format!("{address} makes {ready} ready peers in {group:?}");
+        let text = || format!("{address} makes {ready} ready peers in its netgroup");
         demand(ready <= policy.max_peers_per_netgroup, Rule::Budget, text)
     }
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use peerpool_core::address::Address;
 use peerpool_core::id::{BurnReason, ConnectionType};
-use peerpool_core::policy::{Policy, meets};
+use peerpool_core::policy::Policy;
 use peerpool_core::time::{Monotonic, Now};
 
 use super::super::outage::Outage;
-use super::super::{Rule, Verdict, demand};
+use super::super::{Rule, Verdict, demand, facts};
 use super::{JITTER, Known, Past, Told, is_within, key, percent};
 
 impl Known {
@@ -42,8 +42,10 @@ impl Known {
 
     fn check_fit(&self, address: Address, policy: &Policy) -> Verdict {
         let host = &address.host;
-        let reachable = policy.allow_unroutable || host.is_routable();
-        let fit = reachable && address.port != 0 && host.ip().is_some() && !self.own.contains(host);
+        let reachable = policy.allow_unroutable || facts::is_routable(host);
+        let port = address.port;
+        let fits_port = port == self.default_port || port != 0 && !facts::is_bad_port(port);
+        let fit = reachable && fits_port && host.ip().is_some() && !self.own.contains(host);
         demand(fit, Rule::Unfit, || format!("{address} is dialled"))
     }
 
@@ -65,7 +67,7 @@ impl Known {
         let told = self.told.get(&key(&address));
         if let Some(Told { seen, services }) = told {
             let fresh = is_within(now.unix, *seen, policy.max_address_age);
-            if fresh && meets(*services, policy.required_services) {
+            if fresh && facts::meets(*services, policy.required_services) {
                 return Ok(());
             }
         }

@@ -5,7 +5,7 @@ use peerpool_core::id::{ConnectionType, PeerId, PeerState};
 use peerpool_core::policy::Policy;
 use peerpool_core::time::Monotonic;
 
-use super::super::{ANSWER, Rule};
+use super::super::{ANSWER, Rule, facts};
 
 /// What there is between the pool and a peer; from inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +45,12 @@ impl Peer {
     }
 
     pub(super) fn fills_slot(&self) -> bool {
-        self.is_ready() && self.connection_type.counts()
+        self.is_ready() && facts::counts(self.connection_type)
     }
 
     /// A dial or handshake, or the end of a link: what `max_dials` bounds.
     pub(super) fn in_flight(&self) -> bool {
-        self.connection_type.counts() && !self.is_ready() && self.link != Link::Gone
+        facts::counts(self.connection_type) && !self.is_ready() && self.link != Link::Gone
     }
 
     /// When something must have become of it, and what.

@@ -237,6 +237,7 @@ fn no_unfit_address_is_dialled() {
     };
     unfit(address("10.0.0.1:8333"));
     unfit(address("1.2.3.4:0"));
+    unfit(address("1.2.3.4:25"));
     unfit(address("2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion:8333"));
     let mut forge = forge();
     forge.fine(Input::Wake, dial(1, nth(1)));
