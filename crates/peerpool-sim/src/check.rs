@@ -7,6 +7,7 @@
 //! down, the world tells through [`Checks::on_network`] and [`Checks::expect_full`].
 
 mod facts;
+mod fates;
 mod known;
 mod leases;
 mod outage;
@@ -29,6 +30,7 @@ use peerpool_core::policy::Policy;
 use peerpool_core::time::{Monotonic, Now};
 use peerpool_core::wire::Control;
 
+use fates::Fates;
 use known::Known;
 use leases::Leases;
 use outage::Outage;
@@ -157,12 +159,9 @@ pub struct Checks {
     next: Option<Next>,
     /// Our own address, by the last dial that was answered.
     local: Option<IpAddr>,
-    /// Addresses that failed in this turn, so that they may burn, ...
-    failed: Vec<Address>,
-    /// ... and those of which the pool said what comes of it.
-    judged: Vec<Address>,
-    /// Forged events, which tell one thing at a time, are excused.
-    demands_verdicts: bool,
+    /// Whom the input of this turn is about.
+    about: Option<PeerId>,
+    fates: Fates,
     peers: Peers,
     known: Known,
     outage: Outage,
@@ -183,9 +182,8 @@ impl Checks {
             closed: false,
             next: None,
             local: None,
-            failed: Vec::new(),
-            judged: Vec::new(),
-            demands_verdicts: true,
+            about: None,
+            fates: Fates::default(),
             peers: Peers::default(),
             known: Known::new(config),
             outage: Outage::default(),
@@ -230,10 +228,19 @@ impl Checks {
         self.even_out(now);
         let now = self.clock;
         self.turn += 1;
-        self.outage.begin_turn();
+        if self.outage.begin_turn(now.mono, self.policy.offline_after) {
+            self.known.held.clear();
+        }
         self.leases.begin_turn();
-        self.failed.clear();
-        self.judged.clear();
+        self.fates.begin_turn();
+        self.about = match input {
+            Input::Connected { peer, .. }
+            | Input::DialFailed { peer, .. }
+            | Input::Closed { peer, .. }
+            | Input::Control { peer, .. }
+            | Input::Progress { peer } => Some(*peer),
+            _ => None,
+        };
         match input {
             Input::Wake if self.woken.0 == now.mono => self.woken.1 += 1,
             Input::Wake => self.woken = (now.mono, 1),
@@ -274,6 +281,8 @@ impl Checks {
         let Some(heard) = self.peers.on_heard(now.mono, peer) else { return };
         let (address, ready) = (heard.address, heard.is_ready());
         match message {
+            Control::Version(_) => heard.version |= !ready,
+            Control::Verack => heard.verack |= heard.version,
             Control::Pong(nonce) if heard.ping.is_some_and(|(sent, _)| sent == *nonce) => {
                 heard.ping = None;
             }
@@ -340,14 +349,12 @@ impl Checks {
         if let Some(next) = self.next.take() {
             return Err(Fault(Rule::Order, format!("the turn ends before {next:?}")));
         }
-        for address in self.failed.iter().filter(|_| self.demands_verdicts) {
-            let text = || format!("{address} has failed, and nothing comes of it");
-            demand(self.judged.contains(address), Rule::Burned, text)?;
-        }
+        self.fates.end_turn()?;
         let now = self.clock.mono;
+        self.known.end_turn(now, &self.outage)?;
         self.peers.end_turn(now, &self.policy)?;
         self.leases.end_turn(self.policy.max_waiters)?;
-        self.outage.end_turn()?;
+        self.outage.end_turn(now, self.closed)?;
         let target = self.target();
         self.supply.end_turn(now, target, &self.peers, self.outage.offline || self.closed)?;
         self.check_sizes(engine)?;

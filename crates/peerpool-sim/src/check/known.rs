@@ -20,6 +20,7 @@ use peerpool_core::wire::AddrEntry;
 use crate::trace::hash_address;
 
 use super::facts;
+use super::outage::Outage;
 use super::{Rule, TOLERANCE, Verdict, demand};
 
 /// Times at or before this are impossible, and so are those too far ahead: they read as
@@ -41,6 +42,8 @@ struct Told {
 struct Past {
     /// The last success.
     success: Option<UnixTime>,
+    /// Whether it stayed for `quick_drop` once, or was closed by us: it backs off when it fails.
+    proven: bool,
     /// Since when, and since which turn, its verdict waits.
     waits: Option<(Monotonic, u64)>,
     rests_until: Monotonic,
@@ -61,6 +64,8 @@ pub(super) struct Known {
     /// By [`key`]: most inputs of a run that are not idle are looked up here.
     told: BTreeMap<u64, Told>,
     past: BTreeMap<Address, Past>,
+    /// Verdicts that wait for evidence, and since when.
+    pub(super) held: BTreeMap<Address, Monotonic>,
     burned: BTreeMap<Address, (Monotonic, BurnReason)>,
     /// Burned addresses that may fade, the oldest first.
     fading: BTreeSet<(Monotonic, Address)>,
@@ -84,6 +89,7 @@ impl Known {
             connect_only: config.connect_only,
             told: BTreeMap::new(),
             past: BTreeMap::new(),
+            held: BTreeMap::new(),
             burned: BTreeMap::new(),
             fading: BTreeSet::new(),
             manual: config.manual.iter().copied().collect(),
@@ -156,6 +162,7 @@ impl Known {
             return;
         }
         self.unburn(&address);
+        self.held.remove(&address);
         self.manual.insert(address);
         if let Some(past) = self.past.get_mut(&address) {
             *past = Past { waits: None, rests_until: Monotonic::default(), strikes: 0, ..*past };
@@ -207,6 +214,42 @@ impl Known {
         let past = self.past.entry(address).or_default();
         past.success = Some(now.unix);
         past.waits = None;
+        self.held.remove(&address);
+    }
+
+    /// It stayed for long enough, or was closed by us.
+    pub(super) fn prove(&mut self, address: Address) {
+        self.past.entry(address).or_default().proven = true;
+    }
+
+    /// Whether a failure may back the address off instead of burning it.
+    pub(super) fn backs_off(&self, address: &Address) -> bool {
+        self.manual.contains(address) || self.past.get(address).is_some_and(|past| past.proven)
+    }
+
+    /// The outage is over: verdicts that wait lapse.
+    pub(super) fn on_online(&mut self) {
+        for address in std::mem::take(&mut self.held).keys() {
+            if let Some(past) = self.past.get_mut(address) {
+                past.waits = None;
+            }
+        }
+    }
+
+    /// With evidence nothing waits that failed near it.
+    pub(super) fn end_turn(&mut self, now: Monotonic, outage: &Outage) -> Verdict {
+        let window = self.policy.offline_after;
+        if outage.is_near(now, window) {
+            for (address, since) in &self.held {
+                let ago = now.since(*since);
+                let text = || format!("{address} failed {ago:?} ago and waits, with evidence");
+                demand(ago > window, Rule::Burned, text)?;
+            }
+        }
+        if outage.came_now {
+            self.held.clear();
+        }
+        Ok(())
     }
 
     /// It stayed for so long that its strikes are forgotten.
@@ -236,9 +279,10 @@ impl Known {
             format!("{address} rests for {retry_in:?}, {least:?} at least after failure {nth}")
         })?;
         let experienced = past.success.is_some();
+        self.held.remove(&address);
         *past = Past { waits: None, rests_until: now.mono + retry_in, epoch, ..*past };
         if failures as usize >= policy.max_failures && !manual {
-            (past.strikes, past.success) = (0, None);
+            (past.strikes, past.success, past.proven) = (0, None, false);
         } else if experienced || manual {
             // Others may be forgotten and heard of again, strikes and all.
             past.strikes += 1;
@@ -247,8 +291,20 @@ impl Known {
         Ok(())
     }
 
-    pub(super) fn on_verdict_waits(&mut self, now: Monotonic, address: Address, turn: u64) {
+    pub(super) fn on_verdict_waits(
+        &mut self,
+        now: Monotonic,
+        address: Address,
+        turn: u64,
+    ) -> Verdict {
+        let text = || format!("the verdict of {address} waits, whom the user named");
+        demand(!self.manual.contains(&address), Rule::Burned, text)?;
         self.past.entry(address).or_default().waits = Some((now, turn));
+        // What we know to be ours the pool has forgotten.
+        if !self.own.contains(&address.host) {
+            self.held.insert(address, now);
+        }
+        Ok(())
     }
 
     /// Since when the verdict of `address` waits.
@@ -266,6 +322,7 @@ impl Known {
         self.unburn(&address);
         self.told.remove(&key(&address));
         self.past.remove(&address);
+        self.held.remove(&address);
         let itself = reason == BurnReason::Itself;
         if itself {
             self.manual.remove(&address);
@@ -306,7 +363,8 @@ impl Known {
         let lately =
             |at: Monotonic| now.mono.since(at) < policy.burn_memory.max(policy.addr_fetch_interval);
         self.past.retain(|_, past| {
-            past.success.is_some_and(|at| is_within(now.unix, at, policy.experience_age))
+            past.proven
+                || past.success.is_some_and(|at| is_within(now.unix, at, policy.experience_age))
                 || past.waits.is_some_and(|(at, _)| lately(at))
                 || past.rests_until > now.mono
                 || past.chosen_at.is_some_and(lately)

@@ -2,10 +2,32 @@
 
 use std::time::Duration;
 
-use peerpool_core::address::Address;
+use peerpool_core::address::{Address, Host};
 use peerpool_core::time::Monotonic;
 
+use super::facts::{self, Group};
 use super::{ANSWER, Fault, Rule, Verdict, demand};
+
+/// How long after `offline_after` a pool may take to say that it is offline.
+const JUDGING: Duration = Duration::from_secs(1);
+
+/// Two netgroups; two are enough.
+type Groups = [Option<Group>; 2];
+
+fn is_apart(groups: Groups) -> bool {
+    groups[1].is_some()
+}
+
+/// Failures without evidence.
+#[derive(Debug, Default)]
+struct Failing {
+    /// The first of those that count.
+    since: Option<Monotonic>,
+    /// Where.
+    groups: Groups,
+    /// Where since the last evidence, however often counting began anew.
+    ever: Groups,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Outage {
@@ -15,39 +37,84 @@ pub(super) struct Outage {
     before: Option<Monotonic>,
     /// In which turn.
     pub(super) evidence_turn: u64,
-    came_now: bool,
+    pub(super) came_now: bool,
+    /// Whether an outage ended in this turn.
+    ended_now: bool,
+    /// Failures since the last evidence.
+    failing: Failing,
+    /// Netgroups of those before this turn: its input may be evidence.
+    groups_before: Groups,
     /// Whether the pool says that the network is down.
     pub(super) offline: bool,
     /// How many outages have ended.
     pub(super) epoch: u64,
     probed_at: Option<Monotonic>,
+    /// `offline_after`.
+    window: Duration,
     /// Since when it is down in truth.
     down_since: Option<Monotonic>,
 }
 
 impl Outage {
-    pub(super) fn begin_turn(&mut self) {
-        (self.before, self.came_now) = (self.evidence, false);
+    /// True if failures in one netgroup alone have lasted for `window`: that is no outage, their
+    /// verdicts are given up, and counting begins anew.
+    pub(super) fn begin_turn(&mut self, now: Monotonic, window: Duration) -> bool {
+        (self.before, self.came_now, self.ended_now) = (self.evidence, false, false);
+        self.window = window;
+        self.groups_before = self.failing.ever;
+        let over = self.failing.since.is_some_and(|since| now >= since + window);
+        let given_up = over && !is_apart(self.failing.groups);
+        if given_up {
+            (self.failing.since, self.failing.groups) = (None, Groups::default());
+        }
+        given_up
+    }
+
+    /// Something failed that bears witness. After the evidence of this turn came only what is the
+    /// input's `own`: deadlines come first.
+    pub(super) fn on_failure(&mut self, now: Monotonic, host: &Host, own: bool) {
+        if self.offline || self.came_now && !own {
+            return;
+        }
+        let group = facts::group(host).unwrap_or_default();
+        self.failing.since.get_or_insert(now);
+        for groups in [&mut self.failing.groups, &mut self.failing.ever] {
+            if *groups[0].get_or_insert(group) != group {
+                groups[1].get_or_insert(group);
+            }
+        }
+    }
+
+    /// Whether evidence lies so near that a failure is a verdict at once.
+    pub(super) fn is_near(&self, now: Monotonic, window: Duration) -> bool {
+        let near = self.evidence.is_some_and(|at| now.since(at) <= window);
+        near && !self.offline && !self.ended_now
     }
 
     pub(super) fn on_evidence(&mut self, now: Monotonic, turn: u64) {
         (self.evidence, self.evidence_turn, self.came_now) = (Some(now), turn, true);
+        self.failing = Failing::default();
     }
 
     pub(super) fn on_network(&mut self, now: Monotonic, up: bool) {
         self.down_since = if up { None } else { Some(self.down_since.unwrap_or(now)) };
     }
 
-    pub(super) fn on_offline(&mut self, now: Monotonic, window: Duration) -> Verdict {
+    pub(super) fn on_offline(&mut self, now: Monotonic) -> Verdict {
         demand(!self.offline, Rule::Order, || "offline is told twice".to_owned())?;
         self.offline = true;
-        let quiet = self.before.is_none_or(|at| now.since(at) >= window);
-        demand(quiet, Rule::Outage, || format!("said to be offline {}", ago(self.before, now)))
+        let quiet = self.before.is_none_or(|at| now.since(at) >= self.window);
+        demand(quiet, Rule::Outage, || format!("said to be offline {}", ago(self.before, now)))?;
+        let apart = is_apart(self.groups_before) || is_apart(self.failing.ever);
+        let text = || "said to be offline, and not two netgroups have failed".to_owned();
+        demand(apart, Rule::Outage, text)?;
+        self.failing = Failing::default();
+        Ok(())
     }
 
     pub(super) fn on_online(&mut self) -> Verdict {
         demand(self.offline, Rule::Order, || "online is told, not offline".to_owned())?;
-        (self.offline, self.epoch) = (false, self.epoch + 1);
+        (self.offline, self.epoch, self.ended_now) = (false, self.epoch + 1, true);
         demand(self.came_now, Rule::Outage, || "said to be online without evidence".to_owned())
     }
 
@@ -71,7 +138,14 @@ impl Outage {
         })
     }
 
-    pub(super) fn end_turn(&self) -> Verdict {
+    pub(super) fn end_turn(&self, now: Monotonic, closed: bool) -> Verdict {
+        if let Some(since) = self.failing.since.filter(|_| !closed && !self.offline) {
+            let due = since + self.window + JUDGING;
+            demand(now < due || !is_apart(self.failing.groups), Rule::Outage, || {
+                let failing = now.since(since);
+                format!("two netgroups fail for {failing:?}, and the pool does not say offline")
+            })?;
+        }
         if self.offline && self.came_now {
             let text = "the pool says it is offline, and has heard of a peer".to_owned();
             return Err(Fault(Rule::Outage, text));

@@ -7,6 +7,8 @@ use peerpool_core::io::Output;
 use peerpool_core::wire::Control;
 
 use super::facts;
+use super::fates::Cause;
+use super::peers::Ended;
 use super::{Checks, Next, Rule, Verdict, demand};
 
 impl Checks {
@@ -86,35 +88,43 @@ impl Checks {
             }
             Event::DialFailed { peer, address, error } => {
                 self.peers.on_ended(*peer, *address, PeerState::Connecting)?;
-                if !facts::is_local(*error) {
-                    self.failed.push(*address);
-                }
+                let local = facts::is_local(*error);
+                self.on_failed(*peer, *address, if local { Cause::Local } else { Cause::Failed });
                 Ok(())
             }
             Event::Disconnected { peer, address, state, reason } => {
                 self.on_disconnected(*peer, *address, *state, *reason)
             }
             Event::Burned { address, reason } => {
-                self.judged.push(*address);
+                self.fates.on_told(address, false);
                 self.on_burned(*address, *reason)
             }
             Event::BackedOff { address, failures, retry_in } => {
-                self.judged.push(*address);
+                self.fates.on_told(address, true);
+                let hearsay = !self.known.backs_off(address);
+                let local = self.fates.has(address, Cause::Local);
+                let text = || format!("{address} backs off, and is hearsay");
+                demand(!hearsay || local, Rule::Burned, text)?;
                 let epoch = self.outage.epoch;
                 self.known.on_backed_off(now, *address, *failures, *retry_in, epoch, &self.policy)
             }
             Event::VerdictWaits { address, .. } => {
-                self.judged.push(*address);
-                self.known.on_verdict_waits(now.mono, *address, self.turn);
-                Ok(())
+                self.fates.on_told(address, false);
+                let failed = self.fates.has(address, Cause::Failed);
+                let text = || format!("the verdict of {address} waits, and it has not failed");
+                demand(failed, Rule::Burned, text)?;
+                self.known.on_verdict_waits(now.mono, *address, self.turn)
             }
             Event::Gossip { peer, address, .. } => self.peers.on_said_of_ready(*peer, *address),
             Event::Full { .. } | Event::Starved { .. } | Event::Fed => {
                 let filled = self.peers.slots_filled();
                 self.supply.on_event(event, filled, self.target())
             }
-            Event::Offline => self.outage.on_offline(now.mono, self.policy.offline_after),
-            Event::Online => self.outage.on_online(),
+            Event::Offline => self.outage.on_offline(now.mono),
+            Event::Online => {
+                self.known.on_online();
+                self.outage.on_online()
+            }
             Event::Released { lease, peer } => {
                 self.leases.on_released(*lease, *peer)?;
                 self.peers.on_released(*peer)
@@ -168,23 +178,42 @@ impl Checks {
                 | DisconnectReason::AddrFetchDone
                 | DisconnectReason::PoolClosed
         );
-        let ready_at = self.peers.on_ended(peer, address, state)?;
+        let Ended { ready_at, fetched, by_us } = self.peers.on_ended(peer, address, state)?;
         let uptime = now.mono.since(ready_at);
+        let stayed = uptime >= self.policy.quick_drop;
         match state {
             PeerState::Connecting => {}
-            PeerState::Connected if ours => self.known.on_success(now, address),
-            PeerState::Connected => self.failed.push(address),
+            PeerState::Connected if ours => {
+                self.known.on_success(now, address);
+                self.known.prove(address);
+            }
+            PeerState::Connected => self.on_failed(peer, address, Cause::Failed),
             PeerState::Ready => {
                 self.known.on_success(now, address);
+                if stayed || reason == DisconnectReason::Replaced {
+                    self.known.prove(address);
+                }
                 if uptime >= self.policy.backoff_max {
                     self.known.forgive(address);
                 }
-                if !ours && uptime < self.policy.quick_drop {
-                    self.failed.push(address);
+                // Who was only asked for addresses may leave when it likes.
+                if !ours && (by_us || !fetched) {
+                    let cause = if stayed { Cause::Lost } else { Cause::Failed };
+                    self.on_failed(peer, address, cause);
                 }
             }
         }
         Ok(())
+    }
+
+    fn on_failed(&mut self, peer: PeerId, address: Address, cause: Cause) {
+        self.fates.add(address, cause);
+        let policy = &self.policy;
+        let witness = facts::is_routable(&address.host) || policy.allow_unroutable;
+        if cause != Cause::Lost && (witness || self.connect_only) {
+            let own = self.about == Some(peer);
+            self.outage.on_failure(self.clock.mono, &address.host, own);
+        }
     }
 
     fn on_burned(&mut self, address: Address, reason: BurnReason) -> Verdict {
@@ -194,7 +223,7 @@ impl Checks {
         if reason != BurnReason::Itself {
             self.outage.check_burn(now.mono, address, window)?;
             let waits = self.known.waits_since(&address);
-            let failed = self.failed.contains(&address)
+            let failed = self.fates.has(&address, Cause::Failed)
                 || waits.is_some_and(|since| now.mono.since(since) <= window);
             let text = || format!("{address} is burned, and has not failed within {window:?}");
             demand(failed, Rule::Outage, text)?;

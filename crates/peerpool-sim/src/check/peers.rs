@@ -23,6 +23,17 @@ pub(super) struct Peers {
     gone: Option<PeerId>,
 }
 
+/// A peer whose end was told.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// Since when it was ready, if it was.
+    pub(super) ready_at: Monotonic,
+    /// Whether it was dialled to be asked for addresses.
+    pub(super) fetched: bool,
+    /// Whether the pool closed the link.
+    pub(super) by_us: bool,
+}
+
 fn of(peer: &Peer) -> String {
     format!("peer {} at {}", peer.id, peer.address)
 }
@@ -253,6 +264,8 @@ impl Peers {
             progress_at: None,
             ping: None,
             greeted: false,
+            version: false,
+            verack: false,
             asked: false,
             leases: 0,
         });
@@ -309,6 +322,8 @@ impl Peers {
         let text =
             || format!("{} is ready, {:?} and its link {:?}", of(peer), peer.said, peer.link);
         demand(shaken, Rule::Order, text)?;
+        let text = || format!("{} is ready before its version and verack came", of(peer));
+        demand(peer.version && peer.verack, Rule::Order, text)?;
         (peer.said, peer.ready_at, peer.heard_at) = (PeerState::Ready, now, now);
         let (counts, automatic) = (
             facts::counts(peer.connection_type),
@@ -332,13 +347,13 @@ impl Peers {
         demand(ready <= policy.max_peers_per_netgroup, Rule::Budget, text)
     }
 
-    /// Its end was told. Returns since when it was ready.
+    /// Its end was told.
     pub(super) fn on_ended(
         &mut self,
         id: PeerId,
         address: Address,
         state: PeerState,
-    ) -> Result<Monotonic, Fault> {
+    ) -> Result<Ended, Fault> {
         let peer = self.at(id, address)?;
         let text = || format!("{} ended as {state:?}, {:?} as it was", of(peer), peer.said);
         demand(peer.said == state, Rule::Order, text)?;
@@ -347,14 +362,17 @@ impl Peers {
         demand(ended, Rule::Order, text)?;
         let text = || format!("{} ended with {} leases", of(peer), peer.leases);
         demand(peer.leases == 0, Rule::Order, text)?;
-        let (filled, ready_at, gone) = (peer.fills_slot(), peer.ready_at, peer.link == Link::Gone);
+        let (filled, gone) = (peer.fills_slot(), peer.link == Link::Gone);
+        let fetched = peer.connection_type == ConnectionType::AddrFetch;
+        let by_us = peer.closing_since.is_some();
+        let ended = Ended { ready_at: peer.ready_at, fetched, by_us };
         peer.over = true;
         self.filled -= usize::from(filled);
         if gone {
             self.table.retain(|peer| peer.id != id);
             self.gone = None;
         }
-        Ok(ready_at)
+        Ok(ended)
     }
 
     /// All outputs of the turn are read.

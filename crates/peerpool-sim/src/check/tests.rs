@@ -5,3 +5,4 @@ mod days;
 mod forge;
 mod planted;
 mod town;
+mod verdicts;

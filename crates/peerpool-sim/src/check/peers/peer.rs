@@ -35,6 +35,9 @@ pub(in super::super) struct Peer {
     /// Our ping that waits for its pong.
     pub(in super::super) ping: Option<(u64, Monotonic)>,
     pub(super) greeted: bool,
+    /// Whether its own version came, and then its verack.
+    pub(in super::super) version: bool,
+    pub(in super::super) verack: bool,
     pub(super) asked: bool,
     pub(super) leases: usize,
 }

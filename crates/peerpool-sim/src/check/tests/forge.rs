@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Address;
 use peerpool_core::engine::{Config, Engine};
-use peerpool_core::event::{Event, Known, PeerVersion, UserAgent};
+use peerpool_core::event::{DialError, Event, Known, PeerVersion, UserAgent};
 use peerpool_core::id::{BurnReason, ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState};
 use peerpool_core::io::{Input, Output};
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
 use peerpool_core::wire::{AddrEntry, Control};
 
-use super::town::{SERVICES, START, config, greeting};
+use super::town::{SERVICES, START, config, greeting, nth};
 use crate::check::{Breach, Checks, Rule};
 
 /// Checks that are shown what no engine did.
@@ -31,7 +32,7 @@ impl Forge {
 
     pub(super) fn with(config: Config, addresses: &[Address]) -> Self {
         let mut checks = Checks::new(&config);
-        checks.demands_verdicts = false;
+        checks.fates.demanded = false;
         let engine = Engine::new(config, Rng::from_u64(1)).expect("a valid policy");
         let now = Now { mono: Monotonic::default(), unix: UnixTime(START) };
         let mut forge = Self { checks, engine, now };
@@ -87,9 +88,35 @@ impl Forge {
         self.fine(message(id, Control::Verack), vec![said_ready(id, address)]);
     }
 
+    /// The dial is given up.
+    #[track_caller]
+    pub(super) fn give_up(&mut self, id: u64, address: Address) {
+        let (peer, state) = (PeerId(id), PeerState::Connecting);
+        let reason = DisconnectReason::Surplus;
+        let told = event(Event::Disconnected { peer, address, state, reason });
+        self.fine(Input::Wake, vec![disconnect(id), told]);
+        self.fine(closed(id), vec![]);
+    }
+
+    /// The dial is answered, and the peer's version came.
     #[track_caller]
     pub(super) fn connected(&mut self, id: u64, address: Address) {
         self.fine(answered(id), vec![said_connected(id, address), send(id, version())]);
+        self.fine(message(id, version()), vec![send(id, Control::Verack)]);
+    }
+
+    /// Dials 1 and 2 fail, and nothing else is heard of until the pool says that it is offline.
+    #[track_caller]
+    pub(super) fn go_offline(&mut self) {
+        for id in [1, 2] {
+            let address = nth(17 + id as usize);
+            self.fine(Input::Wake, dial(id, address));
+            let (input, told) = failed(id, address);
+            self.fine(input, vec![told, waits(address)]);
+        }
+        self.fine(Input::Wake, vec![starved()]);
+        self.wait(30);
+        self.fine(Input::Wake, vec![event(Event::Offline)]);
     }
 }
 
@@ -150,6 +177,28 @@ pub(super) fn said_ready(id: u64, address: Address) -> Output {
 pub(super) fn said_gone(id: u64, address: Address, state: PeerState) -> Output {
     let reason = DisconnectReason::ClosedByPeer;
     event(Event::Disconnected { peer: PeerId(id), address, state, reason })
+}
+
+/// A dial of `address` fails.
+pub(super) fn failed(id: u64, address: Address) -> (Input, Output) {
+    failed_as(id, address, DialError::Refused)
+}
+
+pub(super) fn failed_as(id: u64, address: Address, error: DialError) -> (Input, Output) {
+    let peer = PeerId(id);
+    (Input::DialFailed { peer, error }, event(Event::DialFailed { peer, address, error }))
+}
+
+pub(super) fn waits(address: Address) -> Output {
+    event(Event::VerdictWaits { address, reason: BurnReason::Refused })
+}
+
+pub(super) fn lease(n: u64, wait: bool) -> Input {
+    lease_with(n, ServiceFlags::NONE, wait)
+}
+
+pub(super) fn lease_with(n: u64, services: ServiceFlags, wait: bool) -> Input {
+    Input::Lease { lease: LeaseId(n), services, wait }
 }
 
 pub(super) fn burned(address: Address) -> Output {

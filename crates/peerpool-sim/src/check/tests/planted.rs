@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Address;
 use peerpool_core::event::{DialError, Event};
 use peerpool_core::id::{BurnReason, ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState};
@@ -11,8 +10,8 @@ use peerpool_core::time::{Now, UnixTime};
 use peerpool_core::wire::Control;
 
 use super::forge::{
-    Forge, answered, backed_off, burned, closed, dial, dial_as, disconnect, event, gossip, grant,
-    message, said_connected, said_gone, said_ready, send, starved, version,
+    Forge, answered, backed_off, burned, closed, dial, dial_as, disconnect, event, failed, gossip,
+    grant, lease, message, said_connected, said_gone, said_ready, send, starved, version, waits,
 };
 use super::town::{START, Town, address, config, nth};
 use crate::check::{Checks, Rule};
@@ -25,16 +24,6 @@ fn town() -> Town {
     let mut town = Town::new(config(|_| ()), 1);
     town.seeded = (0..20).filter_map(|n| nth(n).host.ip()).collect();
     town
-}
-
-/// A dial of `address` fails.
-fn failed(id: u64, address: Address) -> (Input, Output) {
-    let (peer, error) = (PeerId(id), DialError::Refused);
-    (Input::DialFailed { peer, error }, event(Event::DialFailed { peer, address, error }))
-}
-
-fn lease(n: u64, wait: bool) -> Input {
-    Input::Lease { lease: LeaseId(n), services: ServiceFlags::NONE, wait }
 }
 
 // ---- order ----
@@ -256,8 +245,10 @@ fn a_wait_that_was_told_is_kept_and_grows() {
     let lost = || {
         let mut forge = forge();
         forge.ready(1, nth(1));
+        forge.fine(Input::Wake, vec![starved()]);
+        forge.wait(60);
         let gone = said_gone(1, nth(1), PeerState::Ready);
-        forge.fine(closed(1), vec![gone, backed_off(nth(1), 0, 63), starved()]);
+        forge.fine(closed(1), vec![gone, backed_off(nth(1), 0, 63)]);
         forge
     };
     let mut forge = lost();
@@ -267,7 +258,7 @@ fn a_wait_that_was_told_is_kept_and_grows() {
         forge.wait(63);
         forge.fine(Input::Wake, dial(2, nth(1)));
         let (input, told) = failed(2, nth(1));
-        (input, vec![told, backed_off(nth(1), 1, rests), starved()])
+        (input, vec![told, backed_off(nth(1), 1, rests)])
     };
     let mut forge = lost();
     let (input, outputs) = fail(&mut forge, 125);
@@ -319,9 +310,10 @@ fn a_waiting_verdict_a_host_and_a_netgroup_have_their_budgets() {
 #[test]
 fn probes_seeds_and_all_dials_have_their_pace() {
     let mut forge = forge();
-    forge.fine(Input::Wake, [vec![event(Event::Offline)], dial(1, nth(1))].concat());
+    forge.go_offline();
+    forge.fine(Input::Wake, dial(3, nth(1)));
     forge.wait(9);
-    forge.breaks(Input::Wake, dial(2, nth(2)), Rule::Budget, "10s apart at least");
+    forge.breaks(Input::Wake, dial(4, nth(2)), Rule::Budget, "10s apart at least");
     let mut forge = self::forge();
     forge.fine(Input::Wake, vec![starved()]);
     forge.wait(59);
@@ -331,9 +323,9 @@ fn probes_seeds_and_all_dials_have_their_pace() {
     forge.checks.limit_dials(3, 4);
     for id in 1..=3 {
         forge.fine(Input::Wake, dial(id, nth(id as usize)));
-        let (input, told) = failed(id, nth(id as usize));
-        forge.fine(input, vec![told, starved(), event(Event::Fed)]);
+        forge.give_up(id, nth(id as usize));
     }
+    forge.fine(Input::Wake, vec![starved()]);
     forge.wait(59);
     forge.fine(Input::Wake, dial(4, nth(4)));
     forge.breaks(Input::Wake, dial(5, nth(5)), Rule::Budget, "5 in a minute");
@@ -448,8 +440,9 @@ fn nothing_burns_without_evidence_or_a_failure() {
 #[test]
 fn nothing_burns_during_an_outage_told_or_true() {
     let mut forge = forge();
-    forge.fine(Input::Wake, [vec![event(Event::Offline)], dial(2, nth(2))].concat());
-    let (input, told) = failed(2, nth(2));
+    forge.go_offline();
+    forge.fine(Input::Wake, dial(3, nth(2)));
+    let (input, told) = failed(3, nth(2));
     forge.breaks(input, vec![told, burned(nth(2))], Rule::Outage, "says it is offline");
     let mut forge = self::forge();
     forge.checks.on_network(forge.now, false);
@@ -468,18 +461,30 @@ fn offline_and_online_are_told_for_a_reason() {
     let offline = vec![event(Event::Offline)];
     forge.breaks(Input::Wake, offline.clone(), Rule::Outage, "evidence 29s ago");
     let mut forge = self::forge();
-    forge.fine(Input::Wake, [offline, dial(1, nth(1))].concat());
+    forge.go_offline();
     forge.breaks(Input::Wake, vec![event(Event::Online)], Rule::Outage, "without evidence");
     let mut forge = self::forge();
-    forge.fine(Input::Wake, [vec![event(Event::Offline)], dial(1, nth(1))].concat());
-    let connected = vec![said_connected(1, nth(1)), send(1, version())];
-    forge.breaks(answered(1), connected, Rule::Outage, "has heard of a peer");
+    forge.go_offline();
+    forge.fine(Input::Wake, dial(3, nth(1)));
+    let connected = vec![said_connected(3, nth(1)), send(3, version())];
+    forge.breaks(answered(3), connected, Rule::Outage, "has heard of a peer");
+    let mut forge = self::forge();
+    forge.fine(Input::Wake, dial(1, nth(1)));
+    let (input, told) = failed(1, nth(1));
+    forge.fine(input, vec![told, waits(nth(1)), starved()]);
+    forge.wait(30);
+    forge.breaks(Input::Wake, offline.clone(), Rule::Outage, "not two netgroups");
+    let mut forge = self::forge();
+    forge.go_offline();
+    forge.breaks(Input::Wake, offline, Rule::Order, "offline is told twice");
+    let online = vec![event(Event::Online)];
+    self::forge().breaks(Input::Wake, online, Rule::Order, "online is told, not offline");
 }
 
 #[test]
 fn something_comes_of_every_failure() {
     let mut forge = forge();
-    forge.checks.demands_verdicts = true;
+    forge.checks.fates.demanded = true;
     forge.fine(Input::Wake, dial(1, nth(1)));
     let (input, output) = failed(1, nth(1));
     let waits = Event::VerdictWaits { address: nth(1), reason: BurnReason::Refused };
