@@ -162,6 +162,8 @@ pub struct Checks {
     /// Whom the input of this turn is about.
     about: Option<PeerId>,
     fates: Fates,
+    /// Who answered with a nonce of ours in this turn: it is ourselves.
+    itself: Option<Address>,
     peers: Peers,
     known: Known,
     outage: Outage,
@@ -184,6 +186,7 @@ impl Checks {
             local: None,
             about: None,
             fates: Fates::default(),
+            itself: None,
             peers: Peers::default(),
             known: Known::new(config),
             outage: Outage::default(),
@@ -233,6 +236,8 @@ impl Checks {
         }
         self.leases.begin_turn();
         self.fates.begin_turn();
+        self.peers.begin_turn();
+        self.itself = None;
         self.about = match input {
             Input::Connected { peer, .. }
             | Input::DialFailed { peer, .. }
@@ -270,7 +275,9 @@ impl Checks {
                     self.on_heard(address);
                 }
             }
-            Input::Lease { lease, wait, .. } => self.leases.on_lease(*lease, *wait),
+            Input::Lease { lease, services, wait } => {
+                self.leases.on_lease(*lease, *services, *wait);
+            }
             Input::Release { lease } => self.leases.on_release(*lease),
             Input::Close => self.closed = true,
         }
@@ -281,10 +288,15 @@ impl Checks {
         let Some(heard) = self.peers.on_heard(now.mono, peer) else { return };
         let (address, ready) = (heard.address, heard.is_ready());
         match message {
-            Control::Version(_) => heard.version |= !ready,
-            Control::Verack => heard.verack |= heard.version,
+            Control::Version(version) => {
+                let itself = self.peers.on_version(peer, version);
+                self.itself = itself.then_some(address);
+            }
+            Control::Verack => heard.verack |= heard.version.is_some(),
+            Control::Ping(nonce) => self.peers.on_ping(peer, *nonce),
             Control::Pong(nonce) if heard.ping.is_some_and(|(sent, _)| sent == *nonce) => {
                 heard.ping = None;
+                self.peers.note_due_of(peer, &self.policy);
             }
             Control::Addr(entries) if ready && !self.connect_only => {
                 self.known.on_gossip(now, entries);
@@ -350,16 +362,35 @@ impl Checks {
             return Err(Fault(Rule::Order, format!("the turn ends before {next:?}")));
         }
         self.fates.end_turn()?;
+        let itself = self.itself;
+        let text = || format!("{itself:?} answers with our own nonce, and does not burn for it");
+        demand(itself.is_none(), Rule::Burned, text)?;
         let now = self.clock.mono;
         self.known.end_turn(now, &self.outage)?;
         self.peers.end_turn(now, &self.policy)?;
-        self.leases.end_turn(self.policy.max_waiters)?;
+        let free = self.peers.free(self.policy.slots_per_peer);
+        self.leases.end_turn(self.policy.max_waiters, free)?;
+        if self.closed {
+            self.check_closed()?;
+        }
+        self.known.check_wake(now, engine.wake_at(), self.closed)?;
         self.outage.end_turn(now, self.closed)?;
         let target = self.target();
-        self.supply.end_turn(now, target, &self.peers, self.outage.offline || self.closed)?;
+        let state = [self.outage.offline, self.closed];
+        self.supply.end_turn(now, target, &self.peers, state)?;
         self.check_sizes(engine)?;
         self.book.on_turn(self.clock, self.turn, engine)?;
         if self.turn.is_multiple_of(RARELY) { self.compare(engine) } else { Ok(()) }
+    }
+
+    /// A closed pool lets go of everybody, and keeps nobody waiting.
+    fn check_closed(&self) -> Verdict {
+        let held = self.peers.first_held();
+        let text = || format!("the pool is closed, and does not leave peer {held:?}");
+        demand(held.is_none(), Rule::Order, text)?;
+        let (waiting, _) = self.leases.counts();
+        let text = || format!("the pool is closed, and {waiting} wait for a lease");
+        demand(waiting == 0, Rule::Order, text)
     }
 
     fn target(&self) -> usize {

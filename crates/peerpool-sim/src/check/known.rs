@@ -71,6 +71,8 @@ pub(super) struct Known {
     fading: BTreeSet<(Monotonic, Address)>,
     manual: BTreeSet<Address>,
     own: BTreeSet<Host>,
+    /// When the rests end that were told of addresses the pool keeps.
+    rests: BTreeSet<(Monotonic, Address)>,
     /// Burned, and pushed out of a full table at once: whoever named it in that very message did so
     /// after that.
     pardoned: BTreeMap<Address, Monotonic>,
@@ -94,6 +96,7 @@ impl Known {
             fading: BTreeSet::new(),
             manual: config.manual.iter().copied().collect(),
             own: BTreeSet::new(),
+            rests: BTreeSet::new(),
             pardoned: BTreeMap::new(),
             crowded: false,
             amnesty: Monotonic::default(),
@@ -165,6 +168,7 @@ impl Known {
         self.held.remove(&address);
         self.manual.insert(address);
         if let Some(past) = self.past.get_mut(&address) {
+            self.rests.remove(&(past.rests_until, address));
             *past = Past { waits: None, rests_until: Monotonic::default(), strikes: 0, ..*past };
         }
     }
@@ -214,6 +218,7 @@ impl Known {
         let past = self.past.entry(address).or_default();
         past.success = Some(now.unix);
         past.waits = None;
+        self.rests.remove(&(past.rests_until, address));
         self.held.remove(&address);
     }
 
@@ -229,11 +234,30 @@ impl Known {
 
     /// The outage is over: verdicts that wait lapse.
     pub(super) fn on_online(&mut self) {
+        self.rests.clear();
         for address in std::mem::take(&mut self.held).keys() {
             if let Some(past) = self.past.get_mut(address) {
                 past.waits = None;
             }
         }
+    }
+
+    /// A rest that was told ends in time: the pool means to wake no later.
+    pub(super) fn check_wake(
+        &mut self,
+        now: Monotonic,
+        wake: Option<Monotonic>,
+        closed: bool,
+    ) -> Verdict {
+        while let Some((until, address)) = self.rests.first().copied() {
+            if until > now && !self.own.contains(&address.host) {
+                let woken = closed || wake.is_some_and(|wake| wake <= until);
+                let text = || format!("the rest of {address} ends, and the pool sleeps on");
+                return demand(woken, Rule::Late, text);
+            }
+            self.rests.pop_first();
+        }
+        Ok(())
     }
 
     /// With evidence nothing waits that failed near it.
@@ -280,12 +304,16 @@ impl Known {
         })?;
         let experienced = past.success.is_some();
         self.held.remove(&address);
+        self.rests.remove(&(past.rests_until, address));
         *past = Past { waits: None, rests_until: now.mono + retry_in, epoch, ..*past };
         if failures as usize >= policy.max_failures && !manual {
             (past.strikes, past.success, past.proven) = (0, None, false);
         } else if experienced || manual {
             // Others may be forgotten and heard of again, strikes and all.
             past.strikes += 1;
+        }
+        if past.proven || manual {
+            self.rests.insert((past.rests_until, address));
         }
         self.sweep(now, policy);
         Ok(())
@@ -321,7 +349,9 @@ impl Known {
     ) {
         self.unburn(&address);
         self.told.remove(&key(&address));
-        self.past.remove(&address);
+        if let Some(past) = self.past.remove(&address) {
+            self.rests.remove(&(past.rests_until, address));
+        }
         self.held.remove(&address);
         let itself = reason == BurnReason::Itself;
         if itself {

@@ -38,6 +38,8 @@ pub(super) struct Outage {
     /// In which turn.
     pub(super) evidence_turn: u64,
     pub(super) came_now: bool,
+    /// Whether failures without evidence have lasted so long that peers are asked for some.
+    pub(super) in_doubt: bool,
     /// Whether an outage ended in this turn.
     ended_now: bool,
     /// Failures since the last evidence.
@@ -61,6 +63,8 @@ impl Outage {
     pub(super) fn begin_turn(&mut self, now: Monotonic, window: Duration) -> bool {
         (self.before, self.came_now, self.ended_now) = (self.evidence, false, false);
         self.window = window;
+        let doubtful = |since| now >= since + window / 2;
+        self.in_doubt = self.failing.since.is_some_and(doubtful);
         self.groups_before = self.failing.ever;
         let over = self.failing.since.is_some_and(|since| now >= since + window);
         let given_up = over && !is_apart(self.failing.groups);

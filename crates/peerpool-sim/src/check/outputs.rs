@@ -38,7 +38,7 @@ impl Checks {
                 demand(!self.closed && !self.connect_only, Rule::Target, || {
                     format!("seed {seed} is asked by a pool that needs none")
                 })?;
-                self.supply.on_ask_seed(now, *seed, self.outage.epoch, &self.policy)
+                self.supply.on_ask_seed(now, *seed, &self.policy)
             }
             Output::Dial { peer, address } => {
                 let text = || format!("{address} is dialled by a closed pool");
@@ -53,7 +53,8 @@ impl Checks {
             }
             Output::Grant { lease, peer } => {
                 self.next = Some(Next::Leased(*lease, *peer));
-                self.leases.on_grant(*lease, *peer)?;
+                let services = self.peers.services(*peer)?;
+                self.leases.on_grant(*lease, *peer, services)?;
                 self.peers.on_leased(*peer, self.policy.slots_per_peer)
             }
             Output::Refuse { lease, .. } => self.leases.on_refuse(*lease),
@@ -67,7 +68,7 @@ impl Checks {
             let address = self.peers.on_get_addr(peer)?;
             self.known.note_asked(now, address);
         }
-        self.peers.on_send(now, peer, message, &self.policy)
+        self.peers.on_send(now, peer, message, self.outage.in_doubt, &self.policy)
     }
 
     fn on_event(&mut self, event: &Event) -> Verdict {
@@ -115,14 +116,17 @@ impl Checks {
                 demand(failed, Rule::Burned, text)?;
                 self.known.on_verdict_waits(now.mono, *address, self.turn)
             }
-            Event::Gossip { peer, address, .. } => self.peers.on_said_of_ready(*peer, *address),
+            Event::Gossip { peer, address, received, kept } => {
+                self.peers.on_gossip(now.mono, *peer, *address, [*received, *kept], &self.policy)
+            }
             Event::Full { .. } | Event::Starved { .. } | Event::Fed => {
                 let filled = self.peers.slots_filled();
-                self.supply.on_event(event, filled, self.target())
+                self.supply.on_event(now.mono, event, filled, self.target(), &self.policy)
             }
             Event::Offline => self.outage.on_offline(now.mono),
             Event::Online => {
                 self.known.on_online();
+                self.supply.on_online(now.mono, &self.policy);
                 self.outage.on_online()
             }
             Event::Released { lease, peer } => {
@@ -219,6 +223,9 @@ impl Checks {
     fn on_burned(&mut self, address: Address, reason: BurnReason) -> Verdict {
         let now = self.clock;
         let window = self.policy.offline_after;
+        if reason == BurnReason::Itself {
+            self.itself = self.itself.filter(|itself| *itself != address);
+        }
         // That it is ourselves is certain, network or not.
         if reason != BurnReason::Itself {
             self.outage.check_burn(now.mono, address, window)?;

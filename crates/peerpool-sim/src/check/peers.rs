@@ -2,11 +2,12 @@
 
 mod peer;
 
+use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Address;
 use peerpool_core::id::{ConnectionType, PeerId, PeerState};
 use peerpool_core::policy::Policy;
 use peerpool_core::time::Monotonic;
-use peerpool_core::wire::Control;
+use peerpool_core::wire::{Control, Version};
 
 use super::facts;
 use super::{Fault, Rule, Verdict, demand};
@@ -21,7 +22,14 @@ pub(super) struct Peers {
     /// The first deadline of any peer, or an earlier time.
     due: Option<Monotonic>,
     gone: Option<PeerId>,
+    /// Whose ping of this turn waits for our pong.
+    owed_pong: Option<(PeerId, u64)>,
+    /// Who repeats its version once too often in this turn.
+    repeats: Option<PeerId>,
 }
+
+/// A version may be repeated once: that may be a slip.
+const VERSIONS: usize = 2;
 
 /// A peer whose end was told.
 #[derive(Debug)]
@@ -67,6 +75,22 @@ impl Peers {
         in_state.map(|peer| (peer.id, peer.address, peer.connection_type))
     }
 
+    /// One that the pool holds on to.
+    pub(super) fn first_held(&self) -> Option<PeerId> {
+        self.table.iter().find(|peer| peer.is_held()).map(|peer| peer.id)
+    }
+
+    /// Ready peers that fill a slot and serve fewer leases than these, and their services.
+    pub(super) fn free(&self, slots: usize) -> impl Iterator<Item = (PeerId, ServiceFlags)> {
+        let free = self.table.iter().filter(move |peer| peer.fills_slot() && peer.leases < slots);
+        free.map(|peer| (peer.id, peer.version.unwrap_or(ServiceFlags::NONE)))
+    }
+
+    /// What the peer said that it serves.
+    pub(super) fn services(&mut self, id: PeerId) -> Result<ServiceFlags, Fault> {
+        Ok(self.live(id)?.version.unwrap_or(ServiceFlags::NONE))
+    }
+
     fn place(&self, id: PeerId) -> Option<usize> {
         self.table.binary_search_by_key(&id, |peer| peer.id).ok()
     }
@@ -95,6 +119,39 @@ impl Peers {
     }
 
     // ---- inputs ----
+
+    pub(super) fn begin_turn(&mut self) {
+        (self.owed_pong, self.repeats) = (None, None);
+    }
+
+    /// A version from it. Whether its nonce is one of ours, which makes it ourselves.
+    pub(super) fn on_version(&mut self, id: PeerId, version: &Version) -> bool {
+        let ours = self.table.iter().any(|peer| peer.nonce == Some(version.nonce));
+        let Some(peer) = self.find(id).filter(|peer| peer.is_held()) else { return false };
+        peer.versions += 1;
+        if peer.versions > VERSIONS {
+            self.repeats = Some(id);
+            return false;
+        }
+        let first = peer.said == PeerState::Connected && peer.version.is_none();
+        if first {
+            peer.version = Some(version.services);
+        }
+        first && ours
+    }
+
+    /// A ping from it.
+    pub(super) fn on_ping(&mut self, id: PeerId, nonce: u64) {
+        let ready = self.find(id).filter(|peer| peer.is_ready() && peer.is_held());
+        self.owed_pong = ready.map(|peer| (peer.id, nonce));
+    }
+
+    /// Its next deadline may have come nearer.
+    pub(super) fn note_due_of(&mut self, id: PeerId, policy: &Policy) {
+        if let Some((at, ..)) = self.find(id).map(|peer| peer.deadline(policy)) {
+            self.note_due(at);
+        }
+    }
 
     /// Its dial was answered. Returns where it is.
     pub(super) fn on_answered(&mut self, id: PeerId) -> Option<Address> {
@@ -155,8 +212,12 @@ impl Peers {
         now: Monotonic,
         id: PeerId,
         message: &Control,
+        in_doubt: bool,
         policy: &Policy,
     ) -> Verdict {
+        if let Control::Pong(nonce) = message {
+            self.owed_pong = self.owed_pong.filter(|owed| *owed != (id, *nonce));
+        }
         let peer = self.live(id)?;
         let due = match (peer.said, message) {
             (PeerState::Connecting, _) => false,
@@ -172,9 +233,16 @@ impl Peers {
             format!("{}, {state:?}, is sent {:?}", of(peer), message.command())
         })?;
         peer.greeted = true;
+        if let Control::Version(version) = message {
+            peer.nonce = Some(version.nonce);
+        }
         if let Control::Ping(nonce) = message {
             let text = || format!("{} is pinged before it answered the last ping", of(peer));
             demand(peer.ping.is_none(), Rule::Order, text)?;
+            let last = peer.pinged_at.replace(now).map(|at| now.since(at));
+            let soon = last.is_some_and(|ago| ago < policy.ping_interval / 2);
+            let text = || format!("{} is pinged {last:?} after the last ping", of(peer));
+            demand(in_doubt || !soon, Rule::Budget, text)?;
             peer.ping = Some((*nonce, now));
             let (at, ..) = peer.deadline(policy);
             self.note_due(at);
@@ -210,10 +278,26 @@ impl Peers {
         Ok(())
     }
 
-    pub(super) fn on_said_of_ready(&mut self, id: PeerId, address: Address) -> Verdict {
+    /// It told of so many addresses, and so many of them were new.
+    pub(super) fn on_gossip(
+        &mut self,
+        now: Monotonic,
+        id: PeerId,
+        address: Address,
+        [received, kept]: [usize; 2],
+        policy: &Policy,
+    ) -> Verdict {
         let peer = self.at(id, address)?;
         let text = || format!("{} gossips, {:?} as it is", of(peer), peer.said);
-        demand(peer.said == PeerState::Ready, Rule::Order, text)
+        demand(peer.said == PeerState::Ready, Rule::Order, text)?;
+        peer.kept += kept;
+        let stay = now.since(peer.ready_at).as_secs() as usize;
+        let asked = if peer.asked { policy.addr_burst } else { 0 };
+        // One at the start, and one for the fraction that a division loses.
+        let most = 2 + asked + policy.addr_rate_per_100s.saturating_mul(stay + 1) / 100;
+        demand(kept <= received && peer.kept <= most, Rule::Budget, || {
+            format!("{} brought {} addresses that were new, {most} allowed", of(peer), peer.kept)
+        })
     }
 
     pub(super) fn on_connecting(
@@ -264,9 +348,13 @@ impl Peers {
             progress_at: None,
             ping: None,
             greeted: false,
-            version: false,
+            version: None,
             verack: false,
+            versions: 0,
+            nonce: None,
+            pinged_at: None,
             asked: false,
+            kept: 0,
             leases: 0,
         });
         self.note_due(now + policy.dial_timeout);
@@ -323,7 +411,7 @@ impl Peers {
             || format!("{} is ready, {:?} and its link {:?}", of(peer), peer.said, peer.link);
         demand(shaken, Rule::Order, text)?;
         let text = || format!("{} is ready before its version and verack came", of(peer));
-        demand(peer.version && peer.verack, Rule::Order, text)?;
+        demand(peer.version.is_some() && peer.verack, Rule::Order, text)?;
         (peer.said, peer.ready_at, peer.heard_at) = (PeerState::Ready, now, now);
         let (counts, automatic) = (
             facts::counts(peer.connection_type),
@@ -382,6 +470,17 @@ impl Peers {
                 Rule::Order,
                 format!("peer {id} is gone, and nothing was said of it"),
             ));
+        }
+        if let Some((id, _)) = self.owed_pong
+            && self.find(id).is_some_and(|peer| peer.is_held())
+        {
+            return Err(Fault(Rule::Order, format!("the ping of peer {id} is not answered")));
+        }
+        if let Some(id) = self.repeats
+            && self.find(id).is_some_and(|peer| peer.is_held())
+        {
+            let text = format!("peer {id} repeats its version again, and is kept");
+            return Err(Fault(Rule::Order, text));
         }
         if self.due.is_none_or(|due| now < due) {
             return Ok(());

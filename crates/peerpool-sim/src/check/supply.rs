@@ -12,12 +12,17 @@ use super::{ANSWER, Fault, Rule, Verdict, demand};
 /// A pool that is short of peers, with nothing under way, says so before this is over.
 const SPEECHLESS: Duration = Duration::from_secs(1);
 
-/// One DNS seed.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seed {
-    /// When it was last asked, and how many outages had ended by then.
-    asked: Option<(Monotonic, u64)>,
-    open: bool,
+/// Rounds of asking the seeds.
+#[derive(Debug)]
+struct Rounds {
+    /// When the last began.
+    begun: Option<Monotonic>,
+    /// When the next may begin.
+    next: Monotonic,
+    /// How long after it the one after that may.
+    pause: Duration,
+    /// The end of an outage owes a starved pool a round, by then.
+    owed: Option<Monotonic>,
 }
 
 /// Dials in the last minute, by second.
@@ -50,8 +55,10 @@ impl Window {
 
 #[derive(Debug)]
 pub(super) struct Supply {
-    seeds: Vec<Seed>,
+    /// Whether each seed's answer is awaited.
+    seeds: Vec<bool>,
     open: usize,
+    rounds: Rounds,
     /// When an open question must be answered.
     answer_due: Option<Monotonic>,
     dials: Window,
@@ -70,8 +77,14 @@ impl Supply {
         let (per_second, per_minute) =
             (128.max(10 * policy.max_dials), 1280.max(60 * policy.max_dials));
         Self {
-            seeds: vec![Seed::default(); seeds],
+            seeds: vec![false; seeds],
             open: 0,
+            rounds: Rounds {
+                begun: None,
+                next: Monotonic::default(),
+                pause: policy.seed_retry_min,
+                owed: None,
+            },
             answer_due: None,
             dials: Window { seconds: [0; 60], newest: 0, sum: 0, per_second, per_minute },
             starved: false,
@@ -92,7 +105,7 @@ impl Supply {
     /// A seed answered. Whether it had been asked.
     pub(super) fn on_seed_answer(&mut self, seed: usize) -> bool {
         let Some(seed) = self.seeds.get_mut(seed) else { return false };
-        let asked = std::mem::take(&mut seed.open);
+        let asked = std::mem::take(seed);
         self.open -= usize::from(asked);
         if self.open == 0 {
             self.answer_due = None;
@@ -100,33 +113,61 @@ impl Supply {
         asked
     }
 
-    pub(super) fn on_ask_seed(
-        &mut self,
-        now: Monotonic,
-        seed: usize,
-        epoch: u64,
-        policy: &Policy,
-    ) -> Verdict {
+    pub(super) fn on_ask_seed(&mut self, now: Monotonic, seed: usize, policy: &Policy) -> Verdict {
         let text = || format!("seed {seed} is asked, and there is none");
         let slot = self.seeds.get_mut(seed).ok_or_else(|| Fault(Rule::Order, text()))?;
         let text = || format!("seed {seed} is asked again before it has answered");
-        demand(!slot.open, Rule::Order, text)?;
-        if let Some((at, then)) = slot.asked {
-            let ago = now.since(at);
-            let rested = ago >= policy.seed_retry_min || then != epoch;
-            demand(rested, Rule::Budget, || format!("seed {seed} is asked again after {ago:?}"))?;
+        demand(!*slot, Rule::Order, text)?;
+        *slot = true;
+        if self.rounds.begun != Some(now) {
+            self.begin_round(now, policy)?;
         }
-        *slot = Seed { asked: Some((now, epoch)), open: true };
         self.open += 1;
         self.answer_due = Some(now + policy.seed_timeout + ANSWER);
         Ok(())
+    }
+
+    fn begin_round(&mut self, now: Monotonic, policy: &Policy) -> Verdict {
+        let rounds = &mut self.rounds;
+        if let Some(begun) = rounds.begun.replace(now) {
+            let ago = now.since(begun);
+            let text = || format!("the seeds are asked again after {ago:?}");
+            demand(now >= rounds.next, Rule::Budget, text)?;
+            let text = || "the seeds are asked again, and the pool is not starved".to_owned();
+            demand(self.starved, Rule::Target, text)?;
+        }
+        let longest = policy.seed_retry_max.max(policy.seed_retry_min);
+        (rounds.next, rounds.owed) = (now + rounds.pause, None);
+        rounds.pause = (rounds.pause * 2).min(longest);
+        Ok(())
+    }
+
+    /// The pool is full, or was offline: the next round need not wait for what former ones did.
+    fn hasten(&mut self, next: Monotonic, policy: &Policy) {
+        self.rounds.pause = policy.seed_retry_min;
+        self.rounds.next = self.rounds.next.min(next);
+    }
+
+    pub(super) fn on_online(&mut self, now: Monotonic, policy: &Policy) {
+        self.hasten(now, policy);
+        self.rounds.owed = Some(now + policy.recovery_jitter);
     }
 
     pub(super) fn on_dialled(&mut self, now: Monotonic) -> Verdict {
         self.dials.count(now)
     }
 
-    pub(super) fn on_event(&mut self, event: &Event, filled: usize, target: usize) -> Verdict {
+    pub(super) fn on_event(
+        &mut self,
+        now: Monotonic,
+        event: &Event,
+        filled: usize,
+        target: usize,
+        policy: &Policy,
+    ) -> Verdict {
+        if matches!(event, Event::Full { .. }) {
+            self.hasten(now + policy.seed_retry_min, policy);
+        }
         let fits = match event {
             Event::Full { .. } => filled >= target,
             Event::Starved { .. } => filled < target && !std::mem::replace(&mut self.starved, true),
@@ -148,17 +189,21 @@ impl Supply {
         demand(late.is_zero(), Rule::NotFull, text)
     }
 
-    /// All outputs of the turn are read. A pool that is `excused` is offline or closed.
+    /// All outputs of the turn are read.
     pub(super) fn end_turn(
         &mut self,
         now: Monotonic,
         target: usize,
         peers: &Peers,
-        excused: bool,
+        [offline, closed]: [bool; 2],
     ) -> Verdict {
         if let Some(due) = self.answer_due {
             let text = || format!("a seed has not answered, {:?} after its time", now.since(due));
             demand(now < due, Rule::Unanswered, text)?;
+        }
+        if let Some(owed) = self.rounds.owed.filter(|_| self.starved && self.open == 0 && !closed) {
+            let text = || "an outage is over, and no seed was asked since".to_owned();
+            demand(now < owed || self.seeds.is_empty(), Rule::Late, text)?;
         }
         if peers.slots_filled() >= target {
             (self.idle_since, self.short_since) = (None, None);
@@ -166,7 +211,7 @@ impl Supply {
         }
         self.short_since.get_or_insert(now);
         self.check_full(now, peers.slots_filled(), target)?;
-        if excused || self.starved || self.open > 0 || peers.any_in_flight() {
+        if offline || closed || self.starved || self.open > 0 || peers.any_in_flight() {
             self.idle_since = None;
             return Ok(());
         }

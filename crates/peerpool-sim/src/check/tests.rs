@@ -2,6 +2,7 @@
 //! with its fault planted.
 
 mod days;
+mod duties;
 mod forge;
 mod planted;
 mod town;

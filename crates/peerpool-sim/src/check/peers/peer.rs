@@ -1,5 +1,6 @@
 //! One peer: what is known of it from outside, and by when something must come of it.
 
+use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Address;
 use peerpool_core::id::{ConnectionType, PeerId, PeerState};
 use peerpool_core::policy::Policy;
@@ -35,10 +36,18 @@ pub(in super::super) struct Peer {
     /// Our ping that waits for its pong.
     pub(in super::super) ping: Option<(u64, Monotonic)>,
     pub(super) greeted: bool,
-    /// Whether its own version came, and then its verack.
-    pub(in super::super) version: bool,
+    /// Services in its own version, if that came; then its verack.
+    pub(in super::super) version: Option<ServiceFlags>,
     pub(in super::super) verack: bool,
+    /// How often its version came.
+    pub(super) versions: usize,
+    /// The nonce in our version to it.
+    pub(super) nonce: Option<u64>,
+    /// When we last pinged it.
+    pub(super) pinged_at: Option<Monotonic>,
     pub(super) asked: bool,
+    /// How many of the addresses it told of were new.
+    pub(super) kept: usize,
     pub(super) leases: usize,
 }
 
@@ -56,6 +65,11 @@ impl Peer {
         facts::counts(self.connection_type) && !self.is_ready() && self.link != Link::Gone
     }
 
+    /// Whether the pool neither left it nor was told that it is gone.
+    pub(super) fn is_held(&self) -> bool {
+        !self.over && self.closing_since.is_none()
+    }
+
     /// When something must have become of it, and what.
     pub(super) fn deadline(&self, policy: &Policy) -> (Monotonic, Rule, &'static str) {
         if let Some(since) = self.closing_since {
@@ -70,6 +84,10 @@ impl Peer {
             }
             PeerState::Ready => {
                 let mut first = (self.heard_at + policy.inactivity, Rule::Late, "inactivity");
+                if self.ping.is_none() {
+                    let last = self.pinged_at.unwrap_or(self.ready_at);
+                    first = first.min((last + policy.ping_interval, Rule::Late, "ping_interval"));
+                }
                 if let Some((_, sent)) = self.ping {
                     // The deadline pauses while bulk answers make progress.
                     let from = self.progress_at.map_or(sent, |at| at.max(sent));

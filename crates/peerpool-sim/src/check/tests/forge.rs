@@ -102,7 +102,7 @@ impl Forge {
     #[track_caller]
     pub(super) fn connected(&mut self, id: u64, address: Address) {
         self.fine(answered(id), vec![said_connected(id, address), send(id, version())]);
-        self.fine(message(id, version()), vec![send(id, Control::Verack)]);
+        self.fine(message(id, their_version()), vec![send(id, Control::Verack)]);
     }
 
     /// Dials 1 and 2 fail, and nothing else is heard of until the pool says that it is offline.
@@ -144,6 +144,12 @@ pub(super) fn message(id: u64, message: Control) -> Input {
 
 pub(super) fn version() -> Control {
     let [version, _] = greeting(SERVICES, 1);
+    version
+}
+
+/// The version of a peer that is not ourselves.
+pub(super) fn their_version() -> Control {
+    let [version, _] = greeting(SERVICES, 2);
     version
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use peerpool_core::address::Address;
+use peerpool_core::engine::Config;
 use peerpool_core::event::{DialError, Event};
 use peerpool_core::id::{BurnReason, ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState};
 use peerpool_core::io::{Input, Output};
@@ -58,10 +59,9 @@ fn peers_come_and_go_in_order() {
         forge.fine(Input::Wake, vec![disconnect(1), said_gone(1, nth(1), PeerState::Ready)]);
         (Input::Wake, vec![disconnect(1)])
     });
-    order("dialled by a closed pool", &|forge| {
-        forge.fine(Input::Close, vec![]);
-        (Input::Wake, dial(3, nth(3)))
-    });
+    let mut closed = forge();
+    closed.fine(Input::Close, vec![]);
+    closed.breaks(Input::Wake, dial(1, nth(1)), Rule::Order, "dialled by a closed pool");
 }
 
 #[test]
@@ -360,6 +360,14 @@ fn queues_and_turns_have_their_bounds() {
     forge.breaks(Input::Wake, flood, Rule::Bound, "200 outputs in one turn");
 }
 
+/// A pool that drops a silent peer before it would ping it.
+fn patient() -> Config {
+    config(|policy| {
+        policy.target_connect_count = 2;
+        policy.inactivity = Duration::from_secs(119);
+    })
+}
+
 #[test]
 fn nothing_waits_beyond_its_deadline() {
     let late = |words: &str, seconds: u64, prepare: &dyn Fn(&mut Forge)| {
@@ -379,7 +387,10 @@ fn nothing_waits_beyond_its_deadline() {
         forge.ready(1, nth(1));
         forge.ready(2, nth(2));
     };
-    late("inactivity", 1200, &full);
+    late("inactivity", 119, &|forge| {
+        *forge = Forge::with(patient(), &[nth(1), nth(2)]);
+        full(forge);
+    });
     late("pong_deadline", 60, &|forge| {
         full(forge);
         forge.fine(Input::Wake, vec![send(1, Control::Ping(7))]);

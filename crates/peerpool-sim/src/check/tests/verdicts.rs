@@ -7,7 +7,7 @@ use peerpool_core::wire::Control;
 
 use super::forge::{
     Forge, answered, backed_off, burned, closed, dial, dial_as, event, failed, failed_as, message,
-    said_connected, said_gone, said_ready, send, starved, version, waits,
+    said_connected, said_gone, said_ready, send, starved, their_version, version, waits,
 };
 use super::town::nth;
 use crate::check::Rule;
@@ -132,7 +132,7 @@ fn an_outage_is_told_when_two_netgroups_fail() {
     let online = vec![event(Event::Online), told, greeting];
     forge.fine(connected, online);
     let outputs = vec![send(3, Control::Verack), burned(nth(1))];
-    let input = message(3, version());
+    let input = message(3, their_version());
     forge.breaks(input, outputs, Rule::Outage, "has not failed");
 }
 
