@@ -335,7 +335,7 @@ impl Actor {
     }
 
     fn say_lies(&mut self, around: &mut dyn Surroundings, now: Now, out: &mut Vec<Said>) {
-        let entries = lies::entries(around, now.unix, &self.node, &mut self.rng);
+        let entries = lies::entries(around, now.unix, &self.node, self.peer, &mut self.rng);
         self.say_addresses(entries, out);
     }
 

@@ -11,6 +11,8 @@ use peerpool_core::time::UnixTime;
 
 use super::{Listing, Profile, Surroundings};
 
+/// Ports of one host.
+const PORTS: u16 = 10;
 /// Of each lie, at most.
 const EACH: usize = 10;
 /// How often the same address is repeated.
@@ -52,14 +54,16 @@ pub(super) fn dead_entry(
 }
 
 /// An addr message full of lies: real nodes with impossible or ancient times; addresses that
-/// cannot be; wrong ports; dead addresses; one of them over and over; and, for addrv2 only,
-/// addresses in the wrong form.
+/// cannot be; wrong ports, and many of one host; the very peer that is told; dead addresses, one
+/// without services and one over and over; and, for addrv2 only, addresses in the wrong form.
 pub(super) fn entries(
     around: &mut dyn Surroundings,
     now: UnixTime,
     node: &Listing,
+    peer: SocketAddr,
     rng: &mut Rng,
 ) -> Vec<AddrV2Message> {
+    let dead = [(); 2].map(|()| around.dead_ip(rng));
     let real = around.gossip(now, node, rng);
     let (profile, port) = (around.profile(), node.address.port());
     let mut lies = Vec::new();
@@ -71,9 +75,15 @@ pub(super) fn entries(
         }
     }
     lies.extend(NOWHERE.map(|ip| profile.entry(SocketAddr::new(ip, port), now)));
-    lies.extend(WRONG_PORTS.map(|port| dead_entry(profile, port, now, rng)));
+    let dead_at =
+        |which: usize, port: u16| profile.entry(SocketAddr::from((dead[which], port)), now);
+    lies.extend(WRONG_PORTS.map(|port| dead_at(0, port)));
+    lies.extend((1..=PORTS).map(|n| dead_at(1, 20_000 + n)));
+    // The peer itself, where others would name it as well.
+    let own = SocketAddr::new(peer.ip(), port);
+    lies.extend((!peer.ip().is_loopback()).then(|| profile.entry(own, now)));
     lies.extend((0..EACH).map(|_| dead_entry(profile, port, now, rng)));
-    let mut serviceless = dead_entry(profile, port, now, rng);
+    let mut serviceless = dead_at(0, port);
     serviceless.services = ServiceFlags::NONE;
     lies.push(serviceless);
     lies.extend(vec![dead_entry(profile, port, now, rng); REPEATED]);
@@ -107,6 +117,8 @@ mod tests {
     use super::super::roster::tests::roster;
     use super::*;
 
+    const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000);
+
     /// Whether no packet for it leaves the machine.
     fn is_harmless(entry: &AddrV2Message) -> bool {
         match entry.socket_addr().map(|address| address.ip().to_canonical()) {
@@ -122,7 +134,7 @@ mod tests {
         let node = Listing { kind: Kind::Liar, ..roster.listings[0] };
         let now = UnixTime(2_000_000_000);
         for seed in 0..20 {
-            let lies = entries(&mut &roster, now, &node, &mut Rng::from_u64(seed));
+            let lies = entries(&mut &roster, now, &node, PEER, &mut Rng::from_u64(seed));
             assert!(lies.len() < 1000);
             for lie in &lies {
                 assert!(is_harmless(lie), "{lie:?}");
@@ -144,7 +156,7 @@ mod tests {
         }
         let nobody = roster(0);
         let node = roster(1).listings[0];
-        let lies = entries(&mut &nobody, UnixTime(2_000_000_000), &node, &mut rng);
+        let lies = entries(&mut &nobody, UnixTime(2_000_000_000), &node, PEER, &mut rng);
         assert!(lies.iter().all(is_harmless), "no node to lie about");
     }
 }

@@ -1,14 +1,14 @@
 //! What the node around an actor knows: how nodes introduce themselves, and whom they gossip
 //! about.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bitcoin::p2p::address::{AddrV2, AddrV2Message};
 use bitcoin::p2p::{Magic, ServiceFlags};
 use peerpool_core::rng::Rng;
 use peerpool_core::time::UnixTime;
 
-use super::{Ages, HeaderChain, Kind};
+use super::{Ages, HeaderChain, Kind, lies};
 
 /// A node as the others know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,12 @@ pub trait Surroundings {
 
     /// The answer of `from` to getaddr, at most 1000 entries.
     fn gossip(&mut self, now: UnixTime, from: &Listing, rng: &mut Rng) -> Vec<AddrV2Message>;
+
+    /// An address at which there is no node, for lies. By default one of the loopback network, so
+    /// that no packet leaves the machine.
+    fn dead_ip(&self, rng: &mut Rng) -> Ipv4Addr {
+        lies::dead_ip(rng)
+    }
 
     /// What `from` relays now; nothing is sent if it is empty.
     fn relayed(&mut self, now: UnixTime, from: &Listing, rng: &mut Rng) -> Vec<AddrV2Message>;

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bitcoin::p2p::address::AddrV2Message;
@@ -142,6 +142,12 @@ impl Surroundings for Knowledge {
             Some(id) => self.answer_of(now, id, rng),
             None => Vec::new(),
         }
+    }
+
+    /// Nothing is sent here, so that they may be of the public internet, and are believed.
+    fn dead_ip(&self, rng: &mut Rng) -> Ipv4Addr {
+        let [x, y, z, ..] = rng.u64().to_le_bytes();
+        Ipv4Addr::new(9, x.max(10), y, z)
     }
 
     fn relayed(&mut self, now: UnixTime, from: &Listing, rng: &mut Rng) -> Vec<AddrV2Message> {
