@@ -57,6 +57,7 @@ mod hello;
 mod kind;
 mod lies;
 mod mix;
+mod quirk;
 mod roster;
 mod seed;
 mod surroundings;
@@ -74,6 +75,7 @@ pub use bytes::ByteActor;
 pub use headers::HeaderChain;
 pub use kind::{Kind, ParseKindError};
 pub use mix::Mix;
+pub use quirk::Quirk;
 pub use roster::Roster;
 #[cfg(feature = "tcp")]
 pub(crate) use roster::sample_share;
@@ -133,6 +135,11 @@ pub struct Actor {
     /// When it relays addresses next.
     relays_at: Option<Monotonic>,
     flood: Option<Flood>,
+    quirk: Option<Quirk>,
+    /// The version that it has yet to repeat.
+    hello: Option<VersionMessage>,
+    /// When it pings next.
+    pings_at: Option<Monotonic>,
 }
 
 impl Actor {
@@ -150,7 +157,16 @@ impl Actor {
             answers_at: None,
             relays_at: None,
             flood: None,
+            quirk: None,
+            hello: None,
+            pings_at: None,
         }
+    }
+
+    /// The same with a quirk.
+    #[must_use]
+    pub fn with_quirk(self, quirk: Option<Quirk>) -> Self {
+        Self { quirk, ..self }
     }
 
     /// How far the connection came.
@@ -201,7 +217,7 @@ impl Actor {
     /// When to call [`Actor::handle_timeout`]; `None` if the node has nothing to say of itself.
     pub fn wake_at(&self) -> Option<Monotonic> {
         let flood = self.flood.as_ref().map(|flood| flood.next);
-        [self.answers_at, self.relays_at, flood].into_iter().flatten().min()
+        [self.answers_at, self.relays_at, self.pings_at, flood].into_iter().flatten().min()
     }
 
     /// Appends to `out` what the node says of itself now. Does nothing before
@@ -222,6 +238,10 @@ impl Actor {
             self.answers_at = None;
             let entries = around.gossip(now.unix, &self.node, &mut self.rng);
             self.say_addresses(entries, out);
+        }
+        if self.pings_at.as_ref().is_some_and(is_due) {
+            out.push(Said::Message(NetworkMessage::Ping(self.rng.u64())));
+            self.plan_ping(now.mono);
         }
         if let Some(flood) = self.flood.as_mut().filter(|flood| is_due(&flood.next)) {
             let mut piece = Vec::new();
@@ -251,12 +271,21 @@ impl Actor {
         let nonce = self.rng.u64();
         let hello = hello::version(profile, self.node.kind, self.peer, theirs, nonce, now);
         let negotiates = theirs.version.min(hello.version) >= PROTOCOL_VERSION;
-        out.push(Said::Message(NetworkMessage::Version(hello)));
+        let times = if self.quirk == Some(Quirk::Repeats) { 2 } else { 1 };
+        self.hello = (times > 1).then(|| hello.clone());
+        out.extend(vec![Said::Message(NetworkMessage::Version(hello)); times]);
         if negotiates {
             out.push(Said::Message(NetworkMessage::WtxidRelay));
             out.push(Said::Message(NetworkMessage::SendAddrV2));
         }
+        if self.quirk == Some(Quirk::Dawdles) {
+            return self.plan_ping(now.mono);
+        }
         out.push(Said::Message(NetworkMessage::Verack));
+    }
+
+    fn plan_ping(&mut self, now: Monotonic) {
+        self.pings_at = self.quirk.map(|quirk| now + quirk.ping_pause());
     }
 
     /// What a node does as soon as hands are shaken.
@@ -264,6 +293,14 @@ impl Actor {
         self.stage = Stage::Ready;
         self.ready_at = now.mono;
         let magic = around.profile().magic;
+        match self.quirk {
+            Some(Quirk::Pings) => self.plan_ping(now.mono),
+            Some(Quirk::Repeats) => {
+                let again = self.hello.take().map(NetworkMessage::Version);
+                out.extend(again.map(Said::Message));
+            }
+            _ => {}
+        }
         match self.node.kind {
             Kind::Dropper => return Next::Close,
             Kind::Claimer => {
@@ -308,6 +345,8 @@ impl Actor {
         match message {
             NetworkMessage::SendAddrV2 | NetworkMessage::WtxidRelay => return Next::Close,
             NetworkMessage::Ping(nonce) => {
+                let wrong = u64::from(self.quirk == Some(Quirk::WrongPongs));
+                let nonce = nonce.wrapping_add(wrong);
                 out.push(Said::Message(NetworkMessage::Pong(nonce)));
             }
             NetworkMessage::GetHeaders(request) => {

@@ -235,13 +235,17 @@ fn plan(seed: u64, rng: &mut Rng) -> Plan {
     Plan {
         seed,
         nodes,
-        sites: Some(nodes),
+        sites: Some(sites),
+        quirks,
         mix: mix(rng),
         attacker,
         churn,
         churns: rng.chance(0.8),
         horizon: LENGTH,
         lasting: LENGTH,
+    // Few netgroups, now and then: pools, whose peers are spread over them, can hardly be full.
+    let sites = if rng.chance(0.15) { 1 + rng.below(8) } else { nodes };
+    let quirks = if rng.chance(0.5) { rng.below(20) as f64 / 100.0 } else { 0.0 };
         ages: pick(rng, &Ages::ALL),
         seed_share: rng.below(101) as f64 / 100.0,
         links: links(rng),

@@ -15,7 +15,7 @@ use super::end::{NodeEnd, Parcel, Passed, PoolEnd, Reply};
 use super::pool::PoolLink;
 use super::population::NodeId;
 use super::{Ending, Happening, LinkKey, World, own_ip};
-use crate::actor::{Actor, ByteActor, Kind, Next};
+use crate::actor::{Actor, ByteActor, Kind, Next, Quirk};
 use crate::check::Breach;
 use crate::link_model::Break;
 
@@ -109,7 +109,7 @@ impl World {
         let (magic, in_bytes) = (self.plan.magic, self.plan.bytes || listing.kind.needs_bytes());
         let policy = self.pools[usize::from(key.pool)].plan.policy.clone();
         let Some(from) = self.link(key).map(|link| link.from) else { return Next::Stay };
-        let actor = Actor::new(listing, from, rng);
+        let actor = Actor::new(listing, from, rng).with_quirk(self.quirk(listing.kind));
         let (mut end, pool_end) = if in_bytes {
             let actor = ByteActor::new(actor, &self.knowledge.profile);
             let pool_end = PoolEnd::new(magic, &policy, address);
@@ -124,6 +124,14 @@ impl World {
         }
         self.settle_end(key, node, listing.kind);
         next
+    }
+
+    fn quirk(&mut self, kind: Kind) -> Option<Quirk> {
+        let share = self.plan.quirks;
+        if kind != Kind::Honest || self.healed || share == 0.0 || !self.rng.chance(share) {
+            return None;
+        }
+        Some(Quirk::ALL[self.rng.below(Quirk::ALL.len())])
     }
 
     fn settle_end(&mut self, key: LinkKey, node: NodeId, kind: Kind) {

@@ -59,6 +59,8 @@ pub struct Plan {
     pub vanish_after: (Duration, Duration),
     /// How long a flapping node stays, and how long it stays away. Default 5 to 30 s.
     pub flap: (Duration, Duration),
+    /// Share of the links to honest nodes on which the node has a [quirk](crate::actor::Quirk). Default none.
+    pub quirks: f64,
     /// Bytes a second that a slow node sends. Default 1.
     pub slow_rate: u32,
     /// Whether a book of up to 500 addresses is checked after each turn, even if it says that it has
@@ -134,6 +136,7 @@ impl Default for Plan {
             services: ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::NETWORK_LIMITED,
             vanish_after: (Duration::from_secs(5), Duration::from_secs(30)),
             flap: (Duration::from_secs(5), Duration::from_secs(30)),
+            quirks: 0.0,
             slow_rate: 1,
             checks_always: false,
             pools: vec![PoolPlan::default()],
