@@ -251,6 +251,11 @@ impl World {
         &self.knowledge.population
     }
 
+    /// Whether ordinary nodes live in fewer netgroups than there are of them.
+    pub fn is_cramped(&self) -> bool {
+        self.plan.sites.is_some_and(|sites| sites < self.plan.nodes)
+    }
+
     /// The nodes, to make them others.
     pub fn population_mut(&mut self) -> &mut Population {
         &mut self.knowledge.population

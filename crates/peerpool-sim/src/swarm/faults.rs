@@ -93,6 +93,15 @@ const KINDS: [Kind; 10] = [
     Kind::Echo,
     Kind::Liar,
 ];
+/// What a caller wants of the peer it leases: mostly nothing; now and then what some lack, or all.
+const WANTED: [ServiceFlags; 6] = [
+    ServiceFlags::NONE,
+    ServiceFlags::NONE,
+    ServiceFlags::WITNESS,
+    ServiceFlags::NETWORK_LIMITED,
+    ServiceFlags::NETWORK,
+    ServiceFlags::COMPACT_FILTERS,
+];
 const YEAR: i64 = 365 * 86_400;
 
 impl Swarm {
@@ -161,7 +170,7 @@ impl Swarm {
     fn lease(&mut self, pool: usize) -> Result<(), Breach> {
         for _ in 0..1 + self.rng.below(8) {
             self.leases += 1;
-            let (lease, services) = (LeaseId(self.leases), ServiceFlags::NONE);
+            let (lease, services) = (LeaseId(self.leases), pick(&mut self.rng, &WANTED));
             let wait = self.rng.chance(0.5);
             self.world.input(pool, Input::Lease { lease, services, wait })?;
             let lease = LeaseId(1 + self.rng.below(self.leases as usize) as u64);
