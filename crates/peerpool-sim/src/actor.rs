@@ -359,7 +359,9 @@ impl Actor {
             }
             // Answered once, as Core does.
             NetworkMessage::GetAddr if !std::mem::replace(&mut self.gossiped, true) => {
-                if self.node.kind == Kind::Liar {
+                if self.quirk == Some(Quirk::KeepsMum) {
+                    return Next::Stay;
+                } else if self.node.kind == Kind::Liar {
                     self.say_lies(around, now, out);
                 } else if around.profile().ages == Ages::Core && !self.node.kind.is_hostile() {
                     self.answers_at = Some(now.mono + ages::answer_pause(&mut self.rng));

@@ -318,6 +318,8 @@ fn policy(rng: &mut Rng) -> Policy {
         max_dials_per_netgroup: 1 + rng.below(3),
         max_peers_per_netgroup: 1 + rng.below(2),
         max_addr_fetch: rng.below(3),
+        addr_fetch_timeout: rng.between(secs(10), secs(300)),
+        addr_fetch_interval: rng.between(secs(600), secs(6 * 3600)),
         max_address_age: rng.between(secs(1800), secs(4 * 3600)),
         burn_memory: rng.between(secs(600), secs(3 * 3600)),
         experience_age: rng.between(secs(3600), secs(30 * 86_400)),

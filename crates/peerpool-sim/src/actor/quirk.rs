@@ -13,11 +13,14 @@ pub enum Quirk {
     Dawdles,
     /// It says its version three times.
     Repeats,
+    /// It does not answer getaddr.
+    KeepsMum,
 }
 
 impl Quirk {
     /// Every quirk.
-    pub const ALL: [Quirk; 4] = [Quirk::Pings, Quirk::WrongPongs, Quirk::Dawdles, Quirk::Repeats];
+    pub const ALL: [Quirk; 5] =
+        [Quirk::Pings, Quirk::WrongPongs, Quirk::Dawdles, Quirk::Repeats, Quirk::KeepsMum];
 
     /// How long after one ping of the node's the next comes.
     pub(super) const fn ping_pause(self) -> Duration {
