@@ -22,7 +22,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use peerpool_core::address::Address;
+use peerpool_core::address::{Address, Host};
 use peerpool_core::engine::{Config, Engine};
 use peerpool_core::id::{LeaseId, PeerId};
 use peerpool_core::io::{Input, Output};
@@ -308,11 +308,15 @@ impl Checks {
 
     /// Bytes came from `address`, or its dial was answered.
     fn on_heard(&mut self, address: Address) {
-        // One that the public internet cannot reach answers through any outage.
-        let witness = facts::is_routable(&address.host) || self.policy.allow_unroutable;
-        if witness || self.connect_only {
+        if self.is_witness(&address.host) {
             self.outage.on_evidence(self.clock.mono, self.turn);
         }
+    }
+
+    /// Whether a host can tell that the network is up: one that the public internet cannot reach
+    /// answers through any outage.
+    fn is_witness(&self, host: &Host) -> bool {
+        facts::is_routable(host) || self.policy.allow_unroutable || self.connect_only
     }
 
     fn even_out(&mut self, now: Now) {
@@ -368,6 +372,13 @@ impl Checks {
         let now = self.clock.mono;
         self.known.end_turn(now, &self.outage)?;
         self.peers.end_turn(now, &self.policy)?;
+        if self.outage.doubts_on {
+            let witness = |host: &Host| self.is_witness(host);
+            self.peers.check_asked(witness)?;
+        }
+        if self.peers.slots_filled() >= self.target() {
+            self.peers.check_surplus()?;
+        }
         let free = self.peers.free(self.policy.slots_per_peer);
         self.leases.end_turn(self.policy.max_waiters, free)?;
         if self.closed {

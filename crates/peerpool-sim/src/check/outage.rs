@@ -40,6 +40,8 @@ pub(super) struct Outage {
     pub(super) came_now: bool,
     /// Whether failures without evidence have lasted so long that peers are asked for some.
     pub(super) in_doubt: bool,
+    /// Whether that is still so at the end of this turn, without evidence.
+    pub(super) doubts_on: bool,
     /// Whether an outage ended in this turn.
     ended_now: bool,
     /// Failures since the last evidence.
@@ -68,6 +70,7 @@ impl Outage {
         self.groups_before = self.failing.ever;
         let over = self.failing.since.is_some_and(|since| now >= since + window);
         let given_up = over && !is_apart(self.failing.groups);
+        self.doubts_on = self.in_doubt && !given_up;
         if given_up {
             (self.failing.since, self.failing.groups) = (None, Groups::default());
         }
@@ -98,6 +101,7 @@ impl Outage {
     pub(super) fn on_evidence(&mut self, now: Monotonic, turn: u64) {
         (self.evidence, self.evidence_turn, self.came_now) = (Some(now), turn, true);
         self.failing = Failing::default();
+        self.doubts_on = false;
     }
 
     pub(super) fn on_network(&mut self, now: Monotonic, up: bool) {

@@ -212,9 +212,7 @@ impl Checks {
 
     fn on_failed(&mut self, peer: PeerId, address: Address, cause: Cause) {
         self.fates.add(address, cause);
-        let policy = &self.policy;
-        let witness = facts::is_routable(&address.host) || policy.allow_unroutable;
-        if cause != Cause::Lost && (witness || self.connect_only) {
+        if cause != Cause::Lost && self.is_witness(&address.host) {
             let own = self.about == Some(peer);
             self.outage.on_failure(self.clock.mono, &address.host, own);
         }

@@ -3,7 +3,7 @@
 mod peer;
 
 use bitcoin::p2p::ServiceFlags;
-use peerpool_core::address::Address;
+use peerpool_core::address::{Address, Host};
 use peerpool_core::id::{ConnectionType, PeerId, PeerState};
 use peerpool_core::policy::Policy;
 use peerpool_core::time::Monotonic;
@@ -461,6 +461,33 @@ impl Peers {
             self.gone = None;
         }
         Ok(ended)
+    }
+
+    /// In doubt of the network every ready peer that can tell is asked for a sign of life.
+    pub(super) fn check_asked(&self, witness: impl Fn(&Host) -> bool) -> Verdict {
+        let unasked = |peer: &&Peer| {
+            let ready = peer.is_ready() && peer.is_held();
+            ready && peer.ping.is_none() && witness(&peer.address.host)
+        };
+        let unasked = self.table.iter().find(unasked);
+        demand(unasked.is_none(), Rule::Late, || {
+            format!(
+                "the network is in doubt, and {} is not asked",
+                unasked.map_or_else(String::new, of)
+            )
+        })
+    }
+
+    /// A full pool gives up the dials that nobody has answered.
+    pub(super) fn check_surplus(&self) -> Verdict {
+        let dialling = |peer: &&Peer| {
+            let automatic = peer.connection_type == ConnectionType::OutboundFullRelay;
+            automatic && peer.said == PeerState::Connecting && peer.is_held()
+        };
+        let surplus = self.table.iter().find(dialling);
+        demand(surplus.is_none(), Rule::Target, || {
+            format!("the pool is full, and still dials: {}", surplus.map_or_else(String::new, of))
+        })
     }
 
     /// All outputs of the turn are read.

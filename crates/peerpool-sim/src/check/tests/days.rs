@@ -40,6 +40,9 @@ fn draw_policy(policy: &mut Policy, rng: &mut Rng) {
     policy.max_addr_fetch = rng.below(3);
     policy.slots_per_peer = 1 + rng.below(2);
     policy.max_waiters = 1 + rng.below(3);
+    if rng.chance(0.3) {
+        policy.inactivity = secs(30 + rng.below(200));
+    }
     if rng.chance(0.5) {
         policy.max_address_age = secs(300 + rng.below(3000));
         policy.burn_memory = secs(100 + rng.below(5000));

@@ -53,14 +53,28 @@ fn pings_are_answered_and_sent_in_time() {
     forge.wait(120);
     forge.breaks(Input::Wake, vec![], Rule::Late, "ping_interval");
     // In doubt of the network all are asked for a sign of life.
-    let mut forge = self::forge();
+    let doubtful = || {
+        let mut forge = self::forge();
+        forge.ready(1, nth(1));
+        ping(&mut forge, 1);
+        forge.fine(Input::Wake, dial(2, nth(2)));
+        let (input, told) = failed(2, nth(2));
+        forge.fine(input, vec![told, burned(nth(2)), starved()]);
+        forge.wait(15);
+        forge
+    };
+    doubtful().fine(Input::Wake, vec![send(1, Control::Ping(8))]);
+    doubtful().breaks(Input::Wake, vec![], Rule::Late, "the network is in doubt, and peer 1");
+}
+
+#[test]
+fn a_full_pool_that_dials_on_is_found() {
+    let mut forge = forge();
     forge.ready(1, nth(1));
-    ping(&mut forge, 1);
-    forge.fine(Input::Wake, dial(2, nth(2)));
-    let (input, told) = failed(2, nth(2));
-    forge.fine(input, vec![told, burned(nth(2)), starved()]);
-    forge.wait(15);
-    forge.fine(Input::Wake, vec![send(1, Control::Ping(8))]);
+    forge.fine(Input::Wake, [dial(2, nth(2)), dial(3, nth(3))].concat());
+    forge.connected(2, nth(2));
+    let ready = vec![said_ready(2, nth(2))];
+    forge.breaks(message(2, Control::Verack), ready, Rule::Target, "and still dials: peer 3");
 }
 
 #[test]

@@ -437,7 +437,8 @@ fn nothing_burns_without_evidence_or_a_failure() {
     let (input, told) = failed(2, nth(2));
     forge.fine(input, vec![told]);
     forge.wait(27);
-    forge.fine(Input::Wake, dial(3, nth(3)));
+    let ping = vec![send(1, Control::Ping(7))];
+    forge.fine(Input::Wake, [ping, dial(3, nth(3))].concat());
     let (input, told) = failed(3, nth(3));
     forge.breaks(input, vec![told, burned(nth(3))], Rule::Outage, "evidence 31s ago");
     dialled().breaks(Input::Wake, vec![burned(nth(2))], Rule::Outage, "has not failed");
