@@ -573,6 +573,30 @@ fn a_view_or_a_book_that_differs_is_found() {
 }
 
 #[test]
+fn counts_that_differ_from_the_engines_are_found() {
+    let mut forge = Forge::new(&[]);
+    forge.fine(lease(1, true), vec![starved()]);
+    let breach = forge.checks.at_end(forge.now, &forge.engine).expect_err("the engine is idle");
+    assert_eq!(breach.rule, Rule::View, "{breach}");
+    assert!(breach.text.contains("(1, 0, true, false)"), "{breach}");
+}
+
+#[test]
+fn a_table_of_burned_addresses_over_its_bound_is_found() {
+    let mut town = Town::new(config(|policy| policy.target_connect_count = 2), 1);
+    town.checks = Checks::new(&config(|policy| {
+        policy.target_connect_count = 2;
+        policy.max_burned = 16;
+    }));
+    town.seeded = (0..30).filter_map(|n| nth(n).host.ip()).collect();
+    town.others = super::town::Node::Refusing;
+    town.nodes.insert(nth(0), super::town::Node::Alive);
+    town.run(Duration::from_secs(20)).expect("nobody asks the engine how many it keeps");
+    let breach = town.checks.at_end(town.now, &town.engine).expect_err("the engine keeps more");
+    assert_eq!(breach.rule, Rule::Bound, "{breach}");
+}
+
+#[test]
 fn a_small_book_is_checked_though_it_says_that_nothing_changed() {
     let turns_until_found = |always: bool| {
         let mut town = town();
