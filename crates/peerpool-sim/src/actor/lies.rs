@@ -54,8 +54,9 @@ pub(super) fn dead_entry(
 }
 
 /// An addr message full of lies: real nodes with impossible or ancient times; addresses that
-/// cannot be; wrong ports, and many of one host; the very peer that is told; dead addresses, one
-/// without services and one over and over; and, for addrv2 only, addresses in the wrong form.
+/// cannot be; wrong ports; many ports of one host, and the very peer that is told, unless that is on
+/// this machine; dead addresses, one without services and one over and over; and, for addrv2 only,
+/// addresses in the wrong form.
 pub(super) fn entries(
     around: &mut dyn Surroundings,
     now: UnixTime,
@@ -78,10 +79,12 @@ pub(super) fn entries(
     let dead_at =
         |which: usize, port: u16| profile.entry(SocketAddr::from((dead[which], port)), now);
     lies.extend(WRONG_PORTS.map(|port| dead_at(0, port)));
-    lies.extend((1..=PORTS).map(|n| dead_at(1, 20_000 + n)));
-    // The peer itself, where others would name it as well.
-    let own = SocketAddr::new(peer.ip(), port);
-    lies.extend((!peer.ip().is_loopback()).then(|| profile.entry(own, now)));
+    // What only a peer that is somewhere else may believe: many ports of a host, and that the peer
+    // itself is a node.
+    if !peer.ip().is_loopback() {
+        lies.extend((1..=PORTS).map(|n| dead_at(1, 20_000 + n)));
+        lies.push(profile.entry(SocketAddr::new(peer.ip(), port), now));
+    }
     lies.extend((0..EACH).map(|_| dead_entry(profile, port, now, rng)));
     let mut serviceless = dead_at(0, port);
     serviceless.services = ServiceFlags::NONE;
