@@ -216,6 +216,11 @@ impl Known {
     /// The peer at `address` is ready, or was until now.
     pub(super) fn on_success(&mut self, now: Now, address: Address) {
         let past = self.past.entry(address).or_default();
+        // Who made room for another and was heard of anew has no past, and now it can be told no
+        // more.
+        if self.crowded && past.success.is_none() && !self.manual.contains(&address) {
+            past.asked_at = None;
+        }
         past.success = Some(now.unix);
         past.waits = None;
         self.rests.remove(&(past.rests_until, address));
