@@ -45,6 +45,8 @@ pub struct Report {
     start: Monotonic,
     attempts: BTreeMap<PeerId, Attempt>,
     level: Level,
+    /// Since when peers are missing: through restarts, too.
+    short_since: Option<Monotonic>,
     /// Up to when time is summed up.
     settled: Monotonic,
     /// When a sample or a mark is next due.
@@ -122,6 +124,7 @@ impl Report {
             start,
             attempts: BTreeMap::new(),
             level: Level::default(),
+            short_since: Some(start),
             settled: start,
             due: start,
             times: Times::default(),
@@ -195,7 +198,7 @@ impl Report {
                 self.on_disconnected(now, *peer, *state, *reason);
             }
             Event::Burned { reason, .. } => *self.counts.burned.entry(*reason).or_default() += 1,
-            Event::Full { took } => self.on_full(*took),
+            Event::Full { .. } => self.on_full(now),
             Event::Starved { .. } => self.change(now, |level| level.starved = true),
             Event::Fed => self.change(now, |level| level.starved = false),
             Event::Offline => self.change(now, |level| level.offline = true),
@@ -252,7 +255,9 @@ impl Report {
         *self.counts.outcomes.entry(outcome).or_default() += 1;
     }
 
-    fn on_full(&mut self, took: Duration) {
+    /// The pool says that it is full. How long that took by its own account is since its last start.
+    fn on_full(&mut self, now: Monotonic) {
+        let took = self.short_since.take().map_or(Duration::ZERO, |since| now.since(since));
         let counts = &mut self.counts;
         if counts.time_to_full.is_none() {
             counts.time_to_full = Some(took);
@@ -270,6 +275,9 @@ impl Report {
         self.settle(now);
         change(&mut self.level);
         let Level { ready, hostile, .. } = self.level;
+        if (ready as usize) < self.target {
+            self.short_since.get_or_insert(now);
+        }
         self.counts.most_hostile = self.counts.most_hostile.max(hostile);
         self.counts.held_all |= hostile as usize >= self.target && hostile == ready;
     }

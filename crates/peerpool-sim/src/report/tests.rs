@@ -286,14 +286,41 @@ fn a_run_longer_than_planned_has_coarser_samples() {
 #[test]
 fn times_of_refills_are_ranked() {
     let mut script = Script::new();
-    for took in [500, 20, 1].into_iter().chain(2..20) {
-        script.on(1000, Event::Full { took: secs(took) });
+    script.ready(500, "7.1.1.1:1", Full);
+    let mut peer = script.ready(500, "7.2.1.1:1", Full);
+    script.on(500, Event::Full { took: secs(500) });
+    for (nth, took) in [20, 1].into_iter().chain(2..20).enumerate() {
+        let lost = 600 + 50 * nth as u64;
+        script.lose(lost, peer);
+        peer = script.ready(lost + took, "7.2.1.1:1", Full);
+        script.on(lost + took, Event::Full { took: secs(took) });
     }
     let figures = script.figures(2000);
     assert_eq!(figures.time_to_full, Some(secs(500)));
     let [median, p95, worst] = [10, 19, 20].map(|took| Some(secs(took)));
     assert_eq!(figures.refills, Refills { count: 20, median, p95, worst });
     assert_eq!(Script::new().figures(1).refills, Refills::default());
+}
+
+#[test]
+fn a_restart_before_the_pool_was_full_makes_it_full_no_sooner() {
+    let mut script = Script::new();
+    script.ready(10, "7.1.1.1:1", Full);
+    script.report.on_restart(at(30));
+    for address in ["7.1.1.1:1", "7.2.1.1:1"] {
+        script.ready(50, address, Full);
+    }
+    // By its own account it took as long as its second life is.
+    script.on(50, Event::Full { took: secs(20) });
+    assert_eq!(script.figures(60).time_to_full, Some(secs(50)));
+    // Nor does one while it is short of peers.
+    script.report.on_restart(at(60));
+    script.report.on_restart(at(70));
+    for address in ["7.1.1.1:1", "7.2.1.1:1"] {
+        script.ready(75, address, Full);
+    }
+    script.on(75, Event::Full { took: secs(5) });
+    assert_eq!(script.figures(80).refills.worst, Some(secs(15)));
 }
 
 #[test]
