@@ -35,7 +35,7 @@ use known::Known;
 use leases::Leases;
 use outage::Outage;
 use peers::Peers;
-use supply::Supply;
+use supply::{Full, Supply};
 use view::BookChecks;
 
 /// A rule that a pool broke.
@@ -218,12 +218,17 @@ impl Checks {
     /// The network allows the pool to be full: it must be so by `deadline`, and from then on but for
     /// `at_most` at a time, in which it replaces whom it loses.
     pub fn expect_full(&mut self, deadline: Monotonic, at_most: Duration) {
-        self.supply.full_from = Some((deadline, at_most));
+        self.expect_peers(usize::MAX, deadline, at_most);
+    }
+
+    /// The same where the network allows no more than `peers`, or not for sure.
+    pub fn expect_peers(&mut self, peers: usize, deadline: Monotonic, at_most: Duration) {
+        self.supply.full = Some(Full { peers, from: deadline, at_most });
     }
 
     /// The network allows it no longer.
     pub fn excuse_full(&mut self) {
-        self.supply.full_from = None;
+        self.supply.full = None;
     }
 
     /// The engine is about to be given `input`.

@@ -9,7 +9,6 @@ use std::fmt;
 use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
-use peerpool_core::io::Input;
 use peerpool_core::policy::Policy;
 use peerpool_core::rng::Rng;
 use peerpool_core::time::Monotonic;
@@ -45,9 +44,10 @@ pub struct Outcome {
     pub injected: Injected,
     /// Whether every pool lost all its links just when the faults ended.
     pub emptied: bool,
+    /// Whether netgroups are so few that pools need not be full: one peer is enough then.
+    pub cramped: bool,
     /// How long the slowest pool took once the faults had ended until it was full of peers that are
-    /// there, to within a second; `None` if it is not yet. Where there are too few netgroups for
-    /// that: until it had one.
+    /// there, to within a second; `None` if it is not yet.
     pub recovery: Option<Duration>,
 }
 
@@ -114,6 +114,12 @@ impl Swarm {
         &self.world
     }
 
+    /// The attacker's share of the nodes that answer now, if there is an attacker.
+    pub fn hostile_share(&mut self) -> Option<f64> {
+        let nodes = self.world.population_mut();
+        (nodes.hostile_len() > 0).then(|| nodes.hostile_share())
+    }
+
     /// Has each event told in a line: see [`World::set_lines`].
     pub fn set_lines(&mut self, line: impl FnMut(&str) + Send + 'static) {
         self.world.set_lines(line);
@@ -150,7 +156,7 @@ impl Swarm {
         if over {
             self.world.finish()?;
             for pool in 0..self.world.pools().len() {
-                self.world.input(pool, Input::Close)?;
+                self.world.close(pool)?;
             }
         }
         Ok(over)
@@ -186,6 +192,7 @@ impl Swarm {
             hash: self.world.trace_hash(),
             injected: self.world.injected(),
             emptied: self.calm.is_some_and(|calm| calm.emptied),
+            cramped: self.world.is_cramped(),
             recovery: self.calm.and_then(|calm| calm.recovery),
         }
     }
@@ -200,12 +207,12 @@ impl Swarm {
             self.world.run_until(since)?;
         }
         faults::end_all(&mut self.world);
-        let pools = if self.world.is_cramped() { 0 } else { self.world.pools().len() };
-        for pool in 0..pools {
+        // Netgroups may be too few for more than one.
+        let peers = if self.world.is_cramped() { 1 } else { usize::MAX };
+        for pool in 0..self.world.pools().len() {
             let policy = self.world.pool(pool).policy();
-            let allowed = time_to_recover(policy);
-            let replaces = time_to_replace(self.world.pool(pool).policy());
-            self.world.expect_full(pool, since + allowed, replaces);
+            let (allowed, replaces) = (time_to_recover(policy), time_to_replace(policy));
+            self.world.expect_peers(pool, peers, since + allowed, replaces);
         }
         self.calm = Some(Calm { since, emptied, recovery: None });
         Ok(())

@@ -367,6 +367,9 @@ impl World {
     ///
     /// # Errors
     /// A checker found a breach.
+    ///
+    /// # Panics
+    /// There is no such pool.
     pub fn input(&mut self, pool: usize, input: Input) -> Result<(), Breach> {
         self.turn(pool, input)
     }
@@ -407,17 +410,26 @@ impl World {
     }
 
     /// Makes a DNS seed of a pool's another kind.
+    ///
+    /// # Panics
+    /// There is no such pool, or seed.
     pub fn set_seed(&mut self, pool: usize, seed: usize, kind: SeedKind) {
         self.pools[pool].plan.seeds[seed] = kind;
     }
 
     /// Sets a pool's unix clock so many seconds off.
+    ///
+    /// # Panics
+    /// There is no such pool.
     pub fn set_unix_error(&mut self, pool: usize, seconds: i64) {
         self.pools[pool].unix_error = seconds;
         self.trace.on_world(pool, self.pools[pool].now(self.now), "clock_set");
     }
 
     /// Ends every link of a pool at its far end, at once.
+    ///
+    /// # Panics
+    /// There is no such pool.
     pub fn drop_links(&mut self, pool: usize) {
         let generation = self.pools[pool].generation;
         let peers: Vec<PeerId> = self.pools[pool].links.keys().copied().collect();
@@ -430,8 +442,40 @@ impl World {
 
     /// The pool is due to be full by this time, and to stay so: see
     /// [`Checks::expect_full`](crate::check::Checks::expect_full).
+    ///
+    /// # Panics
+    /// There is no such pool.
     pub fn expect_full(&mut self, pool: usize, deadline: Monotonic, at_most: Duration) {
         self.pools[pool].checks.expect_full(deadline, at_most);
+    }
+
+    /// The pool is due to have so many peers at least: see
+    /// [`Checks::expect_peers`](crate::check::Checks::expect_peers).
+    ///
+    /// # Panics
+    /// There is no such pool.
+    pub fn expect_peers(
+        &mut self,
+        pool: usize,
+        peers: usize,
+        deadline: Monotonic,
+        at_most: Duration,
+    ) {
+        self.pools[pool].checks.expect_peers(peers, deadline, at_most);
+    }
+
+    /// Closes a pool. Its report is that of before: what a close ends, nobody has lost.
+    ///
+    /// # Errors
+    /// A checker found a breach.
+    ///
+    /// # Panics
+    /// There is no such pool.
+    pub fn close(&mut self, pool: usize) -> Result<(), Breach> {
+        let report = self.pools[pool].report.clone();
+        self.turn(pool, Input::Close)?;
+        self.pools[pool].report = report;
+        Ok(())
     }
 
     /// Kills a pool and starts it anew, with nothing but what it kept: the addr book lives in
@@ -439,6 +483,9 @@ impl World {
     ///
     /// # Errors
     /// What is only checked at the end found a breach in its former life.
+    ///
+    /// # Panics
+    /// There is no such pool.
     pub fn restart(&mut self, pool: usize) -> Result<PoolUnderTest, Breach> {
         let old = &mut self.pools[pool];
         let now = old.now(self.now);

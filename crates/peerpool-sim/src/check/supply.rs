@@ -66,10 +66,18 @@ pub(super) struct Supply {
     pub(super) starved: bool,
     /// Since when nothing is under way, though peers are missing.
     idle_since: Option<Monotonic>,
-    /// From when on the pool must be full, and how long it may be short of it then at a time.
-    pub(super) full_from: Option<(Monotonic, Duration)>,
-    /// Since when peers are missing.
+    /// What the pool must keep, if anything.
+    pub(super) full: Option<Full>,
+    /// Since when peers of that are missing.
     short_since: Option<Monotonic>,
+}
+
+/// From when on a pool must have so many peers, and how long it may be short of them at a time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Full {
+    pub(super) peers: usize,
+    pub(super) from: Monotonic,
+    pub(super) at_most: Duration,
 }
 
 impl Supply {
@@ -89,7 +97,7 @@ impl Supply {
             dials: Window { seconds: [0; 60], newest: 0, sum: 0, per_second, per_minute },
             starved: false,
             idle_since: None,
-            full_from: None,
+            full: None,
             short_since: None,
         }
     }
@@ -180,12 +188,16 @@ impl Supply {
     }
 
     /// A pool that must be full is, or has not been short of it for long.
-    pub(super) fn check_full(&self, now: Monotonic, filled: usize, target: usize) -> Verdict {
-        let (Some((from, at_most)), Some(since)) = (self.full_from, self.short_since) else {
+    pub(super) fn check_full(&mut self, now: Monotonic, filled: usize, target: usize) -> Verdict {
+        let due = self.full.map_or(target, |full| full.peers.min(target));
+        if filled >= due {
+            self.short_since = None;
             return Ok(());
-        };
+        }
+        let since = *self.short_since.get_or_insert(now);
+        let Some(Full { from, at_most, .. }) = self.full else { return Ok(()) };
         let late = now.since(from.max(since + at_most));
-        let text = || format!("{filled} peers ready of {target}, {late:?} late");
+        let text = || format!("{filled} peers ready of {due}, {late:?} late");
         demand(late.is_zero(), Rule::NotFull, text)
     }
 
@@ -205,12 +217,11 @@ impl Supply {
             let text = || "an outage is over, and no seed was asked since".to_owned();
             demand(now < owed || self.seeds.is_empty(), Rule::Late, text)?;
         }
+        self.check_full(now, peers.slots_filled(), target)?;
         if peers.slots_filled() >= target {
-            (self.idle_since, self.short_since) = (None, None);
+            self.idle_since = None;
             return Ok(());
         }
-        self.short_since.get_or_insert(now);
-        self.check_full(now, peers.slots_filled(), target)?;
         if offline || closed || self.starved || self.open > 0 || peers.any_in_flight() {
             self.idle_since = None;
             return Ok(());
