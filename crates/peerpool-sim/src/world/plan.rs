@@ -14,7 +14,7 @@ use crate::link_model::LinkModel;
 /// heard of is dead, and nodes come and go as published (see [`churn`](super::churn)).
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Seed of everything random.
+    /// Seed of everything random. Default 1.
     pub seed: u64,
     /// Addresses, dead and hostile ones included. Default 1000.
     pub nodes: usize,
@@ -27,7 +27,7 @@ pub struct Plan {
     pub mix: Mix,
     /// Who wants all slots of the pools, if anybody does. Default nobody.
     pub attacker: Option<Attacker>,
-    /// How nodes come and go; `None`: they do not. Default as published.
+    /// How nodes come and go, if they do at all. Default as published.
     pub churn: Churn,
     /// Whether nodes come and go at all. Default true.
     pub churns: bool,
@@ -43,7 +43,7 @@ pub struct Plan {
     pub seed_answer: usize,
     /// Share of good addresses among those that an honest DNS seed gives. Default 0.95.
     pub seed_share: f64,
-    /// What happens to packets.
+    /// What happens to packets. Default [`LinkModel::default`]: 10 to 150 ms, 1 % of dials lost.
     pub links: LinkModel,
     /// Whether every link carries bytes, through the real
     /// [`Link`](peerpool_core::link::Link) and rust-bitcoin's codec; else only links to nodes whose
@@ -70,6 +70,7 @@ pub struct Plan {
     pub pools: Vec<PoolPlan>,
 }
 
+const MINUTE: Duration = Duration::from_secs(60);
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 /// Somebody who wants all slots of the pools.
@@ -89,11 +90,11 @@ pub struct Attacker {
 /// One pool under test.
 #[derive(Clone, Debug)]
 pub struct PoolPlan {
-    /// Every number.
+    /// Every number. Default as the library's.
     pub policy: Policy,
-    /// Its DNS seeds.
+    /// Its DNS seeds. Default three honest ones.
     pub seeds: Vec<SeedKind>,
-    /// Addresses that its user names.
+    /// Addresses that its user names. Default none.
     pub manual: Vec<Address>,
     /// Whether it dials only those. Default false.
     pub connect_only: bool,
@@ -206,6 +207,29 @@ impl Plan {
         }
         if self.sites.is_some_and(|sites| crowded(self.nodes - attackers, sites)) {
             return bound("sites", "too few".to_owned(), "one for each 2000 nodes");
+        }
+        if self.attacker.is_some_and(|attacker| attacker.share > 0.0) && attackers == 0 {
+            let text = format!("{}, of which none is the attacker's", self.nodes);
+            return bound("nodes", text, "as many as make one hostile address");
+        }
+        let relayed = self.attacker.and_then(|attacker| attacker.relayed);
+        for (name, share) in [
+            ("attacker.share", self.attacker.map_or(0.0, |attacker| attacker.share)),
+            ("attacker.relayed", relayed.unwrap_or(0.0)),
+            ("seed_share", self.seed_share),
+            ("quirks", self.quirks),
+            ("dial_loss", self.links.dial_loss),
+            ("jitter", self.links.jitter),
+            ("steady", self.churn.steady),
+            ("moving", self.churn.moving),
+            ("turnover", self.churn.turnover),
+        ] {
+            if !(0.0..=1.0).contains(&share) {
+                return bound(name, share.to_string(), "a share from 0 to 1");
+            }
+        }
+        if self.horizon < MINUTE {
+            return bound("horizon", format!("{:?}", self.horizon), "a minute or more");
         }
         for pool in &self.pools {
             pool.policy.check().map_err(|error| error.to_string())?;

@@ -248,4 +248,10 @@ fn a_plan_that_cannot_be_built_says_why() {
     let attacker = Attacker { share: 0.5, groups: 1, kind: Kind::Sybil, relayed: None };
     let crowded = Plan { nodes: 100_000, attacker: Some(attacker), ..small() };
     assert!(fails(crowded).starts_with("groups"));
+    let nobody = Attacker { share: 0.01, groups: 1, kind: Kind::Sybil, relayed: None };
+    let empty = Plan { nodes: 9, attacker: Some(nobody), ..small() };
+    assert!(fails(empty).starts_with("nodes = 9, of which none"));
+    assert!(fails(Plan { seed_share: f64::NAN, ..small() }).starts_with("seed_share = NaN"));
+    assert!(fails(Plan { quirks: 1.5, ..small() }).starts_with("quirks = 1.5"));
+    assert!(fails(Plan { horizon: Duration::ZERO, ..small() }).starts_with("horizon = 0ns"));
 }
