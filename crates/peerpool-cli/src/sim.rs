@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use self::faults::Faults;
 use self::job::{Done, Job, Trace};
 pub(crate) use self::runs::caught;
-use self::runs::{Work, plot_failure, simulate};
+use self::runs::{Work, heard, plot_failure, simulate};
 use self::scenarios::Stage;
 use crate::failure::Failure;
 use crate::screen::print;
@@ -64,9 +64,13 @@ pub(crate) async fn run(args: args::Sim) -> Result<(), Failure> {
         all if args.json => summary(&args, all, begun.elapsed()).to_string(),
         all => table(&args, all, begun.elapsed()),
     };
-    print(&said)?;
-    outcome(&args, &done)?;
-    undrawn.map_or(Ok(()), Err)
+    let heard = heard(print(&said))?;
+    match outcome(&args, &done) {
+        // Whoever goes away has stopped it.
+        Err(_) if !heard && done.iter().all(|done| done.breach.is_none()) => Ok(()),
+        Ok(()) => undrawn.map_or(Ok(()), Err),
+        failed => failed,
+    }
 }
 
 fn plan(args: &args::Sim, policy: &Policy, change: fn(&mut Plan)) -> Plan {
@@ -79,6 +83,16 @@ fn plan(args: &args::Sim, policy: &Policy, change: fn(&mut Plan)) -> Plan {
     };
     change(&mut plan);
     plan
+}
+
+/// A time in days if they are few digits, else as a clock has it.
+fn lasting(time: Duration) -> String {
+    let days = days(time);
+    match days.to_string() {
+        one if one == "1" => "1 day".to_owned(),
+        digits if digits.len() <= 5 => format!("{digits} days"),
+        _ => crate::text::short(time),
+    }
 }
 
 fn days(time: Duration) -> f64 {
@@ -100,8 +114,8 @@ fn report(args: &args::Sim, done: &Done) -> Value {
     map.insert("events".into(), done.events.into());
     map.insert("trace_hash".into(), report::hash(done).into());
     map.insert("pools".into(), done.pools.iter().map(report::pool).collect());
-    if let Some(faults) = Faults::of(std::slice::from_ref(done)) {
-        map.insert("swarm".into(), faults.run_json());
+    if let (Some(faults), Some(swarm)) = (Faults::of(std::slice::from_ref(done)), &done.swarm) {
+        map.insert("swarm".into(), faults.run_json(swarm));
     }
     map.insert("wall".into(), wall(done.took, done.events));
     map.into()
@@ -152,9 +166,7 @@ fn heading(args: &args::Sim, first: Option<&Done>) -> String {
     if let Some(nodes) = nodes {
         words += &format!("{}, ", report::counted(nodes, "node"));
     }
-    let days = days(args.lasting());
-    let unit = if days == 1.0 { "day" } else { "days" };
-    words + &format!("{days} {unit}, seed {}", args.seed)
+    words + &format!("{}, seed {}", lasting(args.lasting()), args.seed)
 }
 
 fn page(args: &args::Sim, done: &Done) -> String {
@@ -176,7 +188,9 @@ fn page(args: &args::Sim, done: &Done) -> String {
             page += &format!("\n\ntrace {}\n", report::hash(done).unwrap_or_default());
         }
     }
-    page += &Faults::of(std::slice::from_ref(done)).map(|faults| faults.page()).unwrap_or_default();
+    if let (Some(faults), Some(swarm)) = (Faults::of(std::slice::from_ref(done)), &done.swarm) {
+        page += &faults.run_page(swarm);
+    }
     page += &report::answering_line(done.answering);
     page + &cost(done.took, done.events)
 }
@@ -184,7 +198,7 @@ fn page(args: &args::Sim, done: &Done) -> String {
 fn table(args: &args::Sim, all: &[Done], took: Duration) -> String {
     let mut page = heading(args, all.first());
     page += &format!(" and {} more\n\n{}\n\n", args.seeds - 1, summary::table(all));
-    page += &Faults::of(all).map(|faults| faults.page()).unwrap_or_default();
+    page += &Faults::of(all).map(|faults| faults.summary_page()).unwrap_or_default();
     page += &report::answering_line(answering(all));
     page + &cost(took, all.iter().map(|done| done.events).sum())
 }

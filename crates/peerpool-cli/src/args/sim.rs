@@ -96,13 +96,26 @@ impl Sim {
             ("--plot", attack && self.plot.is_some()),
         ];
         let Some((flag, _)) = flags.iter().find(|(_, idle)| *idle) else {
-            return self.check_trace();
+            return self.check_seeds().and_then(|()| self.check_trace());
         };
         let rest = if attack { "" } else { ", --trace, --plot" };
         Err(Failure::said(format_args!(
             "{flag} means nothing to the scenario {}; allowed: --seed, --seeds, --jobs, --json{rest}",
             self.scenario.name
         )))
+    }
+
+    /// Seeds are numbered on from the first.
+    fn check_seeds(&self) -> Result<(), Failure> {
+        if self.seed.checked_add(self.seeds - 1).is_none() {
+            return Err(Failure::said(format_args!(
+                "--seed {} with --seeds {}: there are no seeds that high; allowed: up to {}",
+                self.seed,
+                self.seeds,
+                u64::MAX
+            )));
+        }
+        Ok(())
     }
 
     fn check_trace(&self) -> Result<(), Failure> {

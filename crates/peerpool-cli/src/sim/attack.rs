@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
 use super::report::{counted, wrapped};
+use super::runs::heard;
 use super::scenarios::needs;
 use super::{caught, failures};
 use crate::failure::Failure;
@@ -33,6 +34,7 @@ pub(super) async fn run(args: &args::Sim, attack: &'static Scenario) -> Result<(
     let mut seeds = (0..args.seeds).map(|more| args.seed.wrapping_add(more));
     let mut under_way = JoinSet::new();
     let mut all: Vec<Played> = Vec::new();
+    let mut reader = true;
     loop {
         while under_way.len() < args.jobs
             && let Some(seed) = seeds.next()
@@ -47,23 +49,32 @@ pub(super) async fn run(args: &args::Sim, attack: &'static Scenario) -> Result<(
         let Some(played) = played else { break };
         let lost = |error| Failure::said(format_args!("a run was lost: {error}"));
         let played = played.map_err(lost)?;
-        if args.json {
-            print(&played.json(attack).to_string())?;
-        }
+        let told = if args.json { print(&played.json(attack).to_string()) } else { Ok(()) };
         all.push(played);
+        reader = reader && heard(told)?;
+        if !reader {
+            break;
+        }
     }
     drop(progress);
     all.sort_by_key(|played| played.seed);
     let took = begun.elapsed();
-    if !args.json {
-        print(page(args, attack, &all, took).trim_end())?;
+    let told = if !args.json {
+        print(page(args, attack, &all, took).trim_end())
     } else if args.seeds > 1 {
-        print(&summary(args, attack, &all, took).to_string())?;
+        print(&summary(args, attack, &all, took).to_string())
     } else if all.is_empty() {
         // Whoever reads lines waits for a report.
-        print(&Played::stopped(args.seed, took).json(attack).to_string())?;
+        print(&Played::stopped(args.seed, took).json(attack).to_string())
+    } else {
+        Ok(())
+    };
+    reader = heard(told)? && reader;
+    match outcome(args, &all) {
+        // Whoever goes away has stopped it.
+        Err(_) if !reader && all.iter().all(|played| played.fault.is_none()) => Ok(()),
+        outcome => outcome,
     }
-    outcome(args, &all)
 }
 
 impl Played {

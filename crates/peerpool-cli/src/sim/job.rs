@@ -173,9 +173,13 @@ impl Run {
 
     /// The attacker's share of the nodes that answer now.
     fn answering(&mut self) -> Option<f64> {
-        let Self::World(world) = self else { return None };
-        let nodes = world.population_mut();
-        (nodes.hostile_len() > 0).then(|| nodes.hostile_share())
+        match self {
+            Self::World(world) => {
+                let nodes = world.population_mut();
+                (nodes.hostile_len() > 0).then(|| nodes.hostile_share())
+            }
+            Self::Swarm(swarm) => swarm.hostile_share(),
+        }
     }
 
     fn swarm(&self) -> Option<swarm::Outcome> {

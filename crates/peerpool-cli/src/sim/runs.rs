@@ -70,8 +70,12 @@ pub(super) async fn simulate(
                     undrawn = Some(failure);
                 }
                 if args.seeds > 1 {
-                    if args.json {
-                        print(&report(args, &done).to_string())?;
+                    if args.json && !gauge.is_stopped() {
+                        // What was found is worth telling, though nobody reads the rest.
+                        let heard = heard(print(&report(args, &done).to_string()))?;
+                        if !heard {
+                            gauge.stop();
+                        }
                     }
                     done.drop_curves();
                 }
@@ -120,6 +124,17 @@ fn draw(dir: &Path, done: &Done) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Whether somebody reads what was said: one who has gone away has seen what he wanted.
+///
+/// # Errors
+/// Stdout fails in another way.
+pub(super) fn heard(said: std::io::Result<()>) -> Result<bool, Failure> {
+    match said {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        said => Ok(said.map(|()| true)?),
+    }
 }
 
 pub(super) fn plot_failure(path: &Path, error: &std::io::Error) -> Failure {

@@ -234,10 +234,25 @@ fn several_swarm_runs_say_how_soon_their_pools_were_full_again() {
     let lines = json_lines(&output.stdout);
     let [first, second, third, summary] = &lines[..] else { panic!("not four: {lines:?}") };
     let swarm = &summary["swarm"];
-    assert_eq!(swarm["recovery"]["count"], 3);
-    let times = [first, second, third].map(|run| run["swarm"]["recovery"].as_f64().expect("full"));
-    let worst = times.into_iter().fold(0.0, f64::max);
-    assert_eq!(swarm["recovery"]["worst"].as_f64(), Some(worst));
+    let runs = [first, second, third].map(|run| &run["swarm"]);
+    let (cramped, open): (Vec<&Value>, Vec<&Value>) =
+        runs.into_iter().partition(|run| run["cramped"] == true);
+    let (emptied, left): (Vec<&Value>, Vec<&Value>) =
+        open.into_iter().partition(|run| run["emptied"] == true);
+    let recovery = &swarm["recovery"];
+    assert_eq!(
+        (&recovery["runs"], &recovery["count"]),
+        (&emptied.len().into(), &emptied.len().into())
+    );
+    assert_eq!(
+        (&recovery["not_emptied"], &recovery["cramped"]),
+        (&left.len().into(), &cramped.len().into())
+    );
+    assert!(!emptied.is_empty(), "{swarm}");
+    let times = emptied.iter().map(|run| run["recovery"].as_f64().expect("full"));
+    let worst = times.fold(0.0, f64::max);
+    assert_eq!(recovery["worst"].as_f64(), Some(worst));
+    assert!(worst > 0.0, "who has nobody is not full at once");
     let dials_lost = |run: &Value| run["swarm"]["dials_lost"].as_u64().expect("a count");
     let lost: u64 = [first, second, third].map(dials_lost).iter().sum();
     assert_eq!(swarm["dials_lost"].as_u64(), Some(lost));
