@@ -460,8 +460,8 @@ fn seed(text: &str) -> Result<u64, String> {
 }
 
 fn jobs(text: &str) -> Result<usize, String> {
-    let jobs = text.parse().ok().filter(|jobs| (1..=100).contains(jobs));
-    jobs.ok_or_else(|| "a whole number from 1 to 100".to_owned())
+    let jobs = text.parse().ok().filter(|jobs| (1..=1000).contains(jobs));
+    jobs.ok_or_else(|| "a whole number from 1 to 1000".to_owned())
 }
 
 fn time(text: &str) -> Result<Duration, String> {

@@ -11,6 +11,9 @@ const KILLED: i32 = 130;
 /// output that nobody reads.
 const OVERDUE: Duration = Duration::from_secs(15);
 
+/// Signals so soon after the first are the same wish.
+const ECHO: Duration = Duration::from_millis(200);
+
 /// The wish that the command ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop(watch::Receiver<bool>);
@@ -36,6 +39,10 @@ impl Stop {
                 () = time_is_up => (),
             }
             sender.send_replace(true);
+            // One wish may come as two signals: some programs send it to us, and to our group.
+            let echo = tokio::time::sleep(ECHO);
+            tokio::pin!(echo);
+            while tokio::time::timeout_at(echo.deadline(), signals.next()).await.is_ok() {}
             // A process that ends in time takes this task with it.
             let hanging = tokio::time::timeout(OVERDUE, signals.next()).await;
             std::process::exit(if hanging.is_ok() { KILLED } else { 1 });

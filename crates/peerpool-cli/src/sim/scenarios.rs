@@ -57,15 +57,19 @@ const COMMON: [Scenario; 5] = [
     }),
     network(
         "sybil",
-        "The internet; 5 % of all addresses, 40 % of those that answer, are the attacker's",
+        "The internet; 5 % of all addresses, about 40 % of those that answer, are the attacker's",
         sybil,
     ),
-    network("poisoned", "The same, and one of three DNS seeds is the attacker's", |plan| {
-        sybil(plan);
-        for pool in &mut plan.pools {
-            pool.seeds = vec![SeedKind::Honest, SeedKind::Honest, SeedKind::Poisoned];
-        }
-    }),
+    network(
+        "poisoned",
+        "The same, and one of three DNS seeds names the attacker's nodes only",
+        |plan| {
+            sybil(plan);
+            for pool in &mut plan.pools {
+                pool.seeds = vec![SeedKind::Honest, SeedKind::Honest, SeedKind::Hostile];
+            }
+        },
+    ),
     Scenario {
         name: "swarm",
         summary: "A day on a small network; it, the pools and the faults are drawn from the seed",
