@@ -52,7 +52,7 @@ pub(crate) struct Sim {
     /// Runs, each with the seed after that of the last, 1 to 1000000
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = runs)]
     pub(crate) seeds: u64,
-    /// Runs at once, each on a thread of its own, 1 to 100
+    /// Runs at once, each on a thread of its own, 1 to 1000
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = jobs)]
     pub(crate) jobs: usize,
     /// Print a line for each event of a pool, before the report; of one run only. With --json,
