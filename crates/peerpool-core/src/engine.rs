@@ -146,11 +146,13 @@ impl Engine {
 
     /// Takes one input. Drain [`Engine::poll`] after it.
     pub fn handle(&mut self, now: Now, input: Input) {
+        let before = self.latest.unix;
         let now = self.even_out(now);
         if self.phase == Phase::New {
             self.start(now);
         }
-        let mut stirred = stirs(&input);
+        // The book takes note of a clock set back at once, or what it knows is fresh for longer.
+        let mut stirred = stirs(&input) || now.unix < before;
         let was_offline = self.dialer.evidence.is_offline();
         while let Some(timer) = self.timers.pop(now.mono) {
             self.on_timer(now, timer);

@@ -1,6 +1,9 @@
 //! Wrong unix clocks: set back, or never set.
 
+use std::time::Duration;
+
 use peerpool_core::id::BurnReason;
+use peerpool_core::io::Input;
 
 use crate::script::{Node, START, Script, nth};
 
@@ -20,6 +23,21 @@ fn a_clock_set_back_does_not_keep_hearsay_fresh_for_years() {
     let before = script.dials.len();
     script.run_secs(HOUR);
     assert_eq!(script.dials.len(), before, "heard of more than 3 h ago");
+}
+
+#[test]
+fn a_clock_set_back_is_heeded_with_the_next_input_whatever_that_is() {
+    let mut script = Script::seeded(1, &[nth(1), nth(2)]);
+    script.run_secs(10);
+    let peer = script.status().ready[0].id;
+    let progress = |script: &mut Script| {
+        let before = script.engine.book().revision();
+        script.input(Input::Progress { peer });
+        script.engine.book().revision() - before
+    };
+    assert_eq!(progress(&mut script), 0, "bytes change nothing of what is known");
+    script.now.unix = script.now.unix - Duration::from_secs(HOUR);
+    assert!(progress(&mut script) > 0, "the one that is not dialled was seen later than now");
 }
 
 #[test]
