@@ -224,6 +224,7 @@ impl Known {
         past.success = Some(now.unix);
         past.waits = None;
         self.rests.remove(&(past.rests_until, address));
+        past.rests_until = Monotonic::default();
         self.held.remove(&address);
     }
 
