@@ -116,8 +116,7 @@ impl Swarm {
 
     /// The attacker's share of the nodes that answer now, if there is an attacker.
     pub fn hostile_share(&mut self) -> Option<f64> {
-        let nodes = self.world.population_mut();
-        (nodes.hostile_len() > 0).then(|| nodes.hostile_share())
+        self.world.hostile_share()
     }
 
     /// Has each event told in a line: see [`World::set_lines`].

@@ -256,6 +256,12 @@ impl World {
         self.plan.sites.is_some_and(|sites| sites < self.plan.nodes)
     }
 
+    /// The attacker's share of the nodes that answer now, if there is an attacker.
+    pub fn hostile_share(&mut self) -> Option<f64> {
+        let nodes = self.population_mut();
+        (nodes.hostile_len() > 0).then(|| nodes.hostile_share())
+    }
+
     /// The nodes, to make them others.
     pub fn population_mut(&mut self) -> &mut Population {
         &mut self.knowledge.population

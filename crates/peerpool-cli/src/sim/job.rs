@@ -174,10 +174,7 @@ impl Run {
     /// The attacker's share of the nodes that answer now.
     fn answering(&mut self) -> Option<f64> {
         match self {
-            Self::World(world) => {
-                let nodes = world.population_mut();
-                (nodes.hostile_len() > 0).then(|| nodes.hostile_share())
-            }
+            Self::World(world) => world.hostile_share(),
             Self::Swarm(swarm) => swarm.hostile_share(),
         }
     }

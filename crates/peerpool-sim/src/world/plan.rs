@@ -59,7 +59,8 @@ pub struct Plan {
     pub vanish_after: (Duration, Duration),
     /// How long a flapping node stays, and how long it stays away. Default 5 to 30 s.
     pub flap: (Duration, Duration),
-    /// Share of the links to honest nodes on which the node has a [quirk](crate::actor::Quirk). Default none.
+    /// Share of the links to honest nodes on which the node has a [quirk](crate::actor::Quirk).
+    /// Default none.
     pub quirks: f64,
     /// Bytes a second that a slow node sends. Default 1.
     pub slow_rate: u32,
