@@ -40,9 +40,8 @@ impl Stop {
             }
             sender.send_replace(true);
             // One wish may come as two signals: some programs send it to us, and to our group.
-            let echo = tokio::time::sleep(ECHO);
-            tokio::pin!(echo);
-            while tokio::time::timeout_at(echo.deadline(), signals.next()).await.is_ok() {}
+            let echoes = tokio::time::Instant::now() + ECHO;
+            while tokio::time::timeout_at(echoes, signals.next()).await.is_ok() {}
             // A process that ends in time takes this task with it.
             let hanging = tokio::time::timeout(OVERDUE, signals.next()).await;
             std::process::exit(if hanging.is_ok() { KILLED } else { 1 });
