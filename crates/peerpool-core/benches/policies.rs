@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use peerpool_core::address::{Address, Host, Net};
-use peerpool_core::book::{Book, Source};
 use peerpool_core::dialer::{Dialer, is_closed, wants_dial};
 use peerpool_core::id::ConnectionType;
 use peerpool_core::lease::select_peer;
@@ -27,34 +26,6 @@ const NETS: [Net; 2] = [Net::Ipv4, Net::Ipv6];
 fn nth(n: u32) -> Address {
     let ip = 0x0b00_0000 + n.wrapping_mul(0x9e37_79b1) % 0x6000_0000;
     Address { host: Host::Ipv4(ip.into()), port: 8333 }
-}
-
-fn book(addresses: u32, rng: &mut Rng) -> Book {
-    let mut book = Book::new(&Policy::default(), 8333, &NETS);
-    let services = Policy::default().required_services;
-    for n in 0..addresses {
-        book.hear(NOW, nth(n), services, NOW.unix, Source::Seed(0), rng);
-    }
-    book
-}
-
-fn books(criterion: &mut Criterion) {
-    let mut rng = Rng::from_u64(1);
-    for addresses in [1_000, 65_536] {
-        let full = book(addresses, &mut rng);
-        criterion.bench_function(&format!("select one of {addresses}"), |bench| {
-            bench.iter(|| black_box(full.select(&NETS, &mut rng)));
-        });
-    }
-    let mut full = book(65_536, &mut rng);
-    let services = Policy::default().required_services;
-    let mut n = 100_000;
-    criterion.bench_function("hear of one more in a full book", |bench| {
-        bench.iter(|| {
-            n += 1;
-            full.hear(NOW, nth(n), services, NOW.unix, Source::Seed(0), &mut rng)
-        });
-    });
 }
 
 fn choices(criterion: &mut Criterion) {
@@ -77,5 +48,5 @@ fn choices(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, books, choices);
+criterion_group!(benches, choices);
 criterion_main!(benches);

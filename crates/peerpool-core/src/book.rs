@@ -1,8 +1,9 @@
 //! The addr book: every address we know, what we know of it, and which may be dialled now.
 //!
-//! Each address stands on exactly one shelf, kept on change and on expiry, so that selection
-//! samples and never scans. The book decides what an address *is*; whom to dial, and whether a
-//! failure is a verdict, is the dialer's business.
+//! Where an address stands has two sides. Its *places* in the new and tried tables are what keeps an
+//! attacker from crowding out others: see [`tables`]. Its *shelf* says whether it may be dialled, kept
+//! on change and on expiry, so that selection samples and never scans. The book decides what an
+//! address *is*; whom to dial, and whether a failure is a verdict, is the dialer's business.
 
 #![allow(
     clippy::expect_used,
@@ -14,10 +15,12 @@ mod bag;
 mod burned;
 mod candidates;
 mod check;
+mod collisions;
 mod hear;
 mod outcome;
 mod record;
 mod select;
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,13 +30,16 @@ use crate::event::Known;
 use crate::id::BurnReason;
 use crate::netgroup::NetGroup;
 use crate::policy::{Policy, meets};
+use crate::rng::Rng;
 use crate::time::{Monotonic, Now, UnixTime};
 
 use bag::Bag;
 use burned::{Burned, ports};
 use candidates::Candidates;
+use collisions::Collisions;
 pub use record::Source;
-use record::{Record, Shelf};
+use record::{Record, RecordId, Shelf, Slab};
+use tables::Tables;
 
 /// How far clocks may differ before a time counts as impossible. Core's ten minutes.
 pub(crate) const TOLERANCE: Duration = Duration::from_secs(600);
@@ -48,7 +54,8 @@ pub enum Heard {
     /// It is burned, and stays so.
     Burned,
     /// It is not kept: unroutable, too old, port 0 or a port of another service, lacking
-    /// services, ourselves, on a network we cannot dial, or one port too many of its host.
+    /// services, ourselves, on a network we cannot dial, or one port too many of its host; or its
+    /// place is taken by one that is as good.
     Refused,
 }
 
@@ -58,8 +65,10 @@ pub struct Book {
     policy: Policy,
     default_port: u16,
     nets: Vec<Net>,
-    records: BTreeMap<Address, Record>,
-    all: Bag<Address>,
+    records: Slab,
+    ids: BTreeMap<Address, RecordId>,
+    tables: Tables,
+    collisions: Collisions,
     manual: BTreeSet<Address>,
     in_use: BTreeSet<Address>,
     closed: BTreeSet<NetGroup>,
@@ -67,32 +76,37 @@ pub struct Book {
     experienced: Candidates,
     /// Addresses that we know from experience or that the user named, and that wait for the end of
     /// their back-off, the one tried longest ago first.
-    backing_off: BTreeSet<(Monotonic, Address)>,
+    backing_off: BTreeSet<(Option<Monotonic>, RecordId)>,
     /// The same for hearsay, and for addresses that wait for evidence.
-    resting: BTreeSet<(Monotonic, Address)>,
+    resting: BTreeSet<(Option<Monotonic>, RecordId)>,
     /// Addresses with a verdict that waits; those in use stand on another shelf.
-    verdicts: BTreeSet<Address>,
-    manual_due: Bag<Address>,
+    verdicts: BTreeSet<RecordId>,
+    manual_due: Bag<RecordId>,
+    /// Addresses that are good for nothing now: they make room for others.
+    idle: Vec<RecordId>,
     /// Records per shelf.
     counts: [usize; Shelf::ALL.len()],
     burned: Burned,
     own: BTreeSet<Host>,
     /// The unix time of the last advance.
     unix: UnixTime,
-    expiries: BTreeSet<(UnixTime, Address)>,
-    retries: BTreeSet<(Monotonic, Address)>,
+    expiries: BTreeSet<(UnixTime, RecordId)>,
+    retries: BTreeSet<(Monotonic, RecordId)>,
     revision: u64,
 }
 
 impl Book {
-    /// An empty book. Only addresses on one of `nets` are kept.
-    pub fn new(policy: &Policy, default_port: u16, nets: &[Net]) -> Self {
+    /// An empty book. Only addresses on one of `nets` are kept. The key of its tables is drawn from
+    /// `rng`.
+    pub fn new(policy: &Policy, default_port: u16, nets: &[Net], rng: &mut Rng) -> Self {
         Self {
             policy: policy.clone(),
             default_port,
             nets: nets.to_vec(),
-            records: BTreeMap::new(),
-            all: Bag::default(),
+            records: Slab::default(),
+            ids: BTreeMap::new(),
+            tables: Tables::new(rng),
+            collisions: Collisions::default(),
             manual: BTreeSet::new(),
             in_use: BTreeSet::new(),
             closed: BTreeSet::new(),
@@ -102,6 +116,7 @@ impl Book {
             resting: BTreeSet::new(),
             verdicts: BTreeSet::new(),
             manual_due: Bag::default(),
+            idle: Vec::new(),
             counts: [0; Shelf::ALL.len()],
             burned: Burned::new(policy.burn_memory, policy.max_burned),
             own: BTreeSet::new(),
@@ -112,83 +127,112 @@ impl Book {
         }
     }
 
-    fn insert(&mut self, now: Now, address: Address, record: Record) {
-        debug_assert_eq!(record.shelf, Shelf::Idle, "a new record stands on the idle shelf");
-        self.revision += 1;
-        self.counts[Shelf::Idle as usize] += 1;
-        self.records.insert(address, record);
-        self.all.insert(address);
-        self.shelve(now, address);
+    fn id(&self, address: &Address) -> Option<RecordId> {
+        self.ids.get(address).copied()
     }
 
-    fn remove(&mut self, address: &Address) {
-        let Some(record) = self.records.remove(address) else { return };
+    fn record(&self, address: &Address) -> Option<&Record> {
+        self.records.get(self.id(address)?)
+    }
+
+    /// Takes in a record whose places, if it has any, are free.
+    fn insert(&mut self, now: Now, record: Record) -> RecordId {
         self.revision += 1;
-        self.take_off(&record, address);
-        self.all.remove(address);
-        self.verdicts.remove(address);
+        let address = record.address;
+        let id = self.records.insert(record);
+        self.ids.insert(address, id);
+        if let Some(record) = self.records.get(id) {
+            record.places().iter().for_each(|place| self.tables.set(*place, Some(id)));
+        }
+        self.settle(now, id);
+        id
+    }
+
+    fn remove(&mut self, id: RecordId) {
+        self.revision += 1;
+        self.take_off(id);
+        let Some(record) = self.records.remove(id) else { return };
+        self.ids.remove(&record.address);
+        self.verdicts.remove(&id);
+        self.collisions.forget(id);
         if let Some(at) = record.retry_at {
-            self.retries.remove(&(at, *address));
+            self.retries.remove(&(at, id));
         }
         if let Some(at) = record.expires {
-            self.expiries.remove(&(at, *address));
+            self.expiries.remove(&(at, id));
         }
+        record.places().iter().for_each(|place| self.tables.set(*place, None));
     }
 
-    /// Changes a record and puts it where it then belongs. Unknown addresses are left unknown.
-    fn update(&mut self, now: Now, address: Address, change: impl FnOnce(&mut Record)) {
-        let Some(record) = self.records.get_mut(&address) else { return };
+    /// Changes a record, and puts it where it then belongs.
+    fn update(&mut self, now: Now, id: RecordId, change: impl FnOnce(&mut Record)) {
+        self.take_off(id);
+        let Some(record) = self.records.get_mut(id) else { return };
         self.revision += 1;
         let old = record.retry_at;
         change(record);
         let (new, waits) = (record.retry_at, record.verdict.is_some());
         if let Some(at) = old {
-            self.retries.remove(&(at, address));
+            self.retries.remove(&(at, id));
         }
         if let Some(at) = new {
-            self.retries.insert((at, address));
+            self.retries.insert((at, id));
         }
         if waits {
-            self.verdicts.insert(address);
+            self.verdicts.insert(id);
         } else {
-            self.verdicts.remove(&address);
+            self.verdicts.remove(&id);
         }
-        self.shelve(now, address);
+        self.settle(now, id);
     }
 
-    /// Puts a record on the shelf it belongs to, and its expiry in the queue.
-    fn shelve(&mut self, now: Now, address: Address) {
-        let Some(record) = self.records.get(&address) else { return };
-        let (shelf, expires) = self.standing(now, &address, record);
-        let old_expires = record.expires;
+    /// Puts a record on the shelf it belongs to, if time or a connection has changed that.
+    fn shelve(&mut self, now: Now, id: RecordId) {
+        let Some(record) = self.records.get(id) else { return };
+        let (shelf, expires) = self.standing(now, record);
+        if shelf == record.shelf {
+            self.set_expiry(now, id, expires);
+        } else {
+            self.revision += 1;
+            self.take_off(id);
+            self.settle(now, id);
+        }
+    }
+
+    /// Puts a record that stands on no shelf on the one it belongs to.
+    fn settle(&mut self, now: Now, id: RecordId) {
+        let Some(record) = self.records.get(id) else { return };
+        let (shelf, expires) = self.standing(now, record);
+        self.put_on(id, shelf);
+        self.set_expiry(now, id, expires);
+    }
+
+    fn set_expiry(&mut self, now: Now, id: RecordId, new: Option<UnixTime>) {
+        let Some(record) = self.records.get_mut(id) else { return };
+        let old = record.expires;
         // What is heard of again lives longer, and most is, time and again: that is seen to when
         // the time comes at which it would have ended.
-        let puts_off = |old: &UnixTime| *old > now.unix && expires.is_some_and(|new| *old <= new);
-        let expires = old_expires.filter(puts_off).or(expires);
-        self.revision += u64::from(shelf != record.shelf || expires != old_expires);
-        if shelf != record.shelf {
-            let record = record.clone();
-            self.take_off(&record, &address);
-            self.put_on(shelf, &record, address);
+        let puts_off = |old: &UnixTime| *old > now.unix && new.is_some_and(|new| *old <= new);
+        let new = old.filter(puts_off).or(new);
+        if new == old {
+            return;
         }
-        if expires != old_expires {
-            if let Some(at) = old_expires {
-                self.expiries.remove(&(at, address));
-            }
-            if let Some(at) = expires {
-                self.expiries.insert((at, address));
-            }
+        record.expires = new;
+        self.revision += 1;
+        if let Some(at) = old {
+            self.expiries.remove(&(at, id));
         }
-        let record = self.records.get_mut(&address).expect("the record was just read");
-        (record.shelf, record.expires) = (shelf, expires);
+        if let Some(at) = new {
+            self.expiries.insert((at, id));
+        }
     }
 
     /// Where a record belongs, and when that changes by itself on the unix clock.
-    fn standing(&self, now: Now, address: &Address, record: &Record) -> (Shelf, Option<UnixTime>) {
+    fn standing(&self, now: Now, record: &Record) -> (Shelf, Option<UnixTime>) {
         let busy = if record.manual {
-            self.in_use.contains(address)
+            self.in_use.contains(&record.address)
         } else {
-            self.in_use.range(ports(address.host)).next().is_some()
+            self.in_use.range(ports(record.address.host)).next().is_some()
         };
         self.place(now, record, busy)
     }
@@ -228,35 +272,58 @@ impl Book {
         (Shelf::Idle, None)
     }
 
-    fn take_off(&mut self, record: &Record, address: &Address) {
+    fn take_off(&mut self, id: RecordId) {
+        let Some(record) = self.records.get(id) else { return };
+        let at = (record.tried_at, id);
         self.counts[record.shelf as usize] -= 1;
-        match record.shelf {
-            Shelf::Hearsay => self.hearsay.remove(address),
-            Shelf::Experienced => self.experienced.remove(address),
+        let moved = match record.shelf {
+            Shelf::Hearsay => self.hearsay.remove(record),
+            Shelf::Experienced => self.experienced.remove(record),
+            Shelf::Idle => {
+                let spot = record.spot;
+                self.idle.swap_remove(spot as usize);
+                self.idle.get(spot as usize).map(|moved| (*moved, spot))
+            }
             Shelf::BackingOff => {
-                self.backing_off.remove(&(record.tried_at, *address));
+                self.backing_off.remove(&at);
+                None
             }
             Shelf::Waiting | Shelf::Deferred => {
-                self.resting.remove(&(record.tried_at, *address));
+                self.resting.remove(&at);
+                None
             }
-            Shelf::Manual => self.manual_due.remove(address),
-            Shelf::InUse | Shelf::Idle => {}
+            Shelf::Manual => {
+                self.manual_due.remove(&id);
+                None
+            }
+            Shelf::InUse => None,
+        };
+        if let Some((moved, spot)) = moved
+            && let Some(record) = self.records.get_mut(moved)
+        {
+            record.spot = spot;
         }
     }
 
-    fn put_on(&mut self, shelf: Shelf, record: &Record, address: Address) {
+    fn put_on(&mut self, id: RecordId, shelf: Shelf) {
+        let Some(record) = self.records.get_mut(id) else { return };
+        record.shelf = shelf;
         self.counts[shelf as usize] += 1;
         match shelf {
-            Shelf::Hearsay => self.hearsay.insert(address, &self.closed),
-            Shelf::Experienced => self.experienced.insert(address, &self.closed),
+            Shelf::Hearsay => self.hearsay.insert(id, record, &self.closed),
+            Shelf::Experienced => self.experienced.insert(id, record, &self.closed),
+            Shelf::Idle => {
+                record.spot = self.idle.len() as u32;
+                self.idle.push(id);
+            }
             Shelf::BackingOff => {
-                self.backing_off.insert((record.tried_at, address));
+                self.backing_off.insert((record.tried_at, id));
             }
             Shelf::Waiting | Shelf::Deferred => {
-                self.resting.insert((record.tried_at, address));
+                self.resting.insert((record.tried_at, id));
             }
-            Shelf::Manual => self.manual_due.insert(address),
-            Shelf::InUse | Shelf::Idle => {}
+            Shelf::Manual => self.manual_due.insert(id),
+            Shelf::InUse => {}
         }
     }
 
@@ -267,7 +334,7 @@ impl Book {
 
     /// Whether the book knows no address.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.records.len() == 0
     }
 
     /// Grows whenever something changes that [`Book::check`] looks at. While it stays the same,
@@ -283,7 +350,7 @@ impl Book {
 
     /// Where `address` was first heard of.
     pub fn source(&self, address: &Address) -> Option<Source> {
-        self.records.get(address).map(|record| record.source)
+        self.record(address).map(|record| record.source)
     }
 
     /// How many addresses the user named.

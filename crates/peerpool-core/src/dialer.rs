@@ -14,6 +14,8 @@ pub use rate::Rate;
 
 use std::time::Duration;
 
+use bitcoin::p2p::ServiceFlags;
+
 use crate::address::{Address, Net, PerNet};
 use crate::book::Book;
 use crate::id::ConnectionType;
@@ -248,7 +250,7 @@ impl Dialer {
         if self.connect_only || !wants_dial(tally, target, policy.max_dials) {
             return None;
         }
-        book.select(&self.open_nets(now.mono), rng).map(typed)
+        book.select(now, &self.open_nets(now.mono), ServiceFlags::NONE, rng).map(typed)
     }
 
     /// When an offline pool dials its next probe.

@@ -121,11 +121,11 @@ impl Engine {
     ///
     /// # Errors
     /// A number of the policy is out of its bounds.
-    pub fn new(config: Config, rng: Rng) -> Result<Self, PolicyError> {
+    pub fn new(config: Config, mut rng: Rng) -> Result<Self, PolicyError> {
         config.policy.check()?;
         let seeds = if config.connect_only { 0 } else { config.seeds.len() };
         Ok(Self {
-            book: Book::new(&config.policy, config.default_port, &NETS),
+            book: Book::new(&config.policy, config.default_port, &NETS, &mut rng),
             peers: Peers::default(),
             dialer: Dialer::new(&config.policy, &NETS, config.connect_only),
             seeds: Seeds::new(seeds, &config.policy),

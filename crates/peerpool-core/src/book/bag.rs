@@ -26,10 +26,6 @@ impl<T: Copy + Ord> Bag<T> {
         self.items.is_empty()
     }
 
-    pub(super) fn contains(&self, item: &T) -> bool {
-        self.places.contains_key(item)
-    }
-
     pub(super) fn insert(&mut self, item: T) {
         if let std::collections::btree_map::Entry::Vacant(place) = self.places.entry(item) {
             place.insert(self.items.len());

@@ -1,19 +1,99 @@
-//! The eligibility index of one class of addresses: candidates by netgroup, and which netgroups
-//! are open. Selection draws an open netgroup first and an address in it second, so that an
-//! operator with many addresses in one netgroup is drawn no more often than one with a single
-//! address.
+//! The eligibility index of one class of addresses: which may be dialled now, by their places in
+//! the tables and by netgroup. Kept on change; selection samples from it and never scans.
+//!
+//! As in Core, a bucket is drawn first and a place in it second, so that whoever crowds a few
+//! buckets is drawn no more often than those buckets are. An address of a netgroup that is closed
+//! is passed over; where that happens too often, an open netgroup is drawn instead and an address
+//! in it, so that an answer is found wherever there is one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::address::{Address, Net, PerNet};
+use crate::address::{Net, PerNet};
 use crate::netgroup::NetGroup;
 use crate::rng::Rng;
 
 use super::bag::Bag;
+use super::record::{Record, RecordId, ServiceClass, Slab};
+use super::tables::{BUCKETS, Place, Tables};
 
+/// Draws before an open netgroup is drawn instead.
+const DRAWS: usize = 32;
+/// By how much likelier an address is taken after each that was passed over for its chance. Core's.
+const PATIENCE: f64 = 1.2;
+
+/// Candidates of one network and class of services, by their places.
+#[derive(Clone, Debug)]
+pub(super) struct Lane {
+    /// A bit for each place of each bucket.
+    masks: Vec<u64>,
+    /// Buckets with a bit set.
+    filled: Vec<u16>,
+    /// Where a bucket is in `filled`.
+    at: Vec<u16>,
+}
+
+impl Lane {
+    fn new() -> Self {
+        Self { masks: vec![0; BUCKETS], filled: Vec::new(), at: vec![0; BUCKETS] }
+    }
+
+    pub(super) fn insert(&mut self, place: Place) {
+        let (bucket, bit) = (place.bucket(), 1 << place.position());
+        if self.masks[bucket] == 0 {
+            self.at[bucket] = self.filled.len() as u16;
+            self.filled.push(bucket as u16);
+        }
+        self.masks[bucket] |= bit;
+    }
+
+    fn remove(&mut self, place: Place) {
+        let (bucket, bit) = (place.bucket(), 1 << place.position());
+        let before = self.masks[bucket];
+        self.masks[bucket] &= !bit;
+        if before != 0 && self.masks[bucket] == 0 {
+            let at = self.at[bucket];
+            self.filled.swap_remove(at.into());
+            if let Some(moved) = self.filled.get(usize::from(at)) {
+                self.at[usize::from(*moved)] = at;
+            }
+        }
+    }
+
+    /// A place of the `nth` bucket that is filled.
+    fn select(&self, nth: usize, rng: &mut Rng) -> (usize, usize) {
+        let bucket = usize::from(self.filled[nth]);
+        let mut mask = self.masks[bucket];
+        for _ in 0..rng.below(mask.count_ones() as usize) {
+            mask &= mask - 1;
+        }
+        (bucket, mask.trailing_zeros() as usize)
+    }
+
+    /// Bits set.
+    pub(super) fn len(&self) -> usize {
+        self.masks.iter().map(|mask| mask.count_ones() as usize).sum()
+    }
+
+    /// Whether the buckets said to be filled are those that are.
+    pub(super) fn is_sound(&self) -> bool {
+        let filled = self.masks.iter().filter(|mask| **mask != 0).count();
+        let lies = |(at, bucket): (usize, &u16)| {
+            let bucket = usize::from(*bucket);
+            self.masks[bucket] != 0 && usize::from(self.at[bucket]) == at
+        };
+        filled == self.filled.len() && self.filled.iter().enumerate().all(lies)
+    }
+
+    pub(super) fn has(&self, place: Place) -> bool {
+        self.masks[place.bucket()] & (1 << place.position()) != 0
+    }
+}
+
+/// Who may be dialled, of one class.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Candidates {
-    pub(super) groups: BTreeMap<NetGroup, Bag<Address>>,
+    pub(super) lanes: BTreeMap<(Net, ServiceClass), Lane>,
+    pub(super) groups: BTreeMap<NetGroup, Vec<RecordId>>,
     /// Netgroups with a candidate that are open, by network.
     pub(super) open: PerNet<Bag<NetGroup>>,
     /// Netgroups with a candidate that are closed.
@@ -26,28 +106,42 @@ impl Candidates {
         self.len
     }
 
-    pub(super) fn insert(&mut self, address: Address, closed: &BTreeSet<NetGroup>) {
-        let group = NetGroup::of(&address.host);
-        let bag = self.groups.entry(group).or_default();
-        if bag.contains(&address) {
-            return;
-        }
-        bag.insert(address);
+    /// Takes in a record that is in none of these.
+    pub(super) fn insert(
+        &mut self,
+        id: RecordId,
+        record: &mut Record,
+        closed: &BTreeSet<NetGroup>,
+    ) {
+        let lane = self.lanes.entry(record.lane()).or_insert_with(Lane::new);
+        record.places().iter().for_each(|place| lane.insert(*place));
+        let group = NetGroup::of(&record.address.host);
+        let members = self.groups.entry(group).or_default();
+        record.spot = members.len() as u32;
+        members.push(id);
         self.len += 1;
-        self.set_closed(group, closed.contains(&group));
+        if let [_] = members[..] {
+            self.set_closed(group, closed.contains(&group));
+        }
     }
 
-    pub(super) fn remove(&mut self, address: &Address) {
-        let group = NetGroup::of(&address.host);
-        let Some(bag) = self.groups.get_mut(&group) else { return };
-        let before = bag.len();
-        bag.remove(address);
-        self.len -= before - bag.len();
-        if bag.is_empty() {
+    /// Takes out one that is. The record that takes its spot in the list of the netgroup is
+    /// returned, and where that is.
+    pub(super) fn remove(&mut self, record: &Record) -> Option<(RecordId, u32)> {
+        if let Some(lane) = self.lanes.get_mut(&record.lane()) {
+            record.places().iter().for_each(|place| lane.remove(*place));
+        }
+        let group = NetGroup::of(&record.address.host);
+        let members = self.groups.get_mut(&group)?;
+        members.swap_remove(record.spot as usize);
+        self.len -= 1;
+        let moved = members.get(record.spot as usize).map(|id| (*id, record.spot));
+        if members.is_empty() {
             self.groups.remove(&group);
             self.open[group.net()].remove(&group);
             self.shut.remove(&group);
         }
+        moved
     }
 
     pub(super) fn set_closed(&mut self, group: NetGroup, closed: bool) {
@@ -64,28 +158,76 @@ impl Candidates {
         }
     }
 
-    /// An address of an open netgroup on one of `nets`.
-    pub(super) fn select(&self, nets: &[Net], rng: &mut Rng) -> Option<Address> {
-        let total: usize = nets.iter().map(|net| self.open[*net].len()).sum();
-        if total == 0 {
+    /// Somebody of an open netgroup on one of `nets` with services of a class, each by the chance
+    /// that `chance` gives it, from 0 to 1. Somebody is found if there is anybody; if services are
+    /// asked for, all but always.
+    pub(super) fn select(
+        &self,
+        from: &From<'_>,
+        chance: impl Fn(&Record) -> f64,
+        rng: &mut Rng,
+    ) -> Option<RecordId> {
+        let wanted = |((net, class), lane): (&(Net, ServiceClass), &'_ Lane)| {
+            from.nets.contains(net) && class.has(from.class) && !lane.filled.is_empty()
+        };
+        let total: usize = (self.lanes.iter())
+            .filter(|lane| wanted(*lane))
+            .map(|(_, lane)| lane.filled.len())
+            .sum();
+        if total == 0 || !self.has_open(from.nets) {
             return None;
         }
-        let mut draw = rng.below(total);
-        for net in nets {
-            let open = &self.open[*net];
-            if draw < open.len() {
-                let group = open.select(rng).expect("an open count above zero");
-                return self.groups.get(&group).and_then(|bag| bag.select(rng));
+        let usual = self.len as f64 / self.groups.len() as f64;
+        let mut factor = 1.0;
+        for _ in 0..DRAWS {
+            let mut draw = rng.below(total);
+            for (_, lane) in self.lanes.iter().filter(|lane| wanted(*lane)) {
+                if draw >= lane.filled.len() {
+                    draw -= lane.filled.len();
+                    continue;
+                }
+                let (bucket, position) = lane.select(draw, rng);
+                let id = from.tables.in_bucket(bucket, position)?;
+                let record = from.records.get(id)?;
+                let group = NetGroup::of(&record.address.host);
+                if !from.closed.contains(&group) {
+                    // A netgroup that has more addresses than others is drawn no more often.
+                    let crowd = self.groups.get(&group).map_or(1, Vec::len);
+                    let chance = chance(record) * (usual / crowd as f64).min(1.0) * factor;
+                    if chance >= 1.0 || rng.chance(chance) {
+                        return Some(id);
+                    }
+                    factor *= PATIENCE;
+                }
+                break;
             }
-            draw -= open.len();
+        }
+        self.select_by_group(from, rng)
+    }
+
+    fn select_by_group(&self, from: &From<'_>, rng: &mut Rng) -> Option<RecordId> {
+        let total: usize = from.nets.iter().map(|net| self.open[*net].len()).sum();
+        for _ in 0..DRAWS {
+            let mut draw = rng.below(total.max(1));
+            let bag = from.nets.iter().map(|net| &self.open[*net]).find(|bag| {
+                let here = draw < bag.len();
+                draw = if here { draw } else { draw - bag.len() };
+                here
+            })?;
+            let members = self.groups.get(&bag.select(rng)?)?;
+            let id = members[rng.below(members.len())];
+            let class = from.records.get(id)?.lane().1;
+            if class.has(from.class) {
+                return Some(id);
+            }
         }
         None
     }
 
-    /// An address of a closed netgroup.
-    pub(super) fn select_shut(&self, rng: &mut Rng) -> Option<Address> {
-        let group = self.shut.select(rng)?;
-        self.groups.get(&group).and_then(|bag| bag.select(rng))
+    /// Somebody of a closed netgroup.
+    pub(super) fn select_shut(&self, rng: &mut Rng) -> Option<RecordId> {
+        let members = self.groups.get(&self.shut.select(rng)?)?;
+        Some(members[rng.below(members.len())])
     }
 
     pub(super) fn has_open(&self, nets: &[Net]) -> bool {
@@ -94,7 +236,17 @@ impl Candidates {
 
     /// Candidates in open netgroups.
     pub(super) fn open_len(&self) -> usize {
-        let groups = self.open.values().flat_map(Bag::iter);
-        groups.filter_map(|group| self.groups.get(&group)).map(Bag::len).sum()
+        let shut = self.shut.iter().filter_map(|group| self.groups.get(&group));
+        self.len - shut.map(Vec::len).sum::<usize>()
     }
+}
+
+/// What a selection is made from.
+#[derive(Debug)]
+pub(super) struct From<'a> {
+    pub(super) nets: &'a [Net],
+    pub(super) class: ServiceClass,
+    pub(super) closed: &'a BTreeSet<NetGroup>,
+    pub(super) tables: &'a Tables,
+    pub(super) records: &'a Slab,
 }

@@ -5,7 +5,6 @@
 //! others are compared with the records by the sums of their members' hashes.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::iter::Peekable;
 
@@ -16,8 +15,8 @@ use crate::time::Now;
 
 use super::bag::Bag;
 use super::burned::Burned;
-use super::candidates::Candidates;
-use super::record::{Record, Shelf};
+use super::candidates::{Candidates, Lane};
+use super::record::{Record, RecordId, Shelf};
 use super::{Book, TOLERANCE};
 
 impl Book {
@@ -31,11 +30,13 @@ impl Book {
             return Err(format!("shelf counts {:?}, counted {:?}", self.counts, counted.shelves));
         }
         let indices = [
-            ("hearsay", counted.hearsay, self.hearsay.check(&self.closed)?),
-            ("experienced", counted.experienced, self.experienced.check(&self.closed)?),
+            ("hearsay", counted.hearsay, self.check_candidates(&self.hearsay)?),
+            ("experienced", counted.experienced, self.check_candidates(&self.experienced)?),
             ("manual", counted.manual_due, self.manual_due.sum()?),
+            ("idle", counted.idle, self.check_idle()?),
             ("backing off", counted.backing_off, Sum::of(&self.backing_off)),
             ("resting", counted.resting, Sum::of(&self.resting)),
+            ("verdicts", counted.verdicts, Sum::of(&self.verdicts)),
             ("retries", counted.retries, Sum::of(&self.retries)),
             ("expiries", counted.expiries, Sum::of(&self.expiries)),
         ];
@@ -44,6 +45,13 @@ impl Book {
                 let text = format!("{} in it, {} in the records", index.len, records.len);
                 return Err(format!("index {name} differs from the records: {text}"));
             }
+        }
+        if self.tables.len() != counted.places {
+            let (taken, held) = (self.tables.len(), counted.places);
+            return Err(format!("{taken} places are taken, by records that have {held}"));
+        }
+        if self.ids.len() != self.records.len() {
+            return Err("there are records without an address, or addresses without".to_owned());
         }
         self.burned.check()?;
         if self.records.len() > self.policy.max_addresses + self.manual.len()
@@ -61,13 +69,14 @@ impl Book {
         let mut burned = self.burned.entries().map(|(address, _)| address).peekable();
         let mut in_use = self.in_use.iter().peekable();
         let mut manual = self.manual.iter();
-        let mut verdicts = self.verdicts.iter();
-        let mut all = self.all.members();
         // Shelves follow a clock that was set back when the book is next advanced.
         let set_back = now.unix + TOLERANCE < self.unix;
-        for (address, record) in &self.records {
+        for (address, id) in &self.ids {
+            let Some(record) = self.records.get(*id).filter(|it| it.address == *address) else {
+                return Err(format!("{address}: known by the name of another"));
+            };
             let shelf = record.shelf;
-            counted.count(address, record);
+            counted.count(*id, record);
             let due = set_back
                 || record.retry_at.is_some_and(|at| at <= now.mono)
                 || record.expires.is_some_and(|at| at <= now.unix);
@@ -83,23 +92,96 @@ impl Book {
             if record.manual && manual.next() != Some(address) {
                 return Err(format!("{address}: manual, but not listed"));
             }
-            if record.verdict.is_some() && verdicts.next() != Some(address) {
-                return Err(format!("{address}: its verdict waits, but is not listed"));
-            }
             if !record.manual && meets(&mut burned, address) {
                 return Err(format!("{address}: burned and on shelf {shelf:?}"));
             }
-            if all.next() != Some(Some(address)) {
-                return Err(format!("{address}: not in the sampling table"));
-            }
+            self.check_places(*id, record)?;
         }
-        if all.next().is_some() {
-            return Err("the sampling table holds more than the records".to_owned());
-        }
-        match manual.next().or_else(|| verdicts.next()) {
-            Some(address) => Err(format!("{address}: listed as manual or waiting, and is not")),
+        match manual.next() {
+            Some(address) => Err(format!("{address}: listed as manual, and is not")),
             None => Ok(counted),
         }
+    }
+
+    /// A record stands in one table, and there is where it thinks it is.
+    fn check_places(&self, id: RecordId, record: &Record) -> Result<(), String> {
+        let (address, places) = (record.address, record.places());
+        if places.is_empty() && !record.manual {
+            return Err(format!("{address}: stands nowhere"));
+        }
+        let tried = places.iter().filter(|place| place.is_tried()).count();
+        if tried > 1 || tried == 1 && places.len() > 1 {
+            return Err(format!("{address}: stands in both tables, or twice in one"));
+        }
+        for place in places {
+            if self.tables.at(*place) != Some(id) {
+                return Err(format!("{address}: its place {place:?} is another's"));
+            }
+            if place.is_tried() && *place != self.tables.tried_place(&address) {
+                return Err(format!("{address}: {place:?} is not its place in the tried table"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_idle(&self) -> Result<Sum, String> {
+        let mut sum = Sum::default();
+        for (spot, id) in self.idle.iter().enumerate() {
+            if self.records.get(*id).is_none_or(|record| record.spot as usize != spot) {
+                return Err(MISPLACED.to_owned());
+            }
+            sum.add(id);
+        }
+        Ok(sum)
+    }
+
+    /// Checks places, netgroups and counts of an index; returns the sum of all candidates.
+    fn check_candidates(&self, index: &Candidates) -> Result<Sum, String> {
+        let (mut all, mut open, mut shut) = (Sum::default(), Sum::default(), Sum::default());
+        let mut closed = self.closed.iter().peekable();
+        let mut places = 0;
+        for (group, members) in &index.groups {
+            if members.is_empty() {
+                return Err(format!("netgroup {group:?} has no candidate, and a list"));
+            }
+            for (spot, id) in members.iter().enumerate() {
+                let record = self.records.get(*id).ok_or(MISPLACED)?;
+                let address = record.address;
+                if NetGroup::of(&address.host) != *group {
+                    return Err(format!("{address}: a candidate in netgroup {group:?}"));
+                }
+                let lane = index.lanes.get(&record.lane());
+                let has = |place| lane.is_some_and(|lane| lane.has(place));
+                if record.spot as usize != spot || !record.places().iter().all(|at| has(*at)) {
+                    return Err(format!("{address}: {MISPLACED}"));
+                }
+                places += record.places().len();
+                all.add(id);
+            }
+            if meets(&mut closed, group) {
+                shut.add(group)
+            } else {
+                open.add(group)
+            };
+        }
+        let mut counted = Sum::default();
+        for (net, bag) in Net::ALL.into_iter().zip(index.open.values()) {
+            if bag.iter().any(|group| group.net() != net) {
+                return Err(format!("a netgroup is open on {}, where it is not", net.as_str()));
+            }
+            counted.join(bag.sum()?);
+        }
+        if counted != open || index.shut.sum()? != shut {
+            return Err("open and closed netgroups differ from those with candidates".to_owned());
+        }
+        if all.len != index.len {
+            return Err(format!("{} candidates, counted {}", index.len, all.len));
+        }
+        let lanes = index.lanes.values();
+        if !lanes.clone().all(Lane::is_sound) || lanes.map(Lane::len).sum::<usize>() != places {
+            return Err("places by bucket differ from those of the candidates".to_owned());
+        }
+        Ok(all)
     }
 }
 
@@ -124,47 +206,7 @@ impl<T: Copy + Ord> Bag<T> {
     }
 }
 
-const MISPLACED: &str = "an item of a bag is not where it is said to be";
-
-impl Candidates {
-    /// Checks netgroups and counts; returns the sum of all candidates.
-    fn check(&self, closed: &BTreeSet<NetGroup>) -> Result<Sum, String> {
-        let (mut all, mut open, mut shut) = (Sum::default(), Sum::default(), Sum::default());
-        let mut closed = closed.iter().peekable();
-        for (group, bag) in &self.groups {
-            let before = all.len;
-            for address in bag.members() {
-                let address = address.ok_or(MISPLACED)?;
-                if NetGroup::of(&address.host) != *group {
-                    return Err(format!("{address}: a candidate in netgroup {group:?}"));
-                }
-                all.add(address);
-            }
-            if all.len == before {
-                return Err(format!("netgroup {group:?} has no candidate, and a bag"));
-            }
-            if meets(&mut closed, group) {
-                shut.add(group)
-            } else {
-                open.add(group)
-            };
-        }
-        let mut counted = Sum::default();
-        for (net, bag) in Net::ALL.into_iter().zip(self.open.values()) {
-            if bag.iter().any(|group| group.net() != net) {
-                return Err(format!("a netgroup is open on {}, where it is not", net.as_str()));
-            }
-            counted.join(bag.sum()?);
-        }
-        if counted != open || self.shut.sum()? != shut {
-            return Err("open and closed netgroups differ from those with candidates".to_owned());
-        }
-        if all.len != self.len {
-            return Err(format!("{} candidates, counted {}", self.len, all.len));
-        }
-        Ok(all)
-    }
-}
+const MISPLACED: &str = "an item is not where it is said to be";
 
 impl Burned {
     /// Checks that the table, its order and its counts agree.
@@ -184,31 +226,39 @@ impl Burned {
 #[derive(Debug, Default)]
 struct Counted {
     shelves: [usize; Shelf::ALL.len()],
+    places: usize,
     hearsay: Sum,
     experienced: Sum,
     manual_due: Sum,
+    idle: Sum,
     backing_off: Sum,
     resting: Sum,
+    verdicts: Sum,
     retries: Sum,
     expiries: Sum,
 }
 
 impl Counted {
-    fn count(&mut self, address: &Address, record: &Record) {
+    fn count(&mut self, id: RecordId, record: &Record) {
         self.shelves[record.shelf as usize] += 1;
+        self.places += record.places().len();
         match record.shelf {
-            Shelf::Hearsay => self.hearsay.add(address),
-            Shelf::Experienced => self.experienced.add(address),
-            Shelf::Manual => self.manual_due.add(address),
-            Shelf::BackingOff => self.backing_off.add(&(record.tried_at, *address)),
-            Shelf::Waiting | Shelf::Deferred => self.resting.add(&(record.tried_at, *address)),
-            Shelf::InUse | Shelf::Idle => {}
+            Shelf::Hearsay => self.hearsay.add(&id),
+            Shelf::Experienced => self.experienced.add(&id),
+            Shelf::Manual => self.manual_due.add(&id),
+            Shelf::Idle => self.idle.add(&id),
+            Shelf::BackingOff => self.backing_off.add(&(record.tried_at, id)),
+            Shelf::Waiting | Shelf::Deferred => self.resting.add(&(record.tried_at, id)),
+            Shelf::InUse => {}
+        }
+        if record.verdict.is_some() {
+            self.verdicts.add(&id);
         }
         if let Some(at) = record.retry_at {
-            self.retries.add(&(at, *address));
+            self.retries.add(&(at, id));
         }
         if let Some(at) = record.expires {
-            self.expiries.add(&(at, *address));
+            self.expiries.add(&(at, id));
         }
     }
 }

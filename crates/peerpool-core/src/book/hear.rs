@@ -10,7 +10,8 @@ use crate::rng::Rng;
 use crate::time::{Now, UnixTime};
 
 use super::burned::ports;
-use super::record::{Record, Shelf, Source};
+use super::record::{PLACES, Record, RecordId, Shelf, Source};
+use super::tables::Place;
 use super::{Book, Heard, TOLERANCE};
 
 impl Book {
@@ -39,21 +40,57 @@ impl Book {
         if self.burned.contains(&address) {
             return Heard::Burned;
         }
-        if let Some(record) = self.records.get_mut(&address) {
-            if seen > record.last_seen || !record.services.has(services) {
-                record.last_seen = record.last_seen.max(seen);
-                record.services |= services;
-                self.shelve(now, address);
-            }
+        if let Some(id) = self.id(&address) {
+            self.hear_again(now, id, services, seen, &source, rng);
             return Heard::Known;
         }
         let fresh = now.unix.since(seen) < self.policy.max_address_age;
         let serves = meets(services, self.policy.required_services);
-        if !fresh || !serves || self.has_ports_enough(&address) || !self.make_room(rng) {
+        let place = self.tables.new_place(&address, &source);
+        if !fresh || !serves || self.has_ports_enough(&address) || !self.may_take(place, 0) {
             return Heard::Refused;
         }
-        self.insert(now, address, Record::new(source, services, seen));
+        if !self.make_room(place, rng) {
+            return Heard::Refused;
+        }
+        self.vacate(now, place);
+        let mut record = Record::new(address, source, now.unix, services, seen);
+        record.add_place(place);
+        self.insert(now, record);
         Heard::New
+    }
+
+    /// A known address was named again: it may be fresher, and offer more. Whoever else names one
+    /// that is not tried may give it one more place, the less likely the more it has, as in Core.
+    fn hear_again(
+        &mut self,
+        now: Now,
+        id: RecordId,
+        services: ServiceFlags,
+        seen: UnixTime,
+        source: &Source,
+        rng: &mut Rng,
+    ) {
+        let Some(record) = self.records.get_mut(id) else { return };
+        let newer = seen > record.last_seen;
+        record.last_seen = record.last_seen.max(seen);
+        let (address, standing) = (record.address, record.places().len());
+        let spreads = newer && !record.is_tried() && (1..PLACES).contains(&standing);
+        if !record.services.has(services) {
+            self.update(now, id, |record| record.services |= services);
+        } else if newer {
+            self.shelve(now, id);
+        }
+        if spreads && rng.below(1 << standing) == 0 {
+            let place = self.tables.new_place(&address, source);
+            if self.tables.at(place) != Some(id) && self.may_take(place, standing) {
+                self.vacate(now, place);
+                self.tables.set(place, Some(id));
+                self.update(now, id, |record| {
+                    record.add_place(place);
+                });
+            }
+        }
     }
 
     /// Takes in an address the user named: never burned, never evicted, dialled whatever its
@@ -66,11 +103,12 @@ impl Book {
         self.revision += 1;
         self.burned.remove(&address);
         self.manual.insert(address);
-        if !self.records.contains_key(&address) {
-            let record = Record::new(Source::User, ServiceFlags::NONE, UnixTime(0));
-            self.insert(now, address, record);
-        }
-        self.update(now, address, |record| {
+        let id = self.id(&address).unwrap_or_else(|| {
+            let never = UnixTime(0);
+            let record = Record::new(address, Source::User, now.unix, ServiceFlags::NONE, never);
+            self.insert(now, record)
+        });
+        self.update(now, id, |record| {
             record.manual = true;
             record.verdict = None;
             record.retry_at = None;
@@ -85,12 +123,11 @@ impl Book {
             return;
         }
         self.own.insert(host);
-        let heard: Vec<Address> = (self.records.range(ports(host)))
-            .filter(|(_, record)| !record.manual)
-            .map(|(address, _)| *address)
-            .collect();
-        for address in heard {
-            self.remove(&address);
+        let is_manual = |id: &RecordId| self.records.get(*id).is_some_and(|it| it.manual);
+        let known = self.ids.range(ports(host)).map(|(_, id)| *id);
+        let heard: Vec<RecordId> = known.filter(|id| !is_manual(id)).collect();
+        for id in heard {
+            self.remove(id);
         }
     }
 
@@ -129,29 +166,44 @@ impl Book {
     /// Whether the host has as many non-default ports in the book, burned ones included, as may
     /// be tried: gossip must not make a port scanner of us.
     fn has_ports_enough(&self, address: &Address) -> bool {
-        let known = self.records.range(ports(address.host)).map(|(address, _)| *address);
+        let known = self.ids.range(ports(address.host)).map(|(address, _)| *address);
         let odd = known.chain(self.burned.of(address.host)).filter(|a| a.port != self.default_port);
         address.port != self.default_port && odd.count() >= self.policy.max_ports_per_host
     }
 
-    /// Makes room for one more record: among a few drawn at random the one heard of longest ago
-    /// goes, unless it is in use, the user's, or one we know from experience.
-    fn make_room(&mut self, rng: &mut Rng) -> bool {
-        const DRAWS: usize = 16;
-        if self.records.len() < self.policy.max_addresses {
+    /// Whether a place is free for an address with so many places, or its occupant is good for
+    /// nothing, or has other places while this address has none. As in Core's `AddSingle`.
+    fn may_take(&self, place: Place, standing: usize) -> bool {
+        let occupant = self.tables.at(place).and_then(|id| self.records.get(id));
+        occupant.is_none_or(|occupant| {
+            occupant.shelf == Shelf::Idle || standing == 0 && occupant.places().len() > 1
+        })
+    }
+
+    /// Takes a place from whoever has it. Who has no other is forgotten.
+    pub(super) fn vacate(&mut self, now: Now, place: Place) {
+        let Some(id) = self.tables.at(place) else { return };
+        let Some(record) = self.records.get(id) else { return };
+        if record.places().len() == 1 && !record.manual {
+            return self.remove(id);
+        }
+        self.tables.set(place, None);
+        self.update(now, id, |record| record.remove_place(place));
+    }
+
+    /// Makes room for one more record, if there are as many as there may be: one that is good for
+    /// nothing goes, whoever has the place if that is one.
+    fn make_room(&mut self, place: Place, rng: &mut Rng) -> bool {
+        let last = |id: RecordId| self.records.get(id).is_some_and(|it| it.places().len() == 1);
+        let frees = self.tables.at(place).is_some_and(last);
+        if frees || self.records.len() < self.policy.max_addresses + self.manual.len() {
             return true;
         }
-        let mut victim: Option<(UnixTime, Address)> = None;
-        for address in (0..DRAWS).filter_map(|_| self.all.select(rng)) {
-            let Some(record) = self.records.get(&address) else { continue };
-            let expendable =
-                matches!(record.shelf, Shelf::Hearsay | Shelf::Idle) && record.experience.is_none();
-            if expendable && victim.is_none_or(|(seen, _)| record.last_seen < seen) {
-                victim = Some((record.last_seen, address));
-            }
+        if self.idle.is_empty() {
+            return false;
         }
-        let Some((_, victim)) = victim else { return false };
-        self.remove(&victim);
+        let victim = self.idle[rng.below(self.idle.len())];
+        self.remove(victim);
         true
     }
 }
@@ -187,13 +239,16 @@ mod tests {
             [(ServiceFlags::NETWORK, 0xc4d), (ServiceFlags::NETWORK | own, 0xc4d | (1 << 40))]
         {
             let policy = Policy { required_services: required, ..Policy::default() };
-            let mut book = Book::new(&policy, 8333, &[Net::Ipv4]);
+            let mut rng = Rng::from_u64(1);
+            let mut book = Book::new(&policy, 8333, &[Net::Ipv4], &mut rng);
             let address: Address = "1.2.3.4:8333".parse().expect("an address");
             let (now, source) = (Now::default(), Source::Seed(0));
-            let mut rng = Rng::from_u64(1);
             for _ in 0..2 {
                 book.hear(now, address, all, now.unix, source, &mut rng);
-                assert_eq!(book.records[&address].services.to_u64(), expected);
+                assert_eq!(
+                    book.record(&address).expect("it was heard of").services.to_u64(),
+                    expected
+                );
             }
         }
     }

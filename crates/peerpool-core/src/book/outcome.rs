@@ -11,7 +11,7 @@ use crate::time::{Monotonic, Now};
 
 use super::Book;
 use super::burned::ports;
-use super::record::Experience;
+use super::record::{Experience, RecordId};
 
 impl Book {
     /// Notes that a connection to `address` is being made or up.
@@ -22,35 +22,39 @@ impl Book {
         } else {
             self.in_use.remove(&address);
         }
-        let sisters: Vec<Address> =
-            self.records.range(ports(address.host)).map(|(address, _)| *address).collect();
+        let sisters: Vec<RecordId> =
+            self.ids.range(ports(address.host)).map(|(_, id)| *id).collect();
         for sister in sisters {
             self.shelve(now, sister);
         }
-        if let Some(record) = self.records.get_mut(&address).filter(|_| in_use) {
-            record.tried_at = now.mono;
+        if let Some(id) = self.id(&address).filter(|_| in_use) {
+            self.update(now, id, |record| record.tried_at = Some(now.mono));
         }
     }
 
     /// The handshake is done: the address is good, and a candidate from experience. Failures are
     /// not forgotten yet: a quick drop would be one more in a row.
     pub fn on_ready(&mut self, now: Now, address: Address, services: ServiceFlags) {
-        self.update(now, address, |record| {
+        let Some(id) = self.id(&address) else { return };
+        self.update(now, id, |record| {
             let proven = record.experience.is_some_and(|experience| experience.proven);
             record.experience = Some(Experience { last_success: now.unix, proven });
             record.services = services;
             record.retry_at = None;
             record.verdict = None;
         });
+        self.promote(now, id);
     }
 
     /// The peer stayed long enough, or was closed by us: a later failure backs off, and is the
     /// first in a row.
     pub fn on_proven(&mut self, now: Now, address: Address) {
-        self.update(now, address, |record| {
+        let Some(id) = self.id(&address) else { return };
+        self.update(now, id, |record| {
             record.failures = 0;
             record.experience = Some(Experience { last_success: now.unix, proven: true });
         });
+        self.promote(now, id);
     }
 
     /// Burns an address: it is not a candidate until the burn fades and it is heard of anew.
@@ -59,21 +63,23 @@ impl Book {
         if reason == BurnReason::Itself {
             self.manual.remove(&address);
         }
-        if !self.manual.contains(&address) {
-            self.remove(&address);
+        if let Some(id) = self.id(&address).filter(|_| !self.manual.contains(&address)) {
+            self.remove(id);
         }
         self.burned.insert(now.mono, address, reason);
     }
 
     /// Keeps a verdict until evidence decides it.
     pub fn hold_verdict(&mut self, now: Now, address: Address, reason: BurnReason) {
-        self.update(now, address, |record| record.verdict = Some((now.mono, reason)));
+        if let Some(id) = self.id(&address) {
+            self.update(now, id, |record| record.verdict = Some((now.mono, reason)));
+        }
     }
 
     /// Whether a failure of this address backs it off instead of burning it.
     pub fn backs_off(&self, now: Now, address: &Address) -> bool {
         let age = self.policy.experience_age;
-        self.records.get(address).is_some_and(|record| record.backs_off(now.unix, age))
+        self.record(address).is_some_and(|record| record.backs_off(now.unix, age))
     }
 
     /// Puts off the next dial by `backoff_min`, doubled for each strike before this one, 5 to 25 %
@@ -90,25 +96,31 @@ impl Book {
         // first hour, and the 5 % keep the day's dials at 28.
         let (min, max) = (self.policy.backoff_min, self.policy.backoff_max);
         let max_failures = self.policy.max_failures as u32;
-        let record = self.records.get_mut(&address)?;
-        let base = min.saturating_mul(1 << record.strikes.min(31)).min(max.max(min));
+        let id = self.id(&address)?;
+        let strikes = self.records.get(id)?.strikes;
+        let base = min.saturating_mul(1 << strikes.min(31)).min(max.max(min));
         let wait = rng.between(base.mul_f64(1.05), base.mul_f64(1.25));
-        record.strikes = record.strikes.saturating_add(1);
-        record.failures = record.failures.saturating_add(u32::from(failed));
-        record.verdict = None;
-        let failures = record.failures;
-        if failures >= max_failures && !record.manual {
-            record.experience = None;
-            record.failures = 0;
-            record.strikes = 0;
-        }
-        self.update(now, address, |record| record.retry_at = Some(now.mono + wait));
+        let mut failures = 0;
+        self.update(now, id, |record| {
+            record.strikes = record.strikes.saturating_add(1);
+            record.failures = record.failures.saturating_add(u32::from(failed));
+            record.verdict = None;
+            failures = record.failures;
+            if failures >= max_failures && !record.manual {
+                record.experience = None;
+                record.failures = 0;
+                record.strikes = 0;
+            }
+            record.retry_at = Some(now.mono + wait);
+        });
         Some((failures, wait))
     }
 
     /// Forgets strikes after a long stay.
     pub fn forgive(&mut self, now: Now, address: Address) {
-        self.update(now, address, |record| record.strikes = 0);
+        if let Some(id) = self.id(&address) {
+            self.update(now, id, |record| record.strikes = 0);
+        }
     }
 
     /// Ends the wait of verdicts without evidence: their addresses back off.
@@ -125,8 +137,8 @@ impl Book {
             if now.mono.since(at) <= age {
                 self.burn(now, address, reason);
                 burned.push((address, reason));
-            } else {
-                self.update(now, address, |record| record.verdict = None);
+            } else if let Some(id) = self.id(&address) {
+                self.update(now, id, |record| record.verdict = None);
             }
         }
         burned
@@ -136,10 +148,10 @@ impl Book {
     pub fn recover(&mut self, now: Now, jitter: Duration, rng: &mut Rng) {
         // By the queues and not by the shelves: a sister port in use hides both.
         let mut held = self.verdicts.clone();
-        held.extend(self.retries.iter().map(|(_, address)| *address));
-        for address in held {
+        held.extend(self.retries.iter().map(|(_, id)| *id));
+        for id in held {
             let retry_at = now.mono + rng.between(Duration::ZERO, jitter);
-            self.update(now, address, |record| {
+            self.update(now, id, |record| {
                 record.verdict = None;
                 record.failures = 0;
                 record.strikes = 0;
@@ -148,11 +160,15 @@ impl Book {
         }
     }
 
+    /// In the order of their addresses.
     fn verdicts(&self) -> Vec<(Address, Monotonic, BurnReason)> {
-        let verdict = |address: Address| {
-            let (at, reason) = self.records.get(&address)?.verdict?;
-            Some((address, at, reason))
+        let verdict = |id: &RecordId| {
+            let record = self.records.get(*id)?;
+            let (at, reason) = record.verdict?;
+            Some((record.address, at, reason))
         };
-        self.verdicts.iter().copied().filter_map(verdict).collect()
+        let mut all: Vec<_> = self.verdicts.iter().filter_map(verdict).collect();
+        all.sort_unstable();
+        all
     }
 }

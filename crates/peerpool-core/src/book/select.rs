@@ -1,10 +1,16 @@
 //! Selection: samples from the shelves, never scans.
 
+use std::time::Duration;
+
+use bitcoin::p2p::ServiceFlags;
+
 use crate::address::{Address, Net};
 use crate::netgroup::NetGroup;
 use crate::rng::Rng;
 use crate::time::{Monotonic, Now};
 
+use super::candidates::{Candidates, From};
+use super::record::{Record, RecordId, ServiceClass};
 use super::{Book, TOLERANCE};
 
 impl Book {
@@ -16,21 +22,22 @@ impl Book {
             self.on_clock_set_back(now);
         }
         self.unix = now.unix;
-        while let Some((_, address)) = self.expiries.first().copied().filter(|e| e.0 <= now.unix) {
-            self.shelve(now, address);
+        while let Some((_, id)) = self.expiries.first().copied().filter(|e| e.0 <= now.unix) {
+            self.shelve(now, id);
         }
-        while let Some((_, address)) = self.retries.first().copied().filter(|e| e.0 <= now.mono) {
-            self.update(now, address, |record| record.retry_at = None);
+        while let Some((_, id)) = self.retries.first().copied().filter(|e| e.0 <= now.mono) {
+            self.update(now, id, |record| record.retry_at = None);
         }
+        self.resolve_collisions(now);
     }
 
     /// The unix clock was wrong, or is now: nothing was seen later than now, lest what was taken
     /// in under the other time stay fresh until that time comes round; and what was too old then
     /// may not be now.
     fn on_clock_set_back(&mut self, now: Now) {
-        let all: Vec<Address> = self.records.keys().copied().collect();
-        for address in all {
-            self.update(now, address, |record| record.cap_times(now.unix));
+        let all: Vec<RecordId> = self.ids.values().copied().collect();
+        for id in all {
+            self.update(now, id, |record| record.cap_times(now.unix));
         }
     }
 
@@ -49,14 +56,42 @@ impl Book {
         }
     }
 
-    /// A candidate in an open netgroup on one of `nets`: from experience or hearsay, half and
-    /// half where both have one.
-    pub fn select(&self, nets: &[Net], rng: &mut Rng) -> Option<Address> {
+    /// A candidate in an open netgroup on one of `nets` that offers `services`, as far as its class
+    /// tells: from experience or hearsay, half and half where both have one. Those that failed lately
+    /// are less likely, by Core's factors. In constant time, however many there are.
+    pub fn select(
+        &self,
+        now: Now,
+        nets: &[Net],
+        services: ServiceFlags,
+        rng: &mut Rng,
+    ) -> Option<Address> {
         let first = match (self.experienced.has_open(nets), self.hearsay.has_open(nets)) {
             (true, true) => rng.chance(0.5),
             (experienced, _) => experienced,
         };
-        if first { self.experienced.select(nets, rng) } else { self.hearsay.select(nets, rng) }
+        let (first, second) = if first {
+            (&self.experienced, &self.hearsay)
+        } else {
+            (&self.hearsay, &self.experienced)
+        };
+        let class = ServiceClass::of(services);
+        self.select_of(first, now, nets, class, rng)
+            .or_else(|| self.select_of(second, now, nets, class, rng))
+    }
+
+    fn select_of(
+        &self,
+        among: &Candidates,
+        now: Now,
+        nets: &[Net],
+        class: ServiceClass,
+        rng: &mut Rng,
+    ) -> Option<Address> {
+        let Self { closed, tables, records, .. } = self;
+        let from = From { nets, class, closed, tables, records };
+        let id = among.select(&from, |record| chance(now.mono, record), rng)?;
+        Some(records.get(id)?.address)
     }
 
     /// An address to find out with whether the network is up: first one that the user named or that
@@ -66,21 +101,31 @@ impl Book {
     /// knocked at for the whole of an outage, and who returns is found within as many probes as
     /// there are addresses. Its netgroup is open, or its name manual.
     pub fn select_probe(&self, now: Now, nets: &[Net], rng: &mut Rng) -> Option<Address> {
-        let open = |(_, address): &&(Monotonic, Address)| {
-            self.is_manual(address) || !self.closed.contains(&NetGroup::of(&address.host))
+        let open = |(_, id): &&(Option<Monotonic>, RecordId)| {
+            let record = self.records.get(*id);
+            record.is_some_and(|record| {
+                record.manual || !self.closed.contains(&NetGroup::of(&record.address.host))
+            })
         };
+        let since = |at: &Option<Monotonic>| now.mono.since(at.unwrap_or_default());
+        let address =
+            |(_, id): &(Option<Monotonic>, RecordId)| Some(self.records.get(*id)?.address);
+        let any = ServiceClass::default();
         let backing_off = self.backing_off.iter().find(open);
         // Their turns are spread over the rest, or they would all come at once, and then none.
         let rest = self.policy.probe_rest;
         let turn = rest / u32::try_from(self.backing_off.len().max(1)).unwrap_or(u32::MAX);
-        let last = self.backing_off.last().map_or(rest, |(at, _)| now.mono.since(*at));
-        let rested = backing_off.filter(|(at, _)| now.mono.since(*at) >= rest && last >= turn);
-        let known = self.select_manual(rng).or_else(|| self.experienced.select(nets, rng));
-        if let Some(address) = known.or(rested.map(|(_, address)| *address)) {
-            return Some(address);
+        let last = self.backing_off.last().map_or(rest, |(at, _)| since(at));
+        let rested = backing_off.filter(|(at, _)| since(at) >= rest && last >= turn);
+        let known = self
+            .select_manual(rng)
+            .or_else(|| self.select_of(&self.experienced, now, nets, any, rng))
+            .or_else(|| address(rested?));
+        if known.is_some() {
+            return known;
         }
         let resting = || [backing_off, self.resting.iter().find(open)].into_iter().flatten().min();
-        self.hearsay.select(nets, rng).or_else(|| resting().map(|(_, address)| *address))
+        self.select_of(&self.hearsay, now, nets, any, rng).or_else(|| address(resting()?))
     }
 
     /// Whether there is an address to dial that is not resting after a failure.
@@ -92,7 +137,7 @@ impl Book {
 
     /// A manual address that may be dialled now.
     pub fn select_manual(&self, rng: &mut Rng) -> Option<Address> {
-        self.manual_due.select(rng)
+        Some(self.records.get(self.manual_due.select(rng)?)?.address)
     }
 
     /// An experienced address to ask for addresses: one that selection cannot reach because its
@@ -100,17 +145,27 @@ impl Book {
     pub fn select_addr_fetch(&self, now: Now, rng: &mut Rng) -> Option<Address> {
         const DRAWS: usize = 8;
         let interval = self.policy.addr_fetch_interval;
-        (0..DRAWS).filter_map(|_| self.experienced.select_shut(rng)).find(|address| {
-            let record = self.records.get(address);
-            let asked = record.and_then(|record| record.asked_at);
-            asked.is_none_or(|at| now.mono.since(at) >= interval)
-        })
+        let drawn = (0..DRAWS).filter_map(|_| self.experienced.select_shut(rng));
+        let mut records = drawn.filter_map(|id| self.records.get(id));
+        let due =
+            |record: &&Record| record.asked_at.is_none_or(|at| now.mono.since(at) >= interval);
+        records.find(due).map(|record| record.address)
     }
 
     /// Notes that a getaddr was sent to `address`.
     pub fn note_asked(&mut self, now: Now, address: Address) {
-        if let Some(record) = self.records.get_mut(&address) {
+        let Some(id) = self.id(&address) else { return };
+        if let Some(record) = self.records.get_mut(id) {
             record.asked_at = Some(now.mono);
         }
     }
+}
+
+/// How likely a candidate is taken when it is drawn: Core's `GetChance`.
+fn chance(now: Monotonic, record: &Record) -> f64 {
+    const LATELY: Duration = Duration::from_secs(600);
+    const AFTER_FAILURE: f64 = 0.66;
+    let lately = record.tried_at.is_some_and(|at| now.since(at) < LATELY);
+    let chance = if lately { 0.01 } else { 1.0 };
+    (0..record.failures.min(8)).fold(chance, |chance, _| chance * AFTER_FAILURE)
 }

@@ -89,8 +89,13 @@ impl Maker {
         let megabytes = [compact(133_000), self.good(1).repeat(133_000)].concat();
         vec![
             gossip(
-                Row::of("Addresses", "1000 addresses", vec![Step::Bytes(self.many(1..1001))]),
-                1000,
+                // One netgroup that one source names has one bucket.
+                Row::of(
+                    "Addresses",
+                    "1000 addresses of one netgroup",
+                    vec![Step::Bytes(self.many(1..1001))],
+                ),
+                64,
             ),
             gossip(
                 Row::of(
@@ -98,7 +103,7 @@ impl Maker {
                     "1000 addresses, then 1000 nobody asked for",
                     vec![Step::Bytes(self.many(1..1001)), Step::Bytes(self.many(2001..3001))],
                 ),
-                1001,
+                64,
             ),
             Row::new("Addresses", "more than 1000 addresses")
                 .frames([
@@ -369,7 +374,7 @@ impl Maker {
                     "one address 1000 times, then 1000 good ones",
                     vec![Step::Bytes(repeated), Step::Bytes(self.many(1..1001))],
                 ),
-                1001,
+                64,
             )
             .differs(token, "it is one address"),
             gossip(

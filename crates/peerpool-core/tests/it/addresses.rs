@@ -62,23 +62,23 @@ fn sources_addresses_come_from_peers_too() {
     let source = |n| script.engine.book().source(&nth(n));
     assert_eq!((source(1), source(2)), (Some(Source::Seed(0)), Some(Source::Peer(nth(1)))));
     expect![[r#"
-            0.000 seed_asked seed.test
-            0.001 seed_answered seed.test 1 of 1
-            0.001 connecting #1 11.2.1.1:8333 OutboundFullRelay
-            0.002 connected #1 11.2.1.1:8333
-            0.003 ready #1 11.2.1.1:8333
-            0.003 starved Known { blocked: 0, backing_off: 0, waiting: 0, burned: 0, ineligible: 0 }
-            0.004 gossip #1 11.2.1.1:8333 2 of 2
-            0.004 connecting #2 11.4.1.1:8333 OutboundFullRelay
-            0.004 connecting #3 11.3.1.1:8333 OutboundFullRelay
-            0.004 fed
-            0.005 connected #2 11.4.1.1:8333
-            0.005 connected #3 11.3.1.1:8333
-            0.006 ready #2 11.4.1.1:8333
-            0.006 ready #3 11.3.1.1:8333
-            0.006 full 0.006s
-            0.007 gossip #2 11.4.1.1:8333 0 of 2
-            0.007 gossip #3 11.3.1.1:8333 0 of 2
+        0.000 seed_asked seed.test
+        0.001 seed_answered seed.test 1 of 1
+        0.001 connecting #1 11.2.1.1:8333 OutboundFullRelay
+        0.002 connected #1 11.2.1.1:8333
+        0.003 ready #1 11.2.1.1:8333
+        0.003 starved Known { blocked: 0, backing_off: 0, waiting: 0, burned: 0, ineligible: 0 }
+        0.004 gossip #1 11.2.1.1:8333 2 of 2
+        0.004 connecting #2 11.3.1.1:8333 OutboundFullRelay
+        0.004 connecting #3 11.4.1.1:8333 OutboundFullRelay
+        0.004 fed
+        0.005 connected #2 11.3.1.1:8333
+        0.005 connected #3 11.4.1.1:8333
+        0.006 ready #2 11.3.1.1:8333
+        0.006 ready #3 11.4.1.1:8333
+        0.006 full 0.006s
+        0.007 gossip #2 11.3.1.1:8333 0 of 2
+        0.007 gossip #3 11.4.1.1:8333 0 of 2
     "#]]
     .assert_eq(&script.log());
 }
@@ -217,8 +217,14 @@ fn gossip_is_rationed_as_core_rations_it() {
             _ => None,
         }));
     }
-    // What brought nothing is not told.
-    assert_eq!(kept, [Some(600), Some(401), None, Some(10), Some(100)]);
+    // What brought nothing is not told. Of what is paid for, a few find their place taken: one source
+    // has 64 buckets.
+    let paid = [Some(600), Some(401), None, Some(10), Some(100)];
+    for (kept, paid) in kept.iter().zip(paid) {
+        assert_eq!(kept.is_some(), paid.is_some(), "{kept:?}");
+        let (kept, paid) = (kept.unwrap_or(0), paid.unwrap_or(0));
+        assert!(kept <= paid && kept >= paid * 7 / 10, "{kept} of {paid}");
+    }
 }
 
 #[test]

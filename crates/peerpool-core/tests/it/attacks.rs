@@ -90,7 +90,9 @@ fn a_hostile_seed_has_32_addresses_in_the_book_beside_all_that_others_give() {
     script.run(Duration::from_millis(10));
     let book = script.engine.book();
     let its = hostile.iter().filter(|address| book.source(address) == Some(Source::Seed(1)));
-    assert_eq!((its.count(), book.len()), (32, 32 + 25 + 25));
+    // One or the other finds its place taken.
+    let (its, all) = (its.count(), book.len());
+    assert!((30..=32).contains(&its) && (78..=32 + 25 + 25).contains(&all), "{its} of {all}");
 }
 
 #[test]
@@ -118,11 +120,13 @@ fn a_thousand_versions_of_ours_say_nothing_of_where_we_are() {
         policy.target_connect_count = 1000;
         policy.max_seed_addresses = 1000;
     });
-    config.seeds = vec!["seed.test".to_owned()];
+    // Many seeds, since one has few places in the book.
+    let of = |seed: u32| Ok(ips(&(25 * seed..25 * seed + 25).map(nth).collect::<Vec<_>>()));
+    config.seeds = (0..41).map(|seed| format!("seed{seed}.test")).collect();
     let mut script = Script::new(config);
     let own = [99, 88, 77, 66];
     script.local = Some(own.into());
-    script.seeds = vec![Ok(ips(&(0..1000).map(nth).collect::<Vec<_>>()))];
+    script.seeds = (0..41).map(of).collect();
     script.run_secs(60);
     assert_eq!(script.greetings.len(), 1000);
     let nonces: BTreeSet<u64> = script.greetings.iter().map(|version| version.nonce).collect();

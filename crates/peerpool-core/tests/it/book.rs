@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::{Address, Net};
-use peerpool_core::book::{Book, Source};
+use peerpool_core::book::{Book, Heard, Source};
 use peerpool_core::id::BurnReason;
 use peerpool_core::netgroup::NetGroup;
 use peerpool_core::policy::Policy;
@@ -78,6 +78,12 @@ struct Known {
     /// The back-off ends between these two.
     rests: Option<(Duration, Duration)>,
     verdict: Option<Duration>,
+}
+
+impl Known {
+    fn is_unsure(&self, mono: Duration) -> bool {
+        self.rests.is_some_and(|(from, to)| (from..to).contains(&mono))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -170,12 +176,17 @@ impl Pair {
             Op::Hear { who, age } => {
                 let (who, seen) = (nth(who), unix.saturating_sub(age));
                 let source = Source::Peer(nth(0));
-                book.hear(now, who, SERVICES, UnixTime(seen), source, rng);
+                let heard = book.hear(now, who, SERVICES, UnixTime(seen), source, rng);
                 let fresh = age < model.policy.max_address_age.as_secs();
                 if let Some(known) = model.known.get_mut(&who) {
                     known.seen = known.seen.max(seen).min(known.seen.max(unix));
                 } else if fresh && !model.burned.contains_key(&who) {
-                    model.known.insert(who, Known { seen, ..Known::default() });
+                    // Its place may be taken.
+                    if heard == Heard::New {
+                        model.known.insert(who, Known { seen, ..Known::default() });
+                    }
+                } else {
+                    assert_ne!(heard, Heard::New, "{who}");
                 }
             }
             Op::AddManual(who) => {
@@ -263,6 +274,8 @@ impl Pair {
                 }
                 assert_eq!(burned, expected);
             }
+            // Who may or may not rest any more, by its jitter, may or may not be forgiven.
+            Op::Recover if model.known.values().any(|known| known.is_unsure(mono)) => {}
             Op::Recover => {
                 book.recover(now, Duration::ZERO, rng);
                 for known in model.known.values_mut() {
@@ -302,6 +315,13 @@ impl Pair {
             known.rests = known.rests.filter(|(_, to)| self.model.mono < *to);
         }
         self.book.advance(now);
+        // Who made room for others was good for nothing.
+        let gone = |at: &Address| self.book.source(at).is_none();
+        let forgotten: Vec<_> = self.model.known.keys().copied().filter(gone).collect();
+        for at in forgotten {
+            assert_eq!(self.model.eligible(&at), Some(false), "{at} was forgotten");
+            self.model.known.remove(&at);
+        }
         self.book.check(now).expect("the book's invariants");
         let verdicts: Vec<_> = self.model.known.keys().map(|at| self.model.eligible(at)).collect();
         let sure = verdicts.iter().filter(|eligible| **eligible == Some(true)).count();
@@ -312,7 +332,7 @@ impl Pair {
         let burned: usize = self.book.burned().values().sum();
         assert_eq!(burned, self.model.burned.len());
         for _ in 0..4 {
-            let drawn = self.book.select(&NETS, &mut self.rng);
+            let drawn = self.book.select(now, &NETS, ServiceFlags::NONE, &mut self.rng);
             for at in drawn.into_iter().chain(self.book.select_manual(&mut self.rng)) {
                 assert_ne!(self.model.eligible(&at), Some(false), "{at} was drawn");
                 assert!(!self.book.is_burned(&at), "{at} is burned");
@@ -334,9 +354,10 @@ proptest! {
             max_failures: 3,
             ..Policy::default()
         };
-        let book = Book::new(&policy, 8333, &NETS);
+        let mut rng = Rng::from_u64(seed);
+        let book = Book::new(&policy, 8333, &NETS, &mut rng);
         let model = Model { unix: START, policy, ..Model::default() };
-        let mut pair = Pair { book, model, rng: Rng::from_u64(seed) };
+        let mut pair = Pair { book, model, rng };
         for op in ops {
             pair.apply(op);
             pair.compare();
@@ -353,8 +374,8 @@ fn a_verdict_waits_though_another_port_of_its_host_is_in_use() {
     let policy = Policy { required_services: ServiceFlags::NONE, ..Policy::default() };
     let window = policy.offline_after;
     for ends in 0..3 {
-        let mut book = Book::new(&policy, 8333, &NETS);
         let mut rng = Rng::from_u64(1);
+        let mut book = Book::new(&policy, 8333, &NETS, &mut rng);
         let source = Source::Seed(0);
         book.hear(now(0), nth(0), SERVICES, UnixTime(START), source, &mut rng);
         book.hold_verdict(now(0), nth(0), BurnReason::Refused);

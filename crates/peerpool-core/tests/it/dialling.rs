@@ -67,18 +67,18 @@ fn dials_stay_within_one_and_a_half_times_an_oracles_need() {
     expect![[r#"
         alive  dials  need  surplus  time to 8
             1   10.0     8      2.0      0.06s
-          0.9   11.0     9      2.3      0.06s
-          0.3   28.3    27      9.9      0.17s
-         0.05  215.8   160     90.9      0.24s
+          0.9   10.4     9      1.8      0.06s
+          0.3   27.1    27      9.9      0.18s
+         0.05  196.3   160     89.7      0.20s
     "#]]
     .assert_eq(&table);
     let far = fill_table(80, 0, &[1.0, 0.9, 0.3, 0.05]);
     expect![[r#"
         alive  dials  need  surplus  time to 8
             1   10.0     8      2.0      0.24s
-          0.9   11.0     9      2.3      0.24s
-          0.3   29.6    27     10.7      0.58s
-         0.05  199.2   160     88.1      0.72s
+          0.9   10.4     9      1.8      0.24s
+          0.3   26.9    27      9.8      0.58s
+         0.05  196.2   160     94.7      0.64s
     "#]]
     .assert_eq(&far);
 }
@@ -114,8 +114,8 @@ fn where_answer_times_differ_widely_few_dials_are_made_in_vain() {
     expect![[r#"
         alive  dials  need  surplus  time to 8
             1   10.0     8      2.0      0.48s
-          0.9   10.8     9      2.1      0.48s
-          0.3   31.1    27     12.0      0.89s
+          0.9   10.4     9      1.9      0.48s
+          0.3   28.6    27     11.2      0.81s
     "#]]
     .assert_eq(&table);
 }
@@ -182,7 +182,10 @@ fn one_automatic_peer_per_netgroup_and_status_says_who_is_blocked() {
     assert_eq!(script.ready().len(), 1);
     let status = script.status();
     assert!(status.starved, "peers are missing");
-    assert_eq!(status.known.blocked, 18, "and the netgroup rule holds the others back");
+    // One or two found their place taken: one netgroup that one source names has one bucket.
+    let blocked = script.engine.book().len() - 1;
+    assert!(blocked >= 14, "{blocked} others");
+    assert_eq!(status.known.blocked, blocked, "and the netgroup rule holds the others back");
 }
 
 #[test]
@@ -272,22 +275,22 @@ fn a_silent_peer_is_pinged_and_dropped() {
     script.answers_pings = true;
     script.run_secs(1);
     expect![[r#"
-        3660.003 disconnected #1 11.2.1.1:8333 Ready pong_timed_out
-        3660.003 backed_off 11.2.1.1:8333 failures=0 retry_in=67s
-        3660.003 connecting #2 11.3.1.1:8333 OutboundFullRelay
-        3660.004 connected #2 11.3.1.1:8333
-        3660.005 ready #2 11.3.1.1:8333
+        3660.003 disconnected #1 11.3.1.1:8333 Ready pong_timed_out
+        3660.003 backed_off 11.3.1.1:8333 failures=0 retry_in=73s
+        3660.003 connecting #2 11.2.1.1:8333 OutboundFullRelay
+        3660.004 connected #2 11.2.1.1:8333
+        3660.005 ready #2 11.2.1.1:8333
         3660.005 full 0.002s
-        3720.005 disconnected #2 11.3.1.1:8333 Ready pong_timed_out
-        3720.005 backed_off 11.3.1.1:8333 failures=0 retry_in=64s
+        3720.005 disconnected #2 11.2.1.1:8333 Ready pong_timed_out
+        3720.005 backed_off 11.2.1.1:8333 failures=0 retry_in=64s
         3720.006 starved Known { blocked: 0, backing_off: 2, waiting: 0, burned: 0, ineligible: 0 }
         3720.006 seed_asked seed.test
         3720.007 seed_answered seed.test 0 of 2
-        3727.045 connecting #3 11.2.1.1:8333 OutboundFullRelay
-        3727.045 fed
-        3727.046 connected #3 11.2.1.1:8333
-        3727.047 ready #3 11.2.1.1:8333
-        3727.047 full 7.042s
+        3733.632 connecting #3 11.3.1.1:8333 OutboundFullRelay
+        3733.632 fed
+        3733.633 connected #3 11.3.1.1:8333
+        3733.634 ready #3 11.3.1.1:8333
+        3733.634 full 13.629s
     "#]]
     .assert_eq(&script.log());
 }

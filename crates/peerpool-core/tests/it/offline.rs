@@ -22,12 +22,12 @@ fn a_failure_burns_only_if_evidence_lies_within_30_s() {
     expect![[r#"
         0.000 seed_asked seed.test
         0.001 seed_answered seed.test 2 of 2
-        0.001 connecting #1 11.2.1.1:8333 OutboundFullRelay
-        0.002 dial_failed #1 11.2.1.1:8333 refused
-        0.002 verdict_waits 11.2.1.1:8333 refused
-        0.002 connecting #2 11.3.1.1:8333 OutboundFullRelay
-        0.003 dial_failed #2 11.3.1.1:8333 refused
-        0.003 verdict_waits 11.3.1.1:8333 refused
+        0.001 connecting #1 11.3.1.1:8333 OutboundFullRelay
+        0.002 dial_failed #1 11.3.1.1:8333 refused
+        0.002 verdict_waits 11.3.1.1:8333 refused
+        0.002 connecting #2 11.2.1.1:8333 OutboundFullRelay
+        0.003 dial_failed #2 11.2.1.1:8333 refused
+        0.003 verdict_waits 11.2.1.1:8333 refused
         0.003 starved Known { blocked: 0, backing_off: 0, waiting: 2, burned: 0, ineligible: 0 }
         20.000 connecting #3 11.4.1.1:8333 Manual
         20.000 fed
@@ -65,7 +65,7 @@ fn offline_nothing_burns_one_probe_every_10_s_and_all_is_well_again() {
     assert_eq!(script.ready().len(), 4, "a probe within 10 s, the rest within 10 s after it");
     assert!(script.status().burned.is_empty());
     let lines = script.log();
-    expect!["4265.000 connecting #97 11.29.1.1:8333 OutboundFullRelay"]
+    expect!["4265.000 connecting #97 11.30.1.1:8333 OutboundFullRelay"]
         .assert_eq(lines.lines().next().expect("an event"));
     assert_eq!(lines.matches(" online").count(), 1);
 }

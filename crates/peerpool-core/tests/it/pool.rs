@@ -19,21 +19,21 @@ fn pool_size_works_to_reach_the_target_and_not_beyond() {
     let dials = script.dials.len();
     assert!(dials <= 4, "at a perfect success rate {dials} dials for 3 peers are too many");
     expect![[r#"
-            0.000 seed_asked seed.test
-            0.001 seed_answered seed.test 30 of 30
-            0.001 connecting #1 11.5.1.1:8333 OutboundFullRelay
-            0.001 connecting #2 11.11.1.1:8333 OutboundFullRelay
-            0.001 connecting #3 11.18.1.1:8333 OutboundFullRelay
-            0.001 connecting #4 11.22.1.1:8333 OutboundFullRelay
-            0.002 connected #1 11.5.1.1:8333
-            0.002 connected #2 11.11.1.1:8333
-            0.002 connected #3 11.18.1.1:8333
-            0.002 connected #4 11.22.1.1:8333
-            0.003 ready #1 11.5.1.1:8333
-            0.003 ready #2 11.11.1.1:8333
-            0.003 ready #3 11.18.1.1:8333
-            0.003 full 0.003s
-            0.003 disconnected #4 11.22.1.1:8333 Connected surplus
+        0.000 seed_asked seed.test
+        0.001 seed_answered seed.test 30 of 30
+        0.001 connecting #1 11.15.1.1:8333 OutboundFullRelay
+        0.001 connecting #2 11.10.1.1:8333 OutboundFullRelay
+        0.001 connecting #3 11.11.1.1:8333 OutboundFullRelay
+        0.001 connecting #4 11.19.1.1:8333 OutboundFullRelay
+        0.002 connected #1 11.15.1.1:8333
+        0.002 connected #2 11.10.1.1:8333
+        0.002 connected #3 11.11.1.1:8333
+        0.002 connected #4 11.19.1.1:8333
+        0.003 ready #1 11.15.1.1:8333
+        0.003 ready #2 11.10.1.1:8333
+        0.003 ready #3 11.11.1.1:8333
+        0.003 full 0.003s
+        0.003 disconnected #4 11.19.1.1:8333 Connected surplus
     "#]]
     .assert_eq(&script.log());
     script.run_secs(36_000);
@@ -120,12 +120,12 @@ fn try_connect_runs_at_the_start_on_addresses_failures_losses_and_timers() {
     expect![[r#"
         0.000 seed_asked seed.test
         0.001 seed_answered seed.test 2 of 2
-        0.001 connecting #1 11.2.1.1:8333 OutboundFullRelay
-        0.002 dial_failed #1 11.2.1.1:8333 refused
-        0.002 verdict_waits 11.2.1.1:8333 refused
-        0.002 connecting #2 11.3.1.1:8333 OutboundFullRelay
-        0.003 dial_failed #2 11.3.1.1:8333 refused
-        0.003 verdict_waits 11.3.1.1:8333 refused
+        0.001 connecting #1 11.3.1.1:8333 OutboundFullRelay
+        0.002 dial_failed #1 11.3.1.1:8333 refused
+        0.002 verdict_waits 11.3.1.1:8333 refused
+        0.002 connecting #2 11.2.1.1:8333 OutboundFullRelay
+        0.003 dial_failed #2 11.2.1.1:8333 refused
+        0.003 verdict_waits 11.2.1.1:8333 refused
         0.003 starved Known { blocked: 0, backing_off: 0, waiting: 2, burned: 0, ineligible: 0 }
         1.000 connecting #3 11.4.1.1:8333 Manual
         1.000 fed

@@ -46,7 +46,8 @@ fn a_flood_of_small_addr_messages_stores_six_addresses_a_minute() {
     }
     // What our getaddr earned it, the token it began with, and 0.1 a second; and the peer itself.
     let stored = script.engine.book().len() - 1;
-    assert!(stored >= credit && stored <= credit + 1 + 6, "{stored} stored");
+    // Some find their place taken: one source has 64 buckets.
+    assert!(stored >= credit * 8 / 10 && stored <= credit + 1 + 6, "{stored} stored");
     let told = script.events.iter().filter(|event| matches!(event, Event::Gossip { .. })).count();
     assert!(told <= 101 + 7, "{told} events tell of messages that the budget did not pay for");
 }
@@ -120,8 +121,8 @@ fn addresses_that_name_one_victim_on_all_ports_bring_it_five_dials() {
 #[test]
 fn offenders_by_the_hundred_thousand_leave_the_table_of_burned_as_large_as_it_may_be() {
     let policy = Policy { required_services: SERVICES, ..Policy::default() };
-    let mut book = Book::new(&policy, 8333, &[Net::Ipv4]);
     let mut rng = Rng::from_u64(1);
+    let mut book = Book::new(&policy, 8333, &[Net::Ipv4], &mut rng);
     let mut now = Now { mono: Monotonic::default(), unix: UnixTime(START) };
     let offender = |n: u32| {
         let ip = 0x0b00_0000 + n;

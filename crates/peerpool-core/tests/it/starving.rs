@@ -86,12 +86,12 @@ fn starved_asks_experienced_addresses_by_addr_fetch() {
         86520.004 ready #3 11.1.1.2:8333
         86520.005 gossip #3 11.1.1.2:8333 2 of 2
         86520.005 disconnected #3 11.1.1.2:8333 Ready addr_fetch_done
-        86520.005 connecting #4 13.102.1.1:8333 OutboundFullRelay
+        86520.005 connecting #4 13.101.1.1:8333 OutboundFullRelay
         86520.005 fed
-        86520.006 connected #4 13.102.1.1:8333
-        86520.007 ready #4 13.102.1.1:8333
+        86520.006 connected #4 13.101.1.1:8333
+        86520.007 ready #4 13.101.1.1:8333
         86520.007 full 86520.007s
-        86520.008 gossip #4 13.102.1.1:8333 0 of 2"#]]
+        86520.008 gossip #4 13.101.1.1:8333 0 of 2"#]]
     .assert_eq(&told.join("\n"));
 }
 

@@ -21,8 +21,8 @@ pub(super) const FLOOD: Scenario = Scenario {
     row: "A7",
     says: "a peer that has answered getaddr with 1000 addresses sends 500 messages of ten more \
            within a minute",
-    accepts: "at most 1 + 6 of those are kept, and the book grows by no more than them and the \
-              answer (work and memory are measured in threats.md)",
+    accepts: "of the answer as many are kept as find a free place, at most 1 + 6 of those, and the \
+              book grows by no more (work and memory are measured in threats.md)",
     expected: Expected::Pass,
     run: run_flood,
 };
@@ -32,7 +32,7 @@ pub(super) const POISONING: Scenario = Scenario {
     row: "A13",
     says: "100 connections to one hostile /16 answer getaddr with 1000 addresses each",
     accepts: "at most 1000 and its own are taken of each, and at most 4096 of all are kept",
-    expected: Expected::Fail { why: "new and tried tables" },
+    expected: Expected::Pass,
     run: run_poisoning,
 };
 
@@ -112,7 +112,7 @@ fn run_flood(setting: &Setting) -> Result<Outcome, Failure> {
     let addresses = |range: std::ops::Range<usize>| range.map(nth).collect::<Vec<_>>();
     let mut outcome = Outcome::new();
     let answer = stored(&bench.engine, &addresses(0..1000));
-    outcome.demand_count("kept of the answer", answer, |kept| kept == 1000);
+    outcome.demand_count("kept of the answer", answer, |kept| kept >= 850);
     let flood = stored(&bench.engine, &addresses(1000..1000 + MESSAGES * EACH));
     outcome.demand_count("kept of the flood", flood, |kept| kept <= 7);
     // With the one that the seed named.

@@ -1,9 +1,10 @@
 //! Each table is put wrong by hand, and the check says so.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
-use crate::book::Source;
+use crate::book::{Heard, Source};
 use crate::policy::Policy;
 use crate::rng::Rng;
 use crate::time::{Monotonic, UnixTime};
@@ -18,12 +19,14 @@ fn address(group: usize, host: usize) -> Address {
 /// A book with addresses on every shelf, eight in each of two netgroups.
 fn book() -> Book {
     let policy = Policy::default();
-    let mut book = Book::new(&policy, 8333, &[Net::Ipv4, Net::Ipv6]);
     let mut rng = Rng::from_u64(1);
+    let mut book = Book::new(&policy, 8333, &[Net::Ipv4, Net::Ipv6], &mut rng);
     let services = policy.required_services;
     for group in [1, 2] {
         for host in 1..=9 {
-            book.hear(NOW, address(group, host), services, NOW.unix, Source::Seed(0), &mut rng);
+            let (told, source) = (address(group, host), Source::Peer(address(100 + host, 1)));
+            let heard = book.hear(NOW, told, services, NOW.unix, source, &mut rng);
+            assert_eq!(heard, Heard::New);
         }
         book.on_ready(NOW, address(group, 2), services);
         book.on_proven(NOW, address(group, 2));
@@ -48,7 +51,29 @@ fn finds(words: &str, plant: impl FnOnce(&mut Book)) {
 }
 
 fn record(book: &mut Book, host: usize) -> &mut Record {
-    book.records.get_mut(&address(1, host)).expect("a record")
+    let id = id(book, address(1, host));
+    book.records.get_mut(id).expect("a record")
+}
+
+fn id(book: &Book, address: Address) -> RecordId {
+    book.id(&address).expect("a record")
+}
+
+/// Takes a record out of an index, and does not tell it.
+fn drop_from(index: fn(&mut Book) -> &mut Candidates, book: &mut Book, host: usize) {
+    let record = record(book, host).clone();
+    index(book).remove(&record);
+}
+
+/// Puts one in that does not belong there.
+fn put_into(index: fn(&mut Book) -> &mut Candidates, book: &mut Book, host: usize) {
+    let (id, mut record) = (id(book, address(1, host)), record(book, host).clone());
+    index(book).insert(id, &mut record, &BTreeSet::new());
+    book.records.get_mut(id).expect("a record").spot = record.spot;
+}
+
+fn hearsay(book: &mut Book) -> &mut Candidates {
+    &mut book.hearsay
 }
 
 #[test]
@@ -73,14 +98,26 @@ fn a_record_on_the_wrong_shelf_is_found() {
 
 #[test]
 fn an_index_that_differs_from_the_records_is_found() {
-    finds("index hearsay", |book| book.hearsay.remove(&address(1, 1)));
-    finds("index hearsay", |book| book.hearsay.insert(address(1, 2), &BTreeSet::new()));
+    // The last of its netgroup, so that no other moves.
+    let last = {
+        let book = book();
+        let members = &book.hearsay.groups[&NetGroup::of(&address(1, 1).host)];
+        let last = members.last().and_then(|id| book.records.get(*id)).expect("a candidate");
+        (1..=9).find(|host| address(1, *host) == last.address).expect("one of those told of")
+    };
+    finds("index hearsay", |book| drop_from(hearsay, book, last));
+    finds("index hearsay", |book| put_into(hearsay, book, 4));
     finds("index hearsay", |book| {
-        book.hearsay.remove(&address(1, 1));
-        book.hearsay.insert(address(1, 2), &BTreeSet::new());
+        drop_from(hearsay, book, last);
+        put_into(hearsay, book, 4);
     });
-    finds("index experienced", |book| book.experienced.remove(&address(1, 2)));
-    finds("index manual", |book| book.manual_due.remove(&address(1, 6)));
+    finds("index experienced", |book| drop_from(|book| &mut book.experienced, book, 2));
+    finds("not where it is said", |book| drop_from(hearsay, book, if last == 1 { 8 } else { 1 }));
+    finds("index manual", |book| book.manual_due.remove(&id(book, address(1, 6))));
+    finds("index verdicts", |book| book.verdicts.clear());
+    finds("index verdicts", |book| {
+        book.verdicts.insert(id(book, address(2, 9)));
+    });
     finds("index resting", |book| {
         book.resting.pop_first();
     });
@@ -101,13 +138,42 @@ fn a_list_that_differs_from_the_records_is_found() {
     finds("listed as manual", |book| {
         book.manual.insert(address(3, 1));
     });
-    finds("its verdict waits, but is not listed", |book| book.verdicts.clear());
-    finds("listed as manual or waiting", |book| {
-        book.verdicts.insert(address(2, 9));
+    finds("known by the name of another", |book| {
+        let other = id(book, address(1, 2));
+        book.ids.insert(address(1, 1), other);
     });
-    finds("not in the sampling table", |book| book.all.remove(&address(1, 1)));
-    finds("holds more than the records", |book| book.all.insert(address(3, 1)));
-    finds("not in the sampling table", |book| book.all.items.swap(0, 1));
+    finds("records without an address", |book| {
+        book.records.insert(record(&mut book.clone(), 1).clone());
+    });
+}
+
+#[test]
+fn a_place_that_is_not_its_own_is_found() {
+    finds("is another's", |book| {
+        let place = record(book, 1).places()[0];
+        book.tables.set(place, None);
+    });
+    finds("places are taken", |book| {
+        let place = book.tables.tried_place(&address(3, 1));
+        book.tables.set(place, Some(id(book, address(1, 1))));
+    });
+    finds("stands nowhere", |book| {
+        let place = record(book, 4).places()[0];
+        book.tables.set(place, None);
+        record(book, 4).remove_place(place);
+    });
+    finds("stands in both tables", |book| {
+        let (id, place) = (id(book, address(1, 4)), book.tables.tried_place(&address(1, 4)));
+        book.tables.set(place, Some(id));
+        record(book, 4).add_place(place);
+    });
+    finds("not its place in the tried table", |book| {
+        let (own, other) = (record(book, 4).places()[0], book.tables.tried_place(&address(3, 1)));
+        book.tables.set(own, None);
+        record(book, 4).remove_place(own);
+        book.tables.set(other, Some(id(book, address(1, 4))));
+        record(book, 4).add_place(other);
+    });
 }
 
 #[test]
@@ -128,15 +194,20 @@ fn candidates_in_the_wrong_netgroup_are_found() {
         book.closed.clear();
     });
     finds("a candidate in netgroup", |book| {
-        let bag = book.hearsay.groups.get_mut(&group(1)).expect("a netgroup");
-        bag.insert(address(2, 1));
+        let stranger = id(book, address(2, 1));
+        book.hearsay.groups.get_mut(&group(1)).expect("a netgroup").push(stranger);
     });
     finds("has no candidate", |book| {
-        book.hearsay.groups.insert(group(3), Bag::default());
+        book.hearsay.groups.insert(group(3), Vec::new());
     });
     finds("a netgroup is open on ipv6", |book| book.hearsay.open[Net::Ipv6].insert(group(3)));
     finds("candidates, counted", |book| book.hearsay.len += 1);
-    finds("an item of a bag", |book| book.hearsay.shut.items.push(group(3)));
+    finds("not where it is said", |book| book.hearsay.shut.items.push(group(3)));
+    finds("places by bucket", |book| {
+        let lane = record(book, 1).lane();
+        let place = book.tables.tried_place(&address(3, 1));
+        book.hearsay.lanes.get_mut(&lane).expect("a lane").insert(place);
+    });
 }
 
 #[test]

@@ -1,0 +1,260 @@
+//! The new and tried tables: where an address may stand. As Core's addrman, an address that others
+//! named has its place by its own netgroup and that of whoever named it, so that one source reaches
+//! few places and one netgroup few of those; an address that we handshook with has another, by its
+//! netgroup alone. All of it is keyed: nobody outside can tell whose place an address will want.
+
+use bitcoin::hashes::siphash24;
+
+use crate::address::{Address, Host};
+use crate::netgroup::NetGroup;
+use crate::rng::Rng;
+
+use super::record::{RecordId, Source};
+
+/// Buckets of the new table. Core's `ADDRMAN_NEW_BUCKET_COUNT`.
+pub(super) const NEW_BUCKETS: usize = 1024;
+/// Buckets of the tried table. Core's `ADDRMAN_TRIED_BUCKET_COUNT`.
+pub(super) const TRIED_BUCKETS: usize = 256;
+/// Places in a bucket. Core's `ADDRMAN_BUCKET_SIZE`.
+pub(super) const BUCKET_SIZE: usize = 64;
+/// Buckets of the new table that one group of sources reaches.
+const NEW_BUCKETS_PER_SOURCE: u64 = 64;
+/// Buckets of the tried table that one netgroup reaches.
+const TRIED_BUCKETS_PER_GROUP: u64 = 8;
+/// Both tables, the new one first.
+pub(super) const BUCKETS: usize = NEW_BUCKETS + TRIED_BUCKETS;
+
+/// A place in one of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Place(u32);
+
+impl Place {
+    /// What fills a list of places that is not full.
+    pub(super) const NONE: Self = Self(u32::MAX);
+
+    fn new(bucket: usize, position: u64) -> Self {
+        Self((bucket * BUCKET_SIZE) as u32 + position as u32)
+    }
+
+    /// Its bucket: those of the new table come first.
+    pub(super) const fn bucket(self) -> usize {
+        self.0 as usize / BUCKET_SIZE
+    }
+
+    /// Where in its bucket it is.
+    pub(super) const fn position(self) -> usize {
+        self.0 as usize % BUCKET_SIZE
+    }
+
+    /// Whether it is in the tried table.
+    pub(super) const fn is_tried(self) -> bool {
+        self.bucket() >= NEW_BUCKETS
+    }
+}
+
+/// One bucket: who has each place.
+type Bucket = [Option<RecordId>; BUCKET_SIZE];
+
+/// Both tables.
+#[derive(Clone, Debug)]
+pub(super) struct Tables {
+    key: [u64; 2],
+    /// A bucket takes memory once somebody stands in it.
+    buckets: Vec<Option<Box<Bucket>>>,
+}
+
+impl Tables {
+    /// Empty tables with a key of their own.
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        Self { key: [rng.u64(), rng.u64()], buckets: vec![None; BUCKETS] }
+    }
+
+    /// Where `address` stands in the new table if `source` names it.
+    pub(super) fn new_place(&self, address: &Address, source: &Source) -> Place {
+        let (group, source) = (group_bytes(NetGroup::of(&address.host)), source_bytes(source));
+        let within = self.hash(&[&[b'g'], &group, &source]) % NEW_BUCKETS_PER_SOURCE;
+        let bucket = self.hash(&[&[b's'], &source, &within.to_le_bytes()]) % NEW_BUCKETS as u64;
+        self.place(b'N', bucket as usize, address)
+    }
+
+    /// Where `address` stands in the tried table.
+    pub(super) fn tried_place(&self, address: &Address) -> Place {
+        let group = group_bytes(NetGroup::of(&address.host));
+        let within = self.hash_address(b'a', 0, address) % TRIED_BUCKETS_PER_GROUP;
+        let bucket = self.hash(&[&[b't'], &group, &within.to_le_bytes()]) % TRIED_BUCKETS as u64;
+        self.place(b'K', NEW_BUCKETS + bucket as usize, address)
+    }
+
+    fn place(&self, tag: u8, bucket: usize, address: &Address) -> Place {
+        Place::new(bucket, self.hash_address(tag, bucket as u64, address) % BUCKET_SIZE as u64)
+    }
+
+    fn hash_address(&self, tag: u8, number: u64, address: &Address) -> u64 {
+        let (port, number) = (address.port.to_le_bytes(), number.to_le_bytes());
+        let head = [tag, address.host.net() as u8];
+        match &address.host {
+            Host::Ipv4(ip) => self.hash(&[&head, &number, &ip.octets(), &port]),
+            Host::Ipv6(ip) | Host::Cjdns(ip) => self.hash(&[&head, &number, &ip.octets(), &port]),
+            Host::Onion(key) | Host::I2p(key) => self.hash(&[&head, &number, key, &port]),
+        }
+    }
+
+    fn hash(&self, parts: &[&[u8]]) -> u64 {
+        // The longest: a tag, a network, a number, a key, a port.
+        let mut buffer = [0; 48];
+        let mut len = 0;
+        for part in parts {
+            buffer[len..len + part.len()].copy_from_slice(part);
+            len += part.len();
+        }
+        let [k0, k1] = self.key;
+        siphash24::Hash::hash_to_u64_with_keys(k0, k1, &buffer[..len])
+    }
+
+    /// Who stands at `place`.
+    pub(super) fn at(&self, place: Place) -> Option<RecordId> {
+        self.in_bucket(place.bucket(), place.position())
+    }
+
+    /// Who stands at this position of a bucket.
+    pub(super) fn in_bucket(&self, bucket: usize, position: usize) -> Option<RecordId> {
+        self.buckets[bucket].as_ref()?[position]
+    }
+
+    /// Gives `place` to `id`, or to nobody.
+    pub(super) fn set(&mut self, place: Place, id: Option<RecordId>) {
+        let bucket = &mut self.buckets[place.bucket()];
+        match id {
+            Some(_) => {
+                bucket.get_or_insert_with(|| Box::new([None; BUCKET_SIZE]))[place.position()] = id
+            }
+            None => {
+                if let Some(bucket) = bucket {
+                    bucket[place.position()] = None;
+                }
+            }
+        }
+    }
+
+    /// Places taken.
+    pub(super) fn len(&self) -> usize {
+        let taken = |bucket: &Box<Bucket>| bucket.iter().flatten().count();
+        self.buckets.iter().flatten().map(taken).sum()
+    }
+}
+
+/// A netgroup as bytes, one network's never those of another.
+fn group_bytes(group: NetGroup) -> [u8; 6] {
+    match group {
+        NetGroup::Ipv4([a, b]) => [0, a, b, 0, 0, 0],
+        NetGroup::Ipv6([a, b, c, d], tail) => [1, a, b, c, d, tail],
+        NetGroup::Onion(bits) => [2, bits, 0, 0, 0, 0],
+        NetGroup::I2p(bits) => [3, bits, 0, 0, 0, 0],
+        NetGroup::Cjdns(bits) => [4, bits, 0, 0, 0, 0],
+    }
+}
+
+/// The group of a source as bytes: each seed is one of its own, as in Core, and so is the user.
+fn source_bytes(source: &Source) -> [u8; 6] {
+    match source {
+        Source::Peer(address) => group_bytes(NetGroup::of(&address.host)),
+        Source::Seed(seed) => {
+            let [a, b, c, d] = (*seed as u32).to_le_bytes();
+            [5, a, b, c, d, 0]
+        }
+        Source::User => [6, 0, 0, 0, 0, 0],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn tables() -> Tables {
+        Tables::new(&mut Rng::from_u64(1))
+    }
+
+    fn address(a: u8, b: u8, c: u8, d: u8, port: u16) -> Address {
+        Address { host: Host::Ipv4([a, b, c, d].into()), port }
+    }
+
+    fn peer(a: u8, b: u8) -> Source {
+        Source::Peer(address(a, b, 1, 1, 8333))
+    }
+
+    fn new_buckets(places: impl IntoIterator<Item = (Address, Source)>) -> BTreeSet<usize> {
+        let tables = tables();
+        places.into_iter().map(|(at, source)| tables.new_place(&at, &source).bucket()).collect()
+    }
+
+    // The cases of Core's addrman_tests: caddrinfo_get_new_bucket and _tried_bucket.
+
+    #[test]
+    fn one_group_named_by_one_source_shares_a_bucket_of_the_new_table() {
+        let hosts = (0..=255).map(|host| (address(250, 1, 2, host, 8333), peer(250, 1)));
+        assert_eq!(new_buckets(hosts).len(), 1);
+        // Nor does the port play a part in it, though it does in the place.
+        let ports = (1..500).map(|port| (address(250, 1, 1, 1, port), peer(250, 1)));
+        assert_eq!(new_buckets(ports).len(), 1);
+    }
+
+    #[test]
+    fn one_source_reaches_at_most_64_buckets_of_the_new_table() {
+        let groups = (0..4u16 * 255)
+            .map(|n| (address(250 + (n / 255) as u8, (n % 255) as u8, 1, 1, 8333), peer(251, 4)));
+        let reached = new_buckets(groups).len();
+        assert!((56..=64).contains(&reached), "{reached}");
+    }
+
+    #[test]
+    fn one_group_named_by_many_sources_is_in_many_buckets() {
+        let sources = (0..255).map(|source| (address(250, 1, 1, 1, 8333), peer(250, source)));
+        assert!(new_buckets(sources).len() > 64);
+    }
+
+    #[test]
+    fn one_group_reaches_at_most_8_buckets_of_the_tried_table_and_many_reach_many() {
+        let tables = tables();
+        let buckets = |at: &mut dyn Iterator<Item = Address>| {
+            at.map(|at| tables.tried_place(&at).bucket()).collect::<BTreeSet<_>>().len()
+        };
+        assert_eq!(buckets(&mut (0..=255).map(|host| address(250, 1, 1, host, 8333))), 8);
+        assert!(buckets(&mut (0..=255).map(|group| address(250, group, 1, 1, 8333))) > 100);
+        assert!(buckets(&mut (1..100).map(|port| address(250, 1, 1, 1, port))) > 1);
+    }
+
+    #[test]
+    fn places_are_of_the_table_they_are_for_and_spread_over_it() {
+        let tables = tables();
+        let all = || (0..65_536u32).map(|n| address((n >> 8) as u8, n as u8, 1, 1, 8333));
+        let new: BTreeSet<_> = all().map(|at| tables.new_place(&at, &Source::Peer(at))).collect();
+        let tried: BTreeSet<_> = all().map(|at| tables.tried_place(&at)).collect();
+        assert!(new.iter().all(|place| !place.is_tried()) && tried.iter().all(|at| at.is_tried()));
+        // Of n places, n draws reach 1 - 1/e.
+        assert!((40_000..43_000).contains(&new.len()), "{}", new.len());
+        assert!(tried.len() > 15_500, "{}", tried.len());
+    }
+
+    #[test]
+    fn another_key_gives_other_places() {
+        let other = Tables::new(&mut Rng::from_u64(2));
+        let same = (0..=255).filter(|&group| {
+            let at = address(250, group, 1, 1, 8333);
+            tables().tried_place(&at) == other.tried_place(&at)
+        });
+        assert!(same.count() < 3);
+    }
+
+    #[test]
+    fn what_is_set_is_there_until_it_is_not() {
+        let mut tables = tables();
+        let place = tables.tried_place(&address(1, 2, 3, 4, 5));
+        assert_eq!((tables.at(place), tables.len()), (None, 0));
+        tables.set(place, Some(RecordId(7)));
+        assert_eq!((tables.at(place), tables.len()), (Some(RecordId(7)), 1));
+        tables.set(place, None);
+        assert_eq!((tables.at(place), tables.len()), (None, 0));
+    }
+}
