@@ -5,10 +5,12 @@
 //! on, but goes on until its deadline. Offline, one probe at a time takes the place of all that.
 
 mod evidence;
+mod extras;
 mod pace;
 mod rate;
 
 pub use evidence::Evidence;
+pub use extras::Extras;
 pub use pace::Pace;
 pub use rate::Rate;
 
@@ -40,6 +42,23 @@ pub struct Tally {
     pub manual: usize,
     /// Addr-fetch connections, whatever their stage.
     pub addr_fetch: usize,
+    /// Block-relay-only connections, whatever their stage.
+    pub block_relay: usize,
+    /// Feelers, whatever their stage.
+    pub feelers: usize,
+    /// Attempts to find who takes another's place.
+    pub newcomers: usize,
+}
+
+/// A dial that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Where to.
+    pub address: Address,
+    /// What for.
+    pub connection_type: ConnectionType,
+    /// Whether whoever answers takes the place of another.
+    pub newcomer: bool,
 }
 
 /// Whether one more automatic dial is wanted. Pure: the whole of "how many at once".
@@ -93,6 +112,7 @@ pub struct Dialer {
     /// Whether the network is up.
     pub evidence: Evidence,
     next_probe: Monotonic,
+    extras: Extras,
 }
 
 impl Dialer {
@@ -105,6 +125,7 @@ impl Dialer {
             recent: PerNet::new(|| Recent::new(policy)),
             evidence: Evidence::default(),
             next_probe: Monotonic::default(),
+            extras: Extras::default(),
         }
     }
 
@@ -204,10 +225,17 @@ impl Dialer {
         let late = late(peers);
         for (_, peer) in peers.iter() {
             let attempt = matches!(peer.stage, Stage::Connecting { .. } | Stage::Connected { .. });
-            if peer.connection_type == ConnectionType::AddrFetch {
-                tally.addr_fetch += 1;
+            let extra = match peer.connection_type {
+                ConnectionType::AddrFetch => Some(&mut tally.addr_fetch),
+                ConnectionType::BlockRelayOnly => Some(&mut tally.block_relay),
+                ConnectionType::Feeler => Some(&mut tally.feelers),
+                ConnectionType::OutboundFullRelay | ConnectionType::Manual => None,
+            };
+            if let Some(count) = extra {
+                *count += 1;
                 continue;
             }
+            tally.newcomers += usize::from(peer.newcomer && attempt);
             tally.ready += usize::from(peer.fills_slot());
             tally.in_flight += usize::from(peer.session().is_none());
             tally.attempts += usize::from(attempt);
@@ -225,12 +253,13 @@ impl Dialer {
         book: &Book,
         policy: &Policy,
         rng: &mut Rng,
-    ) -> Option<(Address, ConnectionType)> {
+    ) -> Option<Dial> {
         let target = self.target(book);
         let typed = |address: Address| {
             let manual = book.is_manual(&address);
             let outbound = ConnectionType::OutboundFullRelay;
-            (address, if manual { ConnectionType::Manual } else { outbound })
+            let connection_type = if manual { ConnectionType::Manual } else { outbound };
+            Dial { address, connection_type, newcomer: false }
         };
         if self.evidence.is_offline() {
             if now.mono < self.next_probe {
@@ -244,13 +273,31 @@ impl Dialer {
         }
         if tally.manual < target && tally.in_flight < policy.max_dials {
             if let Some(address) = book.select_manual(rng) {
-                return Some((address, ConnectionType::Manual));
+                return Some(typed(address));
             }
         }
-        if self.connect_only || !wants_dial(tally, target, policy.max_dials) {
+        if self.connect_only {
+            return None;
+        }
+        if tally.ready >= target {
+            let nets = self.open_nets(now.mono);
+            return self.extras.select_dial(now, tally, &nets, book, policy, rng);
+        }
+        if !wants_dial(tally, target, policy.max_dials) {
             return None;
         }
         book.select(now, &self.open_nets(now.mono), ServiceFlags::NONE, rng).map(typed)
+    }
+
+    /// When a full pool dials next by itself.
+    pub fn next_extra(&self) -> Option<Monotonic> {
+        let idle = self.connect_only || self.evidence.is_offline();
+        if idle { None } else { self.extras.next() }
+    }
+
+    /// The newcomer of a rotation is ready.
+    pub fn on_rotated(&mut self, now: Monotonic, policy: &Policy, rng: &mut Rng) {
+        self.extras.on_rotated(now, policy, rng);
     }
 
     /// When an offline pool dials its next probe.

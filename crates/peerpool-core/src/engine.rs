@@ -17,10 +17,10 @@ use crate::book::{Book, TOLERANCE};
 use crate::dialer::Dialer;
 use crate::discovery::Seeds;
 use crate::event::{Event, Status};
-use crate::id::{DisconnectReason, LeaseId, PeerId, PeerState};
+use crate::id::{ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState};
 use crate::io::{Input, Output, Refusal};
 use crate::lease::Leases;
-use crate::peer::Peers;
+use crate::peer::{Peer, Peers};
 use crate::policy::{Policy, PolicyError};
 use crate::rng::Rng;
 use crate::time::{Monotonic, Now};
@@ -261,9 +261,17 @@ impl Engine {
 
     fn on_add_manual(&mut self, now: Now, address: Address) {
         self.book.add_manual(now, address);
-        // It may be connecting or up already: from now on as the user's own.
+        // It may be connecting or up already: from now on as the user's own. An extra makes way.
         if self.peers.make_manual(address) {
             self.refresh_group(address);
+        }
+        let extra = |(id, peer): (PeerId, &Peer)| {
+            let extra = peer.connection_type == ConnectionType::BlockRelayOnly;
+            (peer.address == address && extra).then_some(id)
+        };
+        let extra = self.peers.iter().find_map(extra);
+        if let Some(id) = extra {
+            self.disconnect(id, DisconnectReason::Replaced);
         }
     }
 

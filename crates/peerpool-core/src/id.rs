@@ -44,11 +44,22 @@ pub enum ConnectionType {
     OutboundFullRelay,
     /// Named by the user; counts toward the target, backs off instead of burning.
     Manual,
+    /// Kept beside the target: it relays no transactions and no addresses, so that others cannot
+    /// tell from outside that it is there. An extra.
+    BlockRelayOnly,
+    /// Opened by a full pool to find out whether an address is alive, closed once its handshake is
+    /// done. An extra.
+    Feeler,
     /// Opened by a starved pool to ask for addresses, closed after the answer. An extra.
     AddrFetch,
 }
 
 impl ConnectionType {
+    /// Whether the pool chose the address and means to stay: such peers are kept apart by netgroup.
+    pub const fn is_kept(self) -> bool {
+        matches!(self, Self::OutboundFullRelay | Self::BlockRelayOnly)
+    }
+
     /// Whether a ready peer of this type counts toward `target_connect_count`.
     pub const fn counts(self) -> bool {
         matches!(self, Self::OutboundFullRelay | Self::Manual)
@@ -123,6 +134,12 @@ pub enum DisconnectReason {
     Surplus,
     /// The addr-fetch connection has done its work or used up its time.
     AddrFetchDone,
+    /// The feeler has found out that the address is alive.
+    FeelerDone,
+    /// A newcomer took the place of this peer, the one that had been ready longest.
+    Rotated,
+    /// The pool was short of peers, and this extra's address may fill a slot.
+    Yielded,
     /// A manual peer took this slot.
     Replaced,
     /// The pool is closing.
@@ -144,6 +161,9 @@ impl DisconnectReason {
             Self::SendQueueFull => "send_queue_full",
             Self::Surplus => "surplus",
             Self::AddrFetchDone => "addr_fetch_done",
+            Self::FeelerDone => "feeler_done",
+            Self::Rotated => "rotated",
+            Self::Yielded => "yielded",
             Self::Replaced => "replaced",
             Self::PoolClosed => "pool_closed",
         }

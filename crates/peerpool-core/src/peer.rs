@@ -19,6 +19,8 @@ pub struct Peer {
     pub address: Address,
     /// What it is for.
     pub connection_type: ConnectionType,
+    /// Whether it was dialled to take the place of another in a full pool.
+    pub newcomer: bool,
     /// When the dial was sent.
     pub dialled_at: Monotonic,
     /// The nonce of our `version` to it.
@@ -124,7 +126,7 @@ impl Peer {
     }
 }
 
-/// How many peers one netgroup has, manual ones left out.
+/// How many peers the pool keeps or wants to keep in one netgroup, manual ones left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupLoad {
     /// Ready peers.
@@ -158,7 +160,9 @@ impl Peers {
         let stage = Stage::Connecting { fresh: true };
         self.nonces.insert(nonce);
         self.groups.entry(NetGroup::of(&address.host)).or_default().insert(id);
-        self.table.insert(id, Peer { address, connection_type, dialled_at: now, nonce, stage });
+        let newcomer = false;
+        let peer = Peer { address, connection_type, newcomer, dialled_at: now, nonce, stage };
+        self.table.insert(id, peer);
         id
     }
 
@@ -224,7 +228,7 @@ impl Peers {
         let mut load = GroupLoad::default();
         let members = self.groups.get(&group).into_iter().flatten();
         for peer in members.filter_map(|id| self.table.get(id)) {
-            if peer.connection_type != ConnectionType::OutboundFullRelay {
+            if !peer.connection_type.is_kept() {
                 continue;
             }
             let (fresh, in_flight) = match peer.stage {

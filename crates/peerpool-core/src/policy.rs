@@ -222,6 +222,17 @@ policy! {
     /// Automatic peers kept in one netgroup. Core keeps one.
     max_peers_per_netgroup: usize = 1, 1 => 1000;
 
+    /// Block-relay-only peers kept beside the target once it is reached. Core keeps 2.
+    block_relay_count: usize = 2, 0 => 100;
+    /// Mean time between two feelers of a full pool, drawn anew each time; 0ms means none. Core's
+    /// interval.
+    feeler_interval: Duration = minutes(2), Duration::ZERO => days(1);
+    /// Mean time between two rotations of a full pool, in each of which the peer that has been ready
+    /// longest leaves once a newcomer is ready; 0ms means none. Core has none.
+    rotation_interval: Duration = minutes(30), Duration::ZERO => days(30);
+    /// Mean time until another newcomer is dialled for a rotation that is due.
+    rotation_retry: Duration = minutes(1), SHORTEST => days(1);
+
     /// First wait before a failed manual or experienced address is tried again; doubles.
     backoff_min: Duration = minutes(1), SHORTEST => days(1);
     /// Longest wait between two tries of a manual or experienced address.
@@ -333,6 +344,20 @@ policy! {
     /// Bytes of log lines about events in an hour; half of them may come at once. Lines beyond are
     /// counted and left out, since peers cause events. Core allows 1 MiB a place in its code.
     max_log_bytes_per_hour: usize = 1_000_000, 1_000 => 1_000_000_000;
+}
+
+impl Policy {
+    /// The default without anything beside the target: no block-relay-only peers, no feelers and no
+    /// rotation.
+    pub fn bare() -> Self {
+        let none = Duration::ZERO;
+        Self {
+            block_relay_count: 0,
+            feeler_interval: none,
+            rotation_interval: none,
+            ..Self::default()
+        }
+    }
 }
 
 /// Whether `services` meet `required`; `NETWORK` is met by `NETWORK_LIMITED` too (BIP159).

@@ -44,6 +44,28 @@ impl Rng {
         from + Duration::from_micros(self.below(span + 1) as u64)
     }
 
+    /// A waiting time that says nothing of those before it: exponential, with this mean. Drawn by
+    /// comparing alone (von Neumann, 1951), so that every machine draws the same.
+    pub fn exponential(&mut self, mean: Duration) -> Duration {
+        let mut whole = 0;
+        loop {
+            let first = self.u64();
+            let (mut last, mut odd) = (first, true);
+            loop {
+                let next = self.u64();
+                if next >= last {
+                    break;
+                }
+                (last, odd) = (next, !odd);
+            }
+            if odd {
+                let rest = (first >> 11) as f64 / (1u64 << 53) as f64;
+                return mean.saturating_mul(whole).saturating_add(mean.mul_f64(rest));
+            }
+            whole += 1;
+        }
+    }
+
     /// Shuffles `items`.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
@@ -62,6 +84,20 @@ mod tests {
         let first = (rng.u64(), rng.below(1000), rng.chance(0.5));
         let mut again = Rng::from_u64(1);
         assert_eq!(first, (again.u64(), again.below(1000), again.chance(0.5)));
+    }
+
+    #[test]
+    fn waiting_times_have_their_mean_and_their_tail() {
+        let mut rng = Rng::from_u64(3);
+        let drawn: Vec<f64> =
+            (0..20_000).map(|_| rng.exponential(Duration::from_secs(1)).as_secs_f64()).collect();
+        let share =
+            |least: f64| drawn.iter().filter(|time| **time > least).count() as f64 / 20_000.0;
+        let mean = drawn.iter().sum::<f64>() / 20_000.0;
+        assert!((mean - 1.0).abs() < 0.02, "{mean}");
+        for least in [0.5f64, 1.0, 2.0, 4.0] {
+            assert!((share(least) - (-least).exp()).abs() < 0.01, "{least}: {}", share(least));
+        }
     }
 
     #[test]

@@ -32,6 +32,14 @@ impl Book {
         }
     }
 
+    /// Notes that a connection to `address`, which is in use, ends of our own will: who was just
+    /// left is not the first to go back to.
+    pub fn note_tried(&mut self, now: Now, address: Address) {
+        if let Some(id) = self.id(&address) {
+            self.update(now, id, |record| record.tried_at = Some(now.mono));
+        }
+    }
+
     /// The handshake is done: the address is good, and a candidate from experience. Failures are
     /// not forgotten yet: a quick drop would be one more in a row.
     pub fn on_ready(&mut self, now: Now, address: Address, services: ServiceFlags) {

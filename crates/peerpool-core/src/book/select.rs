@@ -128,6 +128,14 @@ impl Book {
         self.select_of(&self.hearsay, now, nets, any, rng).or_else(|| address(resting()?))
     }
 
+    /// Whom a feeler dials: an incumbent of the tried table whose place another waits for, or else
+    /// somebody from hearsay.
+    pub fn select_feeler(&self, now: Now, nets: &[Net], rng: &mut Rng) -> Option<Address> {
+        let any = ServiceClass::default();
+        let test = self.select_test(rng).filter(|address| nets.contains(&address.net()));
+        test.or_else(|| self.select_of(&self.hearsay, now, nets, any, rng))
+    }
+
     /// Whether there is an address to dial that is not resting after a failure.
     pub fn has_candidate(&self, nets: &[Net]) -> bool {
         !self.manual_due.is_empty()

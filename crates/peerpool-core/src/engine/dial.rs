@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::address::{Address, Net};
 use crate::book::{Heard, Source};
-use crate::dialer::{Tally, is_closed};
+use crate::dialer::{Dial, Tally, is_closed};
 use crate::event::Event;
 use crate::id::{BurnReason, ConnectionType, DisconnectReason, PeerId, PeerState};
 use crate::io::Output;
@@ -26,12 +26,10 @@ impl Engine {
         let tally = loop {
             let Self { dialer, peers, book, config, rng, .. } = self;
             let tally = dialer.tally(peers);
-            let Some((address, connection_type)) =
-                dialer.select_dial(now, &tally, book, &config.policy, rng)
-            else {
+            let Some(dial) = dialer.select_dial(now, &tally, book, &config.policy, rng) else {
                 break tally;
             };
-            self.dial(now, address, connection_type);
+            self.dial(now, dial);
         };
         let target = self.dialer.target(&self.book);
         self.note_full(now, tally.ready >= target);
@@ -45,12 +43,17 @@ impl Engine {
     pub(super) fn connect_wake(&self) -> Option<Monotonic> {
         let seeds = self.seeds.next_round().filter(|_| self.starved);
         let resumes = self.dialer.resumes_at(self.tried_at);
-        [self.book.wake_at(), seeds, self.dialer.next_probe(), resumes].into_iter().flatten().min()
+        let extra = self.dialer.next_extra().filter(|_| self.short_since.is_none());
+        let wakes = [self.book.wake_at(), seeds, self.dialer.next_probe(), resumes, extra];
+        wakes.into_iter().flatten().min()
     }
 
-    fn dial(&mut self, now: Now, address: Address, connection_type: ConnectionType) {
+    fn dial(&mut self, now: Now, Dial { address, connection_type, newcomer }: Dial) {
         let nonce = self.rng.u64();
         let peer = self.peers.insert(now.mono, address, connection_type, nonce);
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.newcomer = newcomer;
+        }
         self.book.set_in_use(now, address, true);
         self.refresh_group(address);
         self.set_timer(peer, PeerTimer::Deadline, now.mono + self.policy().dial_timeout);
@@ -114,7 +117,9 @@ impl Engine {
     /// Dials still unanswered when the pool is full are given up; handshakes under way may end,
     /// for what they tell of their address.
     fn give_up_surplus(&mut self, now: Now) {
-        let automatic = |peer: &Peer| peer.connection_type == ConnectionType::OutboundFullRelay;
+        let automatic = |peer: &Peer| {
+            peer.connection_type == ConnectionType::OutboundFullRelay && !peer.newcomer
+        };
         let mut unanswered = Vec::new();
         for (id, peer) in self.peers.iter().filter(|(_, peer)| automatic(peer)) {
             let Stage::Connecting { fresh } = peer.stage else { continue };
@@ -147,6 +152,9 @@ impl Engine {
         let candidates = self.book.has_candidate(&NETS);
         // Until the links of dials given up are closed, they may be what keeps others from going.
         let idle = tally.in_flight == 0 && !self.seeds.is_asking() && !(offline && candidates);
+        if tally.ready < target && idle && self.yield_extras(now) {
+            return;
+        }
         if tally.ready < target && idle && !self.starved {
             self.starved = true;
             self.tell(Event::Starved { known: self.book.known() });
@@ -162,6 +170,23 @@ impl Engine {
                 self.fetch_addresses(now, tally.addr_fetch);
             }
         }
+    }
+
+    /// Lets go of block-relay-only peers, so that they may fill slots. Returns whether there are any
+    /// still, as long as their links are not closed.
+    fn yield_extras(&mut self, now: Now) -> bool {
+        let extra = |(id, peer): (PeerId, &Peer)| {
+            let extra = peer.connection_type == ConnectionType::BlockRelayOnly;
+            extra.then_some((id, peer.address, peer.session().is_some()))
+        };
+        let extras: Vec<_> = self.peers.iter().filter_map(extra).collect();
+        for (id, address, ready) in &extras {
+            if *ready {
+                self.book.on_proven(now, *address);
+            }
+            self.disconnect(*id, DisconnectReason::Yielded);
+        }
+        !extras.is_empty()
     }
 
     // ---- seeds ----
@@ -209,7 +234,8 @@ impl Engine {
         while open < self.policy().max_addr_fetch {
             let Some(address) = self.book.select_addr_fetch(now, &mut self.rng) else { return };
             self.book.note_asked(now, address);
-            self.dial(now, address, ConnectionType::AddrFetch);
+            let connection_type = ConnectionType::AddrFetch;
+            self.dial(now, Dial { address, connection_type, newcomer: false });
             open += 1;
         }
     }

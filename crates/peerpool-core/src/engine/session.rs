@@ -32,7 +32,11 @@ impl Engine {
             nonce: peer.nonce,
             user_agent: UserAgent(self.config.user_agent.clone().into_bytes()),
             height: self.config.height,
-            relay: self.config.policy.relay,
+            relay: self.config.policy.relay
+                && matches!(
+                    peer.connection_type,
+                    ConnectionType::OutboundFullRelay | ConnectionType::Manual
+                ),
         };
         let (handshake, message) = Handshake::begin(version);
         peer.stage = Stage::Connected { handshake, since: now.mono, fresh: true };
@@ -87,6 +91,7 @@ impl Engine {
     fn on_handshaken(&mut self, now: Now, id: PeerId, handshaken: Handshaken) {
         let Some(peer) = self.peers.get(id) else { return };
         let (address, connection_type) = (peer.address, peer.connection_type);
+        let peer_is_newcomer = peer.newcomer;
         if let Stage::Connected { since, .. } = peer.stage {
             let before = self.dialer.hedge_delays(address.net());
             self.dialer.on_handshake_done(address.net(), now.mono.since(since));
@@ -94,13 +99,16 @@ impl Engine {
         }
         let services = handshaken.version().services;
         self.book.on_ready(now, address, services);
-        if !self.has_room(now, id, connection_type) {
+        let full = self.peers.slots_filled() >= self.dialer.target(&self.book);
+        let rotates = full && peer_is_newcomer;
+        if let Some(reason) = self.why_not_kept(now, id, connection_type, rotates) {
             self.book.on_proven(now, address);
-            return self.disconnect(id, DisconnectReason::Surplus);
+            return self.disconnect(id, reason);
         }
         let version = handshaken.version().clone();
         let mut budget = AddrBudget::new(now.mono);
-        if !self.config.connect_only {
+        let asks = !self.config.connect_only && connection_type != ConnectionType::BlockRelayOnly;
+        if asks {
             budget.on_getaddr(&self.config.policy);
         }
         let session = Session {
@@ -121,9 +129,12 @@ impl Engine {
         if connection_type == ConnectionType::AddrFetch {
             self.set_timer(id, PeerTimer::Deadline, now.mono + self.policy().addr_fetch_timeout);
         }
-        if !self.config.connect_only {
+        if asks {
             self.book.note_asked(now, address);
             self.send(id, Control::GetAddr);
+        }
+        if rotates {
+            self.rotate(now, id);
         }
         self.tend(now, id);
         if connection_type.counts() {
@@ -131,20 +142,29 @@ impl Engine {
         }
     }
 
-    /// Whether a peer whose handshake is done finds a free slot, and a netgroup that is not full.
+    /// Why a peer whose handshake is done is not kept, if it is not: it must find a free slot, or one
+    /// that another leaves, and a netgroup that is not full.
+    fn why_not_kept(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        connection_type: ConnectionType,
+        rotates: bool,
+    ) -> Option<DisconnectReason> {
+        let full = self.peers.slots_filled() >= self.dialer.target(&self.book);
+        let fits = match connection_type {
+            ConnectionType::Feeler => return Some(DisconnectReason::FeelerDone),
+            ConnectionType::AddrFetch => true,
+            ConnectionType::BlockRelayOnly => self.group_has_room(id),
+            ConnectionType::OutboundFullRelay => (!full || rotates) && self.group_has_room(id),
+            ConnectionType::Manual => !full || self.replace_youngest(now),
+        };
+        (!fits).then_some(DisconnectReason::Surplus)
+    }
+
     /// A manual peer takes the slot of the youngest automatic one, of one that serves no lease if
     /// it can. There is one: no more manual peers are dialled than there are slots.
-    fn has_room(&mut self, now: Now, id: PeerId, connection_type: ConnectionType) -> bool {
-        if !connection_type.counts() {
-            return true;
-        }
-        let full = self.peers.slots_filled() >= self.dialer.target(&self.book);
-        if connection_type == ConnectionType::OutboundFullRelay {
-            return !full && self.group_has_room(id);
-        }
-        if !full {
-            return true;
-        }
+    fn replace_youngest(&mut self, now: Now) -> bool {
         let automatic = |(id, peer): (PeerId, &Peer)| {
             let outbound = peer.connection_type == ConnectionType::OutboundFullRelay;
             let leased = peer.session().filter(|_| outbound)?.leases > 0;
@@ -157,6 +177,26 @@ impl Engine {
         self.book.on_proven(now, address);
         self.disconnect(youngest, DisconnectReason::Replaced);
         true
+    }
+
+    /// A newcomer is ready: the automatic peer that has been ready longest leaves for it. Leases pin
+    /// a peer, but not all of them: if each serves one, who serves fewest leaves.
+    fn rotate(&mut self, now: Now, newcomer: PeerId) {
+        let automatic = |(id, peer): (PeerId, &Peer)| {
+            let session = peer.session()?;
+            let may_leave =
+                peer.connection_type == ConnectionType::OutboundFullRelay && id != newcomer;
+            may_leave.then_some((session.leases, session.since, id, peer.address))
+        };
+        let Self { dialer, peers, config, rng, .. } = self;
+        dialer.on_rotated(now.mono, &config.policy, rng);
+        let Some((.., oldest, address)) = peers.iter().filter_map(automatic).min() else {
+            // Manual peers hold all slots: there is none to take.
+            return self.disconnect(newcomer, DisconnectReason::Surplus);
+        };
+        self.book.on_proven(now, address);
+        self.book.note_tried(now, address);
+        self.disconnect(oldest, DisconnectReason::Rotated);
     }
 
     fn group_has_room(&self, id: PeerId) -> bool {
@@ -202,7 +242,8 @@ impl Engine {
         let Self { peers, config, rng, .. } = self;
         let Some(peer) = peers.get_mut(id) else { return };
         let (source, connection_type) = (peer.address, peer.connection_type);
-        if config.connect_only {
+        // Nothing was asked of a block-relay-only peer, and nothing is taken of it, as in Core.
+        if config.connect_only || connection_type == ConnectionType::BlockRelayOnly {
             return;
         }
         let received = entries.len();

@@ -103,7 +103,7 @@ struct Bench {
 impl Bench {
     fn new(row: &Row) -> Self {
         let config = Config {
-            policy: Policy { target_connect_count: 2, ..Policy::default() },
+            policy: Policy { target_connect_count: 2, ..Policy::bare() },
             seeds: vec!["seed.test".to_owned()],
             default_port: PORT,
             manual: if row.alone { vec![] } else { vec![witness_address()] },

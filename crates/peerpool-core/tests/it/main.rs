@@ -6,6 +6,7 @@ mod book;
 mod burning;
 mod clocks;
 mod dialling;
+mod extras;
 mod handshaking;
 mod hostile;
 mod leasing;

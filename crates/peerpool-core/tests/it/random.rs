@@ -44,7 +44,12 @@ fn small_policy(rng: &mut Rng) -> impl FnOnce(&mut Policy) {
     let (target, dials) = (1 + rng.below(8), 1 + rng.below(20));
     let (per_group, hedge) = (1 + rng.below(2), Duration::from_millis(50 + rng.below(2000) as u64));
     let fetches = rng.below(3);
+    let (block_relay, often) = (rng.below(3), Duration::from_secs(rng.below(120) as u64));
     move |policy| {
+        policy.block_relay_count = block_relay;
+        policy.feeler_interval = often;
+        policy.rotation_interval = often * 2;
+        policy.rotation_retry = Duration::from_secs(10);
         policy.target_connect_count = target;
         policy.max_dials = dials;
         policy.max_dials_per_netgroup = per_group;
@@ -99,7 +104,12 @@ impl World {
                 let n = self.rng.below(NODES as usize) as u32;
                 self.turn(n);
             }
-            2 => ready.into_iter().for_each(|gone| self.script.drop_peer(gone)),
+            2 => ready.into_iter().for_each(|gone| {
+                // An extra may have given way to the pool meanwhile.
+                if self.script.ready().contains(&gone) {
+                    self.script.drop_peer(gone);
+                }
+            }),
             3 if !ready.is_empty() => {
                 let gone = ready[self.rng.below(ready.len())];
                 self.script.drop_peer(gone);
@@ -165,7 +175,7 @@ fn check(script: &Script) {
         }
     }
     for peer in in_flight {
-        if peer.connection_type == ConnectionType::OutboundFullRelay {
+        if peer.connection_type.is_kept() {
             let group = peerpool_core::netgroup::NetGroup::of(&peer.address.host);
             *groups.entry(group).or_default() += 1;
         }

@@ -120,7 +120,7 @@ fn addresses_that_name_one_victim_on_all_ports_bring_it_five_dials() {
 
 #[test]
 fn offenders_by_the_hundred_thousand_leave_the_table_of_burned_as_large_as_it_may_be() {
-    let policy = Policy { required_services: SERVICES, ..Policy::default() };
+    let policy = Policy { required_services: SERVICES, ..Policy::bare() };
     let mut rng = Rng::from_u64(1);
     let mut book = Book::new(&policy, 8333, &[Net::Ipv4], &mut rng);
     let mut now = Now { mono: Monotonic::default(), unix: UnixTime(START) };

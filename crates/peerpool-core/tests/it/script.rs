@@ -89,7 +89,7 @@ pub(crate) fn ips(addresses: &[Address]) -> Vec<IpAddr> {
 }
 
 pub(crate) fn config(change: impl FnOnce(&mut Policy)) -> Config {
-    let mut policy = Policy { required_services: SERVICES, ..Policy::default() };
+    let mut policy = Policy { required_services: SERVICES, ..Policy::bare() };
     change(&mut policy);
     Config {
         policy,
