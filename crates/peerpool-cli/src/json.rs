@@ -166,6 +166,8 @@ pub(crate) const fn connection_type(connection_type: ConnectionType) -> &'static
     match connection_type {
         ConnectionType::OutboundFullRelay => "outbound_full_relay",
         ConnectionType::Manual => "manual",
+        ConnectionType::BlockRelayOnly => "block_relay_only",
+        ConnectionType::Feeler => "feeler",
         ConnectionType::AddrFetch => "addr_fetch",
     }
 }

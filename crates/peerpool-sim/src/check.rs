@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use peerpool_core::address::{Address, Host};
 use peerpool_core::engine::{Config, Engine};
-use peerpool_core::id::{LeaseId, PeerId};
+use peerpool_core::id::{ConnectionType, LeaseId, PeerId};
 use peerpool_core::io::{Input, Output};
 use peerpool_core::policy::Policy;
 use peerpool_core::time::{Monotonic, Now};
@@ -304,7 +304,10 @@ impl Checks {
                 self.peers.note_due_of(peer, &self.policy);
             }
             Control::Addr(entries) if ready && !self.connect_only => {
-                self.known.on_gossip(now, entries);
+                let heeded = heard.connection_type() != ConnectionType::BlockRelayOnly;
+                if heeded {
+                    self.known.on_gossip(now, entries);
+                }
             }
             _ => {}
         }
@@ -384,12 +387,13 @@ impl Checks {
         if self.peers.slots_filled() >= self.target() {
             self.peers.check_surplus()?;
         }
+
         let free = self.peers.free(self.policy.slots_per_peer);
         self.leases.end_turn(self.policy.max_waiters, free)?;
         if self.closed {
             self.check_closed()?;
         }
-        self.known.check_wake(now, engine.wake_at(), self.closed)?;
+        self.known.check_wake(now, engine, self.closed)?;
         self.outage.end_turn(now, self.closed)?;
         let target = self.target();
         let state = [self.outage.offline, self.closed];

@@ -333,6 +333,14 @@ fn policy(rng: &mut Rng) -> Policy {
         dial_timeout: rng.between(secs(2), secs(10)),
         handshake_deadline: rng.between(secs(5), secs(30)),
         hedge_delay: rng.between(Duration::from_millis(100), secs(2)),
+        block_relay_count: rng.below(4),
+        feeler_interval: if rng.chance(0.3) { secs(0) } else { rng.between(secs(20), secs(600)) },
+        rotation_interval: if rng.chance(0.3) {
+            secs(0)
+        } else {
+            rng.between(secs(60), secs(7200))
+        },
+        rotation_retry: rng.between(secs(5), secs(300)),
         backoff_min,
         backoff_max: rng.between(backoff_min, secs(3600)),
         max_failures: 1 + rng.below(12),

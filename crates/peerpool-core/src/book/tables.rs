@@ -72,8 +72,8 @@ impl Tables {
     /// Where `address` stands in the new table if `source` names it.
     pub(super) fn new_place(&self, address: &Address, source: &Source) -> Place {
         let (group, source) = (group_bytes(NetGroup::of(&address.host)), source_bytes(source));
-        let within = self.hash(&[&[b'g'], &group, &source]) % NEW_BUCKETS_PER_SOURCE;
-        let bucket = self.hash(&[&[b's'], &source, &within.to_le_bytes()]) % NEW_BUCKETS as u64;
+        let within = self.hash(&[b"g", &group, &source]) % NEW_BUCKETS_PER_SOURCE;
+        let bucket = self.hash(&[b"s", &source, &within.to_le_bytes()]) % NEW_BUCKETS as u64;
         self.place(b'N', bucket as usize, address)
     }
 
@@ -81,7 +81,7 @@ impl Tables {
     pub(super) fn tried_place(&self, address: &Address) -> Place {
         let group = group_bytes(NetGroup::of(&address.host));
         let within = self.hash_address(b'a', 0, address) % TRIED_BUCKETS_PER_GROUP;
-        let bucket = self.hash(&[&[b't'], &group, &within.to_le_bytes()]) % TRIED_BUCKETS as u64;
+        let bucket = self.hash(&[b"t", &group, &within.to_le_bytes()]) % TRIED_BUCKETS as u64;
         self.place(b'K', NEW_BUCKETS + bucket as usize, address)
     }
 
@@ -138,8 +138,7 @@ impl Tables {
 
     /// Places taken.
     pub(super) fn len(&self) -> usize {
-        let taken = |bucket: &Box<Bucket>| bucket.iter().flatten().count();
-        self.buckets.iter().flatten().map(taken).sum()
+        self.buckets.iter().flatten().map(|bucket| bucket.iter().flatten().count()).sum()
     }
 }
 

@@ -133,9 +133,6 @@ impl Engine {
             self.book.note_asked(now, address);
             self.send(id, Control::GetAddr);
         }
-        if rotates {
-            self.rotate(now, id);
-        }
         self.tend(now, id);
         if connection_type.counts() {
             self.offer(id);
@@ -156,7 +153,9 @@ impl Engine {
             ConnectionType::Feeler => return Some(DisconnectReason::FeelerDone),
             ConnectionType::AddrFetch => true,
             ConnectionType::BlockRelayOnly => self.group_has_room(id),
-            ConnectionType::OutboundFullRelay => (!full || rotates) && self.group_has_room(id),
+            ConnectionType::OutboundFullRelay => {
+                self.group_has_room(id) && (!full || rotates && self.rotate(now))
+            }
             ConnectionType::Manual => !full || self.replace_youngest(now),
         };
         (!fits).then_some(DisconnectReason::Surplus)
@@ -179,24 +178,23 @@ impl Engine {
         true
     }
 
-    /// A newcomer is ready: the automatic peer that has been ready longest leaves for it. Leases pin
-    /// a peer, but not all of them: if each serves one, who serves fewest leaves.
-    fn rotate(&mut self, now: Now, newcomer: PeerId) {
+    /// A newcomer is ready: the automatic peer that has been ready longest leaves for it, if there is
+    /// one. Leases pin a peer, but not all of them: if each serves one, who serves fewest leaves.
+    fn rotate(&mut self, now: Now) -> bool {
         let automatic = |(id, peer): (PeerId, &Peer)| {
             let session = peer.session()?;
-            let may_leave =
-                peer.connection_type == ConnectionType::OutboundFullRelay && id != newcomer;
+            let may_leave = peer.connection_type == ConnectionType::OutboundFullRelay;
             may_leave.then_some((session.leases, session.since, id, peer.address))
         };
         let Self { dialer, peers, config, rng, .. } = self;
         dialer.on_rotated(now.mono, &config.policy, rng);
         let Some((.., oldest, address)) = peers.iter().filter_map(automatic).min() else {
-            // Manual peers hold all slots: there is none to take.
-            return self.disconnect(newcomer, DisconnectReason::Surplus);
+            return false;
         };
         self.book.on_proven(now, address);
         self.book.note_tried(now, address);
         self.disconnect(oldest, DisconnectReason::Rotated);
+        true
     }
 
     fn group_has_room(&self, id: PeerId) -> bool {

@@ -119,9 +119,14 @@ pub(super) fn is_bad_port(port: u16) -> bool {
     )
 }
 
-/// Whether ready peers of this type fill a slot: all but those that are only asked for addresses.
+/// Whether ready peers of this type fill a slot.
 pub(super) fn counts(connection_type: ConnectionType) -> bool {
-    connection_type != ConnectionType::AddrFetch
+    matches!(connection_type, ConnectionType::OutboundFullRelay | ConnectionType::Manual)
+}
+
+/// Whether peers of this type must be in different netgroups.
+pub(super) fn is_kept(connection_type: ConnectionType) -> bool {
+    matches!(connection_type, ConnectionType::OutboundFullRelay | ConnectionType::BlockRelayOnly)
 }
 
 /// Whether a dial failed through no fault of the address.
@@ -213,10 +218,15 @@ mod tests {
         ] {
             assert_eq!(is_local(error), error.is_local(), "{error:?}");
         }
-        for kind in
-            [ConnectionType::OutboundFullRelay, ConnectionType::Manual, ConnectionType::AddrFetch]
-        {
+        for kind in [
+            ConnectionType::OutboundFullRelay,
+            ConnectionType::BlockRelayOnly,
+            ConnectionType::Feeler,
+            ConnectionType::Manual,
+            ConnectionType::AddrFetch,
+        ] {
             assert_eq!(counts(kind), kind.counts(), "{kind:?}");
+            assert_eq!(is_kept(kind), kind.is_kept(), "{kind:?}");
         }
         assert_eq!((0..=u16::MAX).filter(|port| is_bad_port(*port)).count(), 80);
     }

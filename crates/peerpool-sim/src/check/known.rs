@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::{Address, Host};
-use peerpool_core::engine::Config;
+use peerpool_core::engine::{Config, Engine};
 use peerpool_core::id::{BurnReason, ConnectionType};
 use peerpool_core::policy::Policy;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
@@ -248,15 +248,13 @@ impl Known {
         }
     }
 
-    /// A rest that was told ends in time: the pool means to wake no later.
-    pub(super) fn check_wake(
-        &mut self,
-        now: Monotonic,
-        wake: Option<Monotonic>,
-        closed: bool,
-    ) -> Verdict {
+    /// A rest that was told ends in time: the pool means to wake no later. Whether somebody made room
+    /// for another in a bucket only the book can tell, whose places are keyed.
+    pub(super) fn check_wake(&mut self, now: Monotonic, engine: &Engine, closed: bool) -> Verdict {
+        let wake = engine.wake_at();
         while let Some((until, address)) = self.rests.first().copied() {
-            if until > now && !self.own.contains(&address.host) {
+            let kept = engine.book().source(&address).is_some();
+            if until > now && !self.own.contains(&address.host) && kept {
                 let woken = closed || wake.is_some_and(|wake| wake <= until);
                 let text = || format!("the rest of {address} ends, and the pool sleeps on");
                 return demand(woken, Rule::Late, text);

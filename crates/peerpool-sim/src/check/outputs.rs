@@ -146,14 +146,20 @@ impl Checks {
     ) -> Verdict {
         let now = self.clock;
         let offline = self.outage.offline;
-        self.peers.on_connecting(now.mono, peer, address, connection_type, &self.policy)?;
         let target = self.target();
         let filled = self.peers.slots_filled();
+        let full = filled >= target;
+        let newcomer = full && !offline && connection_type == ConnectionType::OutboundFullRelay;
+        let rotates = self.peers.newcomers() == 0 && !self.policy.rotation_interval.is_zero();
+        let what = (connection_type, newcomer);
+        self.peers.on_connecting(now.mono, peer, address, what, &self.policy)?;
         let needed = match connection_type {
             // A probe asks whether the network is up, not for a peer.
-            _ if offline => connection_type != ConnectionType::AddrFetch,
-            ConnectionType::OutboundFullRelay => filled < target,
-            ConnectionType::Manual => self.peers.manual() <= target,
+            ConnectionType::OutboundFullRelay if offline => true,
+            ConnectionType::Manual => offline || self.peers.manual() <= target,
+            _ if offline || self.connect_only => false,
+            ConnectionType::OutboundFullRelay => !full || rotates,
+            ConnectionType::BlockRelayOnly | ConnectionType::Feeler => full,
             ConnectionType::AddrFetch => self.supply.starved,
         };
         demand(needed, Rule::Target, || {
@@ -180,13 +186,22 @@ impl Checks {
             DisconnectReason::Surplus
                 | DisconnectReason::Replaced
                 | DisconnectReason::AddrFetchDone
+                | DisconnectReason::FeelerDone
+                | DisconnectReason::Rotated
+                | DisconnectReason::Yielded
                 | DisconnectReason::PoolClosed
         );
-        let Ended { ready_at, fetched, by_us } = self.peers.on_ended(peer, address, state)?;
+        let ended = self.peers.on_ended(peer, address, state)?;
+        self.check_own_end(address, state, reason, &ended)?;
+        if reason == DisconnectReason::Rotated {
+            self.peers.on_rotated();
+        }
+        let Ended { ready_at, fetched, by_us, shaken, .. } = ended;
         let uptime = now.mono.since(ready_at);
         let stayed = uptime >= self.policy.quick_drop;
         match state {
             PeerState::Connecting => {}
+            PeerState::Connected if ours && !shaken => {}
             PeerState::Connected if ours => {
                 self.known.on_success(now, address);
                 self.known.prove(address);
@@ -194,7 +209,13 @@ impl Checks {
             PeerState::Connected => self.on_failed(peer, address, Cause::Failed),
             PeerState::Ready => {
                 self.known.on_success(now, address);
-                if stayed || reason == DisconnectReason::Replaced {
+                let left = matches!(
+                    reason,
+                    DisconnectReason::Replaced
+                        | DisconnectReason::Rotated
+                        | DisconnectReason::Yielded
+                );
+                if stayed || left {
                     self.known.prove(address);
                 }
                 if uptime >= self.policy.backoff_max {
@@ -208,6 +229,32 @@ impl Checks {
             }
         }
         Ok(())
+    }
+
+    /// Whether the pool may have left the peer for the reason it tells.
+    fn check_own_end(
+        &self,
+        address: Address,
+        state: PeerState,
+        reason: DisconnectReason,
+        ended: &Ended,
+    ) -> Verdict {
+        let Ended { connection_type, shaken, .. } = *ended;
+        let extra = connection_type == ConnectionType::BlockRelayOnly;
+        let fits = match reason {
+            DisconnectReason::FeelerDone => {
+                connection_type == ConnectionType::Feeler && state == PeerState::Connected && shaken
+            }
+            DisconnectReason::Rotated => {
+                connection_type == ConnectionType::OutboundFullRelay && state == PeerState::Ready
+            }
+            DisconnectReason::Yielded => extra && self.peers.slots_filled() < self.target(),
+            _ => true,
+        };
+        demand(fits, Rule::Target, || {
+            let what = (connection_type, state, reason);
+            format!("{address} is left, {what:?}, with {} ready", self.peers.slots_filled())
+        })
     }
 
     fn on_failed(&mut self, peer: PeerId, address: Address, cause: Cause) {

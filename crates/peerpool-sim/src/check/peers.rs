@@ -26,6 +26,8 @@ pub(super) struct Peers {
     owed_pong: Option<(PeerId, u64)>,
     /// Who repeats its version once too often in this turn.
     repeats: Option<PeerId>,
+    /// Peers that left for newcomers in this turn, less the newcomers that were told ready.
+    left: usize,
 }
 
 /// A version may be repeated once: that may be a slip.
@@ -40,6 +42,10 @@ pub(super) struct Ended {
     pub(super) fetched: bool,
     /// Whether the pool closed the link.
     pub(super) by_us: bool,
+    /// What it was for.
+    pub(super) connection_type: ConnectionType,
+    /// Whether version and verack came.
+    pub(super) shaken: bool,
 }
 
 fn of(peer: &Peer) -> String {
@@ -61,9 +67,25 @@ impl Peers {
         self.table.iter().filter(|peer| peer.connection_type == ConnectionType::Manual).count()
     }
 
-    /// Whether a dial or handshake that may fill a slot is in flight, or a link is being closed.
+    /// Whether a dial or handshake that may fill a slot is in flight, or the link of such or of an
+    /// extra that gives way is being closed.
     pub(super) fn any_in_flight(&self) -> bool {
-        self.table.iter().any(Peer::in_flight)
+        let yields = |peer: &Peer| {
+            let closing = peer.closing_since.is_some() && peer.link != Link::Gone;
+            closing && peer.connection_type == ConnectionType::BlockRelayOnly
+        };
+        self.table.iter().any(|peer| peer.in_flight() || yields(peer))
+    }
+
+    /// Attempts to find who takes another's place.
+    pub(super) fn newcomers(&self) -> usize {
+        let newcomer = |peer: &&Peer| peer.newcomer && !peer.is_ready() && peer.link != Link::Gone;
+        self.table.iter().filter(newcomer).count()
+    }
+
+    /// A peer left for a newcomer.
+    pub(super) fn on_rotated(&mut self) {
+        self.left += 1;
     }
 
     /// One of the three views of the engine's status.
@@ -121,7 +143,7 @@ impl Peers {
     // ---- inputs ----
 
     pub(super) fn begin_turn(&mut self) {
-        (self.owed_pong, self.repeats) = (None, None);
+        (self.owed_pong, self.repeats, self.left) = (None, None, 0);
     }
 
     /// A version from it. Whether its nonce is one of ours, which makes it ourselves.
@@ -235,6 +257,9 @@ impl Peers {
         peer.greeted = true;
         if let Control::Version(version) = message {
             peer.nonce = Some(version.nonce);
+            let relays = policy.relay && facts::counts(peer.connection_type);
+            let text = || format!("{} is told relay = {}", of(peer), version.relay);
+            demand(version.relay == relays, Rule::Order, text)?;
         }
         if let Control::Ping(nonce) = message {
             let text = || format!("{} is pinged before it answered the last ping", of(peer));
@@ -255,6 +280,9 @@ impl Peers {
         let peer = self.live(id)?;
         let text = || format!("{} is asked for addresses twice", of(peer));
         demand(!peer.asked, Rule::Order, text)?;
+        let text = || format!("{} is asked for addresses, and relays blocks only", of(peer));
+        let asked = peer.connection_type != ConnectionType::BlockRelayOnly;
+        demand(asked, Rule::Order, text)?;
         peer.asked = true;
         Ok(peer.address)
     }
@@ -289,7 +317,8 @@ impl Peers {
     ) -> Verdict {
         let peer = self.at(id, address)?;
         let text = || format!("{} gossips, {:?} as it is", of(peer), peer.said);
-        demand(peer.said == PeerState::Ready, Rule::Order, text)?;
+        let heeded = peer.connection_type != ConnectionType::BlockRelayOnly;
+        demand(peer.said == PeerState::Ready && heeded, Rule::Order, text)?;
         peer.kept += kept;
         let stay = now.since(peer.ready_at).as_secs() as usize;
         let asked = if peer.asked { policy.addr_burst } else { 0 };
@@ -305,7 +334,7 @@ impl Peers {
         now: Monotonic,
         id: PeerId,
         address: Address,
-        connection_type: ConnectionType,
+        (connection_type, newcomer): (ConnectionType, bool),
         policy: &Policy,
     ) -> Verdict {
         let dialled = self.last == Some(id) && self.place(id).is_none();
@@ -319,14 +348,18 @@ impl Peers {
         if let Some(twin) = twin {
             return Err(Fault(Rule::Twice, format!("{address} is dialled beside {}", of(twin))));
         }
-        match connection_type {
-            ConnectionType::AddrFetch => {
-                let fetches = open().filter(|peer| peer.connection_type == connection_type).count();
-                let text = || format!("{address} is the addr-fetch number {}", fetches + 1);
-                demand(fetches < policy.max_addr_fetch, Rule::Target, text)?;
-            }
-            ConnectionType::OutboundFullRelay => self.check_group(address, policy)?,
-            ConnectionType::Manual => {}
+        let most = match connection_type {
+            ConnectionType::AddrFetch => policy.max_addr_fetch,
+            ConnectionType::BlockRelayOnly => policy.block_relay_count,
+            ConnectionType::Feeler => usize::from(!policy.feeler_interval.is_zero()),
+            ConnectionType::OutboundFullRelay | ConnectionType::Manual => usize::MAX,
+        };
+        let same = open().filter(|peer| peer.connection_type == connection_type).count();
+        demand(same < most, Rule::Target, || {
+            format!("{address} is the {connection_type:?} number {}, {most} allowed", same + 1)
+        })?;
+        if facts::is_kept(connection_type) {
+            self.check_group(address, policy)?;
         }
         let in_flight = open().filter(|peer| peer.in_flight()).count();
         let counts = facts::counts(connection_type);
@@ -337,6 +370,7 @@ impl Peers {
             id,
             address,
             connection_type,
+            newcomer,
             link: Link::Dialling,
             said: PeerState::Connecting,
             over: false,
@@ -366,8 +400,9 @@ impl Peers {
         let Some(group) = facts::group(&address.host) else { return Ok(()) };
         let (mut ready, mut in_flight) = (0, 0);
         for peer in self.table.iter().filter(|peer| peer.link != Link::Gone) {
-            let automatic = peer.connection_type == ConnectionType::OutboundFullRelay;
-            if automatic && facts::group(&peer.address.host) == Some(group) {
+            if facts::is_kept(peer.connection_type)
+                && facts::group(&peer.address.host) == Some(group)
+            {
                 ready += usize::from(peer.is_ready());
                 in_flight += usize::from(peer.said != PeerState::Ready);
             }
@@ -413,21 +448,23 @@ impl Peers {
         let text = || format!("{} is ready before its version and verack came", of(peer));
         demand(peer.version.is_some() && peer.verack, Rule::Order, text)?;
         (peer.said, peer.ready_at, peer.heard_at) = (PeerState::Ready, now, now);
-        let (counts, automatic) = (
-            facts::counts(peer.connection_type),
-            peer.connection_type == ConnectionType::OutboundFullRelay,
-        );
+        let (counts, automatic) =
+            (facts::counts(peer.connection_type), facts::is_kept(peer.connection_type));
+        let newcomer = peer.newcomer;
+        let text = || format!("{} is ready, and a feeler", of(peer));
+        demand(peer.connection_type != ConnectionType::Feeler, Rule::Order, text)?;
         let (at, ..) = peer.deadline(policy);
         self.note_due(at);
         self.filled += usize::from(counts);
         let filled = self.filled;
+        self.left -= usize::from(newcomer && self.left > 0);
         let text = || format!("{address} makes {filled} ready peers of {target}");
         demand(!counts || filled <= target, Rule::Target, text)?;
         let group = facts::group(&address.host).filter(|_| automatic);
         let Some(group) = group else { return Ok(()) };
         let same = |peer: &&Peer| {
             peer.is_ready()
-                && peer.connection_type == ConnectionType::OutboundFullRelay
+                && facts::is_kept(peer.connection_type)
                 && facts::group(&peer.address.host) == Some(group)
         };
         let ready = self.table.iter().filter(same).count();
@@ -453,7 +490,9 @@ impl Peers {
         let (filled, gone) = (peer.fills_slot(), peer.link == Link::Gone);
         let fetched = peer.connection_type == ConnectionType::AddrFetch;
         let by_us = peer.closing_since.is_some();
-        let ended = Ended { ready_at: peer.ready_at, fetched, by_us };
+        let connection_type = peer.connection_type;
+        let shaken = peer.version.is_some() && peer.verack;
+        let ended = Ended { ready_at: peer.ready_at, fetched, by_us, connection_type, shaken };
         peer.over = true;
         self.filled -= usize::from(filled);
         if gone {
@@ -482,7 +521,7 @@ impl Peers {
     pub(super) fn check_surplus(&self) -> Verdict {
         let dialling = |peer: &&Peer| {
             let automatic = peer.connection_type == ConnectionType::OutboundFullRelay;
-            automatic && peer.said == PeerState::Connecting && peer.is_held()
+            automatic && !peer.newcomer && peer.said == PeerState::Connecting && peer.is_held()
         };
         let surplus = self.table.iter().find(dialling);
         demand(surplus.is_none(), Rule::Target, || {
@@ -498,6 +537,8 @@ impl Peers {
                 format!("peer {id} is gone, and nothing was said of it"),
             ));
         }
+        let text = || format!("{} peers left for newcomers who are not there", self.left);
+        demand(self.left == 0, Rule::Target, text)?;
         if let Some((id, _)) = self.owed_pong
             && self.find(id).is_some_and(|peer| peer.is_held())
         {

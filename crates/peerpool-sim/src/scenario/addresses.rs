@@ -98,7 +98,7 @@ fn nth(number: usize) -> Address {
 fn run_flood(setting: &Setting) -> Result<Outcome, Failure> {
     const MESSAGES: usize = 500;
     const EACH: usize = 10;
-    let policy = Policy { target_connect_count: 1, ..Policy::default() };
+    let policy = Policy { target_connect_count: 1, ..Policy::bare() };
     let mut bench = Bench::new(setting.seed, policy, vec![vec![bench::ip(0, 1)]])?;
     bench.answer = Box::new(|_, now| batch(0, 1000, now));
     bench.run_for(SECOND)?;

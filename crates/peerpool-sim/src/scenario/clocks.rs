@@ -7,7 +7,7 @@ use peerpool_core::time::UnixTime;
 use peerpool_core::wire::AddrEntry;
 
 use super::bench::{self, Bench, Manner};
-use super::slots::{calm, ready, run_until_full};
+use super::slots::{bare, calm, ready, run_until_full};
 use super::{Expected, Failure, Outcome, Scenario, Setting};
 use crate::actor::{Kind, Mix};
 use crate::world::{START, World};
@@ -48,7 +48,7 @@ const YEAR: i64 = 365 * DAY;
 /// Five hours of a pool whose peers say that the time is `their_time`, told in full.
 fn history(setting: &Setting, their_time: Option<i64>) -> Result<String, Failure> {
     let seed = (0..12).map(|group| bench::ip(group, 1)).collect();
-    let mut bench = Bench::new(setting.seed, Policy::default(), vec![seed])?;
+    let mut bench = Bench::new(setting.seed, Policy::bare(), vec![seed])?;
     let at = |number| bench::address(number, 1);
     let manners = [(at(3), Manner::Silent), (at(4), Manner::Refuses), (at(5), Manner::Resets)];
     bench.manner = Box::new(move |to| {
@@ -83,7 +83,7 @@ fn run_peers_clocks(setting: &Setting) -> Result<Outcome, Failure> {
 }
 
 fn run_own_clock(setting: &Setting) -> Result<Outcome, Failure> {
-    let mut world = World::new(calm(setting.seed, 300, Mix::only(Kind::Honest)))?;
+    let mut world = World::new(bare(calm(setting.seed, 300, Mix::only(Kind::Honest))))?;
     if run_until_full(&mut world, MINUTE)?.is_none() {
         return Err(Failure::Stage("the pool does not fill".to_owned()));
     }
@@ -103,7 +103,7 @@ fn run_own_clock(setting: &Setting) -> Result<Outcome, Failure> {
 fn run_future_times(setting: &Setting) -> Result<Outcome, Failure> {
     const NAMED: usize = 100;
     let seed = (0..8).map(|group| bench::ip(group, 1)).collect();
-    let mut bench = Bench::new(setting.seed, Policy::default(), vec![seed])?;
+    let mut bench = Bench::new(setting.seed, Policy::bare(), vec![seed])?;
     bench.run_for(MINUTE)?;
     bench.unix_error = YEAR;
     bench.run_for(MINUTE)?;

@@ -110,23 +110,13 @@ fn run_stale_book(setting: &Setting) -> Result<Outcome, Failure> {
         }
     }
     let figures = pool.report().figures(now);
-    let feelers = figures.dials.iter().filter(|(kind, _)| is_feeler(**kind));
+    let feelers = figures.dials.iter().filter(|(kind, _)| **kind == ConnectionType::Feeler);
     let feelers = feelers.map(|(_, count)| *count as usize).sum();
     let mut outcome = Outcome::new();
     outcome.demand_share("honest of what is known from experience", honest, known, |it| it >= 0.5);
     outcome.demand_count("feelers", feelers, |feelers| (600..=840).contains(&feelers));
     outcome.note_count("known from experience", known);
     Ok(outcome)
-}
-
-/// Whether a dial only wants to know whether somebody is there. No dial does yet; a type of
-/// connection that does will not compile until it has its place here.
-const fn is_feeler(kind: ConnectionType) -> bool {
-    match kind {
-        ConnectionType::OutboundFullRelay | ConnectionType::Manual | ConnectionType::AddrFetch => {
-            false
-        }
-    }
 }
 
 fn run_erebus(setting: &Setting) -> Result<Outcome, Failure> {

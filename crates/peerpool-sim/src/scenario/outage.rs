@@ -9,7 +9,7 @@ use peerpool_core::netgroup::NetGroup;
 use peerpool_core::rng::Rng;
 use peerpool_core::time::Monotonic;
 
-use super::slots::{calm, ready, run_until_full};
+use super::slots::{bare, calm, ready, run_until_full};
 use super::{Expected, Failure, Figure, Outcome, Scenario, Setting};
 use crate::actor::{Kind, Mix};
 use crate::link_model::{Apart, Cut};
@@ -138,7 +138,7 @@ fn outage(seed: u64) -> Result<Outage, Failure> {
         .with(Kind::Honest, 16)
         .with(Kind::Refusing, 23)
         .with(Kind::Silent, 61);
-    let mut world = World::new(Plan { seed_share: 0.95, ..calm(seed, 2000, mix) })?;
+    let mut world = World::new(bare(Plan { seed_share: 0.95, ..calm(seed, 2000, mix) }))?;
     world.keep_contacts();
     world.run_for(HOUR)?;
     let before = ready(&world).len();

@@ -9,12 +9,13 @@ use peerpool_core::event::Status;
 use peerpool_core::id::LeaseId;
 use peerpool_core::io::Input;
 use peerpool_core::netgroup::NetGroup;
+use peerpool_core::policy::Policy;
 
 use super::{Expected, Failure, Figure, Outcome, Scenario, Setting};
 use crate::actor::{Kind, Mix};
 use crate::link_model::LinkModel;
 use crate::report::Atlas;
-use crate::world::{NodeId, Plan, World};
+use crate::world::{NodeId, Plan, PoolPlan, World};
 
 pub(super) const BUSY_LISTENERS: Scenario = Scenario {
     name: "a6-busy-listeners",
@@ -61,10 +62,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const SLOTS: usize = 8;
 
-/// Peers of the first pool that are ready.
+/// Peers of the first pool that are ready and fill a slot.
 pub(super) fn ready(world: &World) -> BTreeSet<Address> {
     let status = world.pool(0).status(world.now().mono);
-    status.ready.iter().map(|peer| peer.address).collect()
+    let counting = status.ready.iter().filter(|peer| peer.connection_type.counts());
+    counting.map(|peer| peer.address).collect()
 }
 
 /// Lets a world run until the first pool has all its peers; how long that took, `None` if it took
@@ -89,6 +91,12 @@ pub(super) fn calm(seed: u64, nodes: usize, mix: Mix) -> Plan {
     let links = LinkModel { dial_loss: 0.0, ..LinkModel::default() };
     // Seeds name nodes of all kinds.
     Plan { seed, nodes, mix, churns: false, seed_share: 0.0, links, ..Plan::default() }
+}
+
+/// The same with a pool that dials nobody beside its target.
+pub(super) fn bare(plan: Plan) -> Plan {
+    let pools = vec![PoolPlan { policy: Policy::bare(), ..PoolPlan::default() }];
+    Plan { pools, ..plan }
 }
 
 fn run_busy(setting: &Setting) -> Result<Outcome, Failure> {

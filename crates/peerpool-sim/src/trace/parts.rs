@@ -214,6 +214,8 @@ fn event_details(event: &Event, sink: &mut impl Sink) {
         Event::Connecting { connection_type, .. } => sink.words(match connection_type {
             ConnectionType::OutboundFullRelay => "full_relay",
             ConnectionType::Manual => "manual",
+            ConnectionType::BlockRelayOnly => "block_relay_only",
+            ConnectionType::Feeler => "feeler",
             ConnectionType::AddrFetch => "addr_fetch",
         }),
         Event::Ready { version, .. } => {

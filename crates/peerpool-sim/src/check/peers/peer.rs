@@ -22,6 +22,8 @@ pub(in super::super) struct Peer {
     pub(super) id: PeerId,
     pub(in super::super) address: Address,
     pub(super) connection_type: ConnectionType,
+    /// Whether it was dialled when the pool was full, to take a place.
+    pub(super) newcomer: bool,
     pub(super) link: Link,
     /// The last state it was said to be in.
     pub(super) said: PeerState,
@@ -52,6 +54,10 @@ pub(in super::super) struct Peer {
 }
 
 impl Peer {
+    pub(in super::super) const fn connection_type(&self) -> ConnectionType {
+        self.connection_type
+    }
+
     pub(in super::super) fn is_ready(&self) -> bool {
         self.said == PeerState::Ready && !self.over
     }

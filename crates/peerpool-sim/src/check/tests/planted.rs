@@ -140,7 +140,92 @@ fn extras_have_their_bounds() {
     asked.fine(closed(1), vec![said_gone(1, nth(1), PeerState::Ready), starved()]);
     asked.breaks(Input::Wake, again(2, 1), Rule::Budget, "asked for addresses, and was");
     forge.fine(Input::Wake, again(3, 1));
-    forge.breaks(Input::Wake, again(4, 2), Rule::Target, "addr-fetch number 2");
+    forge.breaks(Input::Wake, again(4, 2), Rule::Target, "AddrFetch number 2");
+}
+
+/// A full pool of two that may have this many extras of each kind.
+fn full(extras: usize) -> Forge {
+    let mut config = config(|policy| policy.target_connect_count = 2);
+    config.policy.block_relay_count = extras;
+    config.policy.feeler_interval = Duration::from_secs(120 * extras as u64);
+    config.policy.rotation_interval = Duration::from_secs(600 * extras as u64);
+    let mut forge = Forge::with(config, &(0..9).map(nth).collect::<Vec<_>>());
+    for id in [1, 2] {
+        forge.ready(id, nth(id as usize));
+    }
+    forge
+}
+
+fn left(id: u64, state: PeerState, reason: DisconnectReason) -> Vec<Output> {
+    let (peer, address) = (PeerId(id), nth(id as usize));
+    vec![disconnect(id), event(Event::Disconnected { peer, address, state, reason })]
+}
+
+#[test]
+fn what_a_full_pool_dials_beside_its_target_has_bounds() {
+    let (relay, feeler) = (ConnectionType::BlockRelayOnly, ConnectionType::Feeler);
+    for kind in [relay, feeler] {
+        full(0).breaks(Input::Wake, dial_as(3, nth(3), kind), Rule::Target, "0 allowed");
+        let mut short = full(1);
+        short.fine(closed(1), vec![said_gone(1, nth(1), PeerState::Ready)]);
+        short.breaks(Input::Wake, dial_as(3, nth(3), kind), Rule::Target, "with 1 ready of 2");
+        let mut forge = full(1);
+        forge.fine(Input::Wake, dial_as(3, nth(3), kind));
+        forge.breaks(Input::Wake, dial_as(4, nth(4), kind), Rule::Target, "number 2, 1 allowed");
+    }
+    full(0).breaks(Input::Wake, dial(3, nth(3)), Rule::Target, "with 2 ready of 2");
+    let mut forge = full(1);
+    forge.fine(Input::Wake, dial(3, nth(3)));
+    forge.breaks(Input::Wake, dial(4, nth(4)), Rule::Target, "with 2 ready of 2");
+}
+
+#[test]
+fn who_leaves_for_a_newcomer_leaves_as_it_is_ready_and_for_nothing_else() {
+    let rotated = |id| left(id, PeerState::Ready, DisconnectReason::Rotated);
+    full(1).breaks(Input::Wake, rotated(1), Rule::Target, "newcomers who are not there");
+    let mut forge = full(1);
+    forge.fine(Input::Wake, dial(3, nth(3)));
+    forge.connected(3, nth(3));
+    let mut greedy = full(1);
+    greedy.fine(Input::Wake, dial(3, nth(3)));
+    greedy.connected(3, nth(3));
+    let ready = vec![said_ready(3, nth(3))];
+    greedy.breaks(message(3, Control::Verack), ready.clone(), Rule::Target, "3 ready peers of 2");
+    forge.fine(message(3, Control::Verack), [rotated(1), ready].concat());
+}
+
+#[test]
+fn extras_say_what_they_are_and_end_as_they_should() {
+    let (relay, feeler) = (ConnectionType::BlockRelayOnly, ConnectionType::Feeler);
+    let with = |kind| {
+        let mut forge = full(1);
+        forge.fine(Input::Wake, dial_as(3, nth(3), kind));
+        forge.connected(3, nth(3));
+        forge
+    };
+    let ready = || vec![said_ready(3, nth(3))];
+    with(feeler).breaks(message(3, Control::Verack), ready(), Rule::Order, "and a feeler");
+    let done = || left(3, PeerState::Connected, DisconnectReason::FeelerDone);
+    with(feeler).fine(message(3, Control::Verack), done());
+    with(feeler).breaks(Input::Wake, done(), Rule::Target, "is left");
+    with(relay).breaks(message(3, Control::Verack), done(), Rule::Target, "is left");
+    let mut forge = with(relay);
+    forge.fine(message(3, Control::Verack), ready());
+    let yielded = || left(3, PeerState::Ready, DisconnectReason::Yielded);
+    let get_addr = vec![send(3, Control::GetAddr)];
+    forge.breaks(Input::Wake, get_addr, Rule::Order, "relays blocks only");
+    let mut forge = with(relay);
+    forge.fine(message(3, Control::Verack), ready());
+    forge.breaks(Input::Wake, yielded(), Rule::Target, "is left");
+    let mut forge = with(relay);
+    forge.fine(message(3, Control::Verack), ready());
+    forge.fine(closed(1), vec![said_gone(1, nth(1), PeerState::Ready)]);
+    forge.fine(Input::Wake, yielded());
+    let told = |peer, address| event(Event::Gossip { peer, address, received: 1, kept: 0 });
+    let mut forge = with(relay);
+    forge.fine(message(3, Control::Verack), ready());
+    let gossip = gossip(3, nth(7), forge.now.unix);
+    forge.breaks(gossip, vec![told(PeerId(3), nth(3))], Rule::Order, "gossips");
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(super) fn nth(n: usize) -> Address {
 }
 
 pub(super) fn config(change: impl FnOnce(&mut Policy)) -> Config {
-    let mut policy = Policy { required_services: SERVICES, ..Policy::default() };
+    let mut policy = Policy { required_services: SERVICES, ..Policy::bare() };
     change(&mut policy);
     Config {
         policy,
@@ -263,7 +263,7 @@ pub(super) fn greeting(services: ServiceFlags, nonce: u64) -> [Control; 2] {
         nonce,
         user_agent: UserAgent(b"/node/".to_vec()),
         height: 7,
-        relay: true,
+        relay: false,
     };
     [Control::Version(Box::new(version)), Control::Verack]
 }
