@@ -42,6 +42,7 @@ mod connect;
 mod connection;
 mod driver;
 mod events;
+pub mod formats;
 mod lease;
 mod pool;
 pub mod seeds;
