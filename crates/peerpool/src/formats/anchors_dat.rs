@@ -42,7 +42,7 @@ pub fn read(bytes: &[u8], magic: [u8; 4]) -> Result<Import, FormatError> {
 }
 
 /// Writes an `anchors.dat` for the chain of this magic: address, services and the day when each entry
-/// was last seen. Core looks at the first [`CORE_ANCHORS`] only.
+/// was last seen. Core reads it from 22 on, and looks at the first [`CORE_ANCHORS`] only.
 pub fn write(entries: &[Entry], magic: [u8; 4]) -> Export {
     let mut skipped = Skipped::default();
     let mut kept = Vec::new();

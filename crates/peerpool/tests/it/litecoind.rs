@@ -102,6 +102,11 @@ impl Litecoind {
         child.wait().await.unwrap();
     }
 
+    /// Where a file of the node's is.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.data.join("regtest").join(name)
+    }
+
     /// Mines blocks that anyone may spend.
     pub(crate) async fn mine(&self, blocks: u32) {
         self.call("generatetodescriptor", json!([blocks, "raw(51)#8lvh9jxk"])).await;

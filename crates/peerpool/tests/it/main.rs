@@ -13,6 +13,7 @@ mod closing;
 mod devnet;
 mod dns;
 mod events;
+mod formats;
 mod kinds;
 mod leases;
 mod limits;
