@@ -14,8 +14,8 @@ const MAX_COUNT: u64 = 0x0200_0000;
 /// The highest byte of an entry's form, in which the bit of `addrv2` is.
 const FORM_HIGH: u8 = 0x20;
 
-/// Reads the `anchors.dat` of the chain of this magic. Invalid addresses, and those named twice, are
-/// left out.
+/// Reads the `anchors.dat` of the chain of this magic. Invalid addresses, and those named twice,
+/// are left out.
 ///
 /// # Errors
 /// Another magic, a file that is cut, a wrong checksum, entries of an unknown form.
@@ -41,8 +41,8 @@ pub fn read(bytes: &[u8], magic: [u8; 4]) -> Result<Import, FormatError> {
     Ok(found.finish(Format::AnchorsDat))
 }
 
-/// Writes an `anchors.dat` for the chain of this magic: address, services and the day when each entry
-/// was last seen. Core reads it from 22 on, and looks at the first [`CORE_ANCHORS`] only.
+/// Writes an `anchors.dat` for the chain of this magic: address, services and the day when each
+/// entry was last seen. Core reads it from 22 on, and looks at the first [`CORE_ANCHORS`] only.
 pub fn write(entries: &[Entry], magic: [u8; 4]) -> Export {
     let mut skipped = Skipped::default();
     let mut kept = Vec::new();

@@ -1,7 +1,7 @@
 //! JSON of bitnodes, in its three forms:
 //!
-//! - a snapshot: `{"timestamp": .., "nodes": {"ADDRESS:PORT": [version, user agent, since, services,
-//!   height, ..], ..}}`; all its nodes were seen at its timestamp;
+//! - a snapshot: `{"timestamp": .., "nodes": {"ADDRESS:PORT": [version, user agent, since,
+//!   services, height, ..], ..}}`; all its nodes were seen at its timestamp;
 //! - an export: `[["ADDRESS", PORT, version, user agent, since, services, height, ..], ..]`; a node
 //!   was seen from `since` on;
 //! - a crawl: `[["ADDRESS", PORT, services, height], ..]`.

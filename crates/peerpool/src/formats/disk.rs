@@ -74,11 +74,17 @@ impl DiskAddress {
     }
 }
 
-/// Whether Core takes this for an address at all (`IsValid`); it may still be unroutable.
+/// Whether Core takes this for an address at all (`IsValid`); it may still be unroutable. What only
+/// looks like IPv6 is none, as Core would not read it as such.
 pub(super) fn is_valid(host: &Host) -> bool {
     match host {
         Host::Ipv4(ip) => !ip.is_unspecified() && !ip.is_broadcast(),
-        Host::Ipv6(ip) => !ip.is_unspecified() && !ip.octets().starts_with(&[0x20, 1, 0xd, 0xb8]),
+        Host::Ipv6(ip) => {
+            let ip = ip.octets();
+            let documentation = ip.starts_with(&[0x20, 0x01, 0x0d, 0xb8]);
+            let other = ip.starts_with(&ONIONCAT) || ip.starts_with(&MAPPED) || name(ip).is_some();
+            ip != [0; 16] && !documentation && !other
+        }
         Host::Cjdns(ip) => ip.octets().starts_with(&[0xfc]),
         Host::Onion(_) | Host::I2p(_) => true,
     }

@@ -1,9 +1,9 @@
 //! Core's addr book, `peers.dat` (addrman.cpp, addrdb.cpp).
 //!
-//! Formats 1 (Core 0.10), 2 (0.20: checksum of the AS map), 3 (0.21: addresses of any network) and 4
-//! (23: several ports of one host) are read as Core reads them, with the same checks, but for one:
-//! which buckets an entry is in is not looked at, as the addr book has buckets of its own. So a tried
-//! entry that Core would lose to a collision is kept.
+//! Formats 1 (Core 0.10), 2 (0.20: checksum of the AS map), 3 (0.21: addresses of any network) and
+//! 4 (23: several ports of one host) are read as Core reads them, with the same checks, but for
+//! one: which buckets an entry is in is not looked at, as the addr book has buckets of its own. So
+//! a tried entry that Core would lose to a collision is kept.
 
 use std::collections::HashSet;
 
@@ -56,9 +56,9 @@ impl Version {
 /// Reads a `peers.dat` of the chain of this magic. Invalid addresses are left out, as by Core.
 ///
 /// # Errors
-/// Whatever Core refuses to load: another magic, a least format of the future, counts out of bounds, a
-/// file that is cut, a wrong checksum, a zero key, an address that is there twice or stands in the
-/// tried table without a success. And format 0, which Core last wrote in 0.9.
+/// Whatever Core refuses to load: another magic, a least format of the future, counts out of
+/// bounds, a file that is cut, a wrong checksum, a zero key, an address that is there twice or
+/// stands in the tried table without a success. And format 0, which Core last wrote in 0.9.
 pub fn read(bytes: &[u8], magic: [u8; 4]) -> Result<Import, FormatError> {
     check_len(bytes)?;
     let mut reader = Reader::new(bytes, magic)?;
@@ -188,11 +188,12 @@ impl Found {
     }
 }
 
-/// Writes a `peers.dat` for the chain of this magic, without an AS map. Times are rounded to the day.
+/// Writes a `peers.dat` for the chain of this magic, without an AS map. Times are rounded to the
+/// day.
 ///
-/// `key` decides who collides with whom, and must be drawn at random for each file. An entry without
-/// a source is its own. A tried entry that had no success, or whose place is another's, stands in the
-/// new table if there is room; entries that come first have their places first.
+/// `key` decides who collides with whom, and must be drawn at random for each file. An entry
+/// without a source is its own. A tried entry that had no success, or whose place is another's,
+/// stands in the new table if there is room; entries that come first have their places first.
 ///
 /// # Errors
 /// [`FormatError::NullKey`].

@@ -1,8 +1,8 @@
 //! Dumps of DNS seeders: `dnsseed.dump` of sipa's bitcoin-seeder, `seeds.txt` of dnsseedrs.
 //!
 //! Columns, separated by blanks: address, good (0 or 1), time of the last success, share of good
-//! tries within 2 h, 8 h, 1 d, 7 d and 30 d, height, services in hexadecimal, protocol version, user
-//! agent.
+//! tries within 2 h, 8 h, 1 d, 7 d and 30 d, height, services in hexadecimal, protocol version,
+//! user agent.
 
 use bitcoin::p2p::ServiceFlags;
 use peerpool_core::time::UnixTime;

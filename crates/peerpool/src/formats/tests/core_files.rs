@@ -1,5 +1,5 @@
-//! Files that Bitcoin Core 28.1 wrote, on a signet of its own. They are not part of this project: name
-//! their folder in `PEERPOOL_CORE_FILES`.
+//! Files that Bitcoin Core 28.1 wrote, on a signet of its own. They are not part of this project:
+//! name their folder in `PEERPOOL_CORE_FILES`.
 
 use super::*;
 

@@ -59,7 +59,10 @@ proptest! {
     }
 
     #[test]
-    fn damage_is_never_read_as_another_book(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn damage_is_never_read_as_another_book(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
         let good = peers_dat::write(&some(), MAGIC, KEY, peers_dat::Version::V3).unwrap().bytes;
         let mut bytes = good.clone();
         let at = at.index(bytes.len());
@@ -72,7 +75,9 @@ proptest! {
 
     /// With a right checksum, so that all behind it is reached, too.
     #[test]
-    fn sealed_damage_panics_nothing(changes in prop::collection::vec((any::<u8>(), any::<u8>()), 1..6)) {
+    fn sealed_damage_panics_nothing(
+        changes in prop::collection::vec((any::<u8>(), any::<u8>()), 1..6),
+    ) {
         let good = peers_dat::write(&some(), MAGIC, KEY, peers_dat::Version::V3).unwrap().bytes;
         let mut body = good[..good.len() - 32].to_vec();
         for (at, byte) in changes {
