@@ -19,6 +19,7 @@ mod collisions;
 mod hear;
 mod outcome;
 mod record;
+mod saved;
 mod select;
 mod tables;
 
@@ -39,6 +40,8 @@ use candidates::Candidates;
 use collisions::Collisions;
 pub use record::Source;
 use record::{Record, RecordId, Shelf, Slab};
+use saved::Changes;
+pub use saved::{Change, Restored, Saved};
 use tables::Tables;
 
 /// How far clocks may differ before a time counts as impossible. Core's ten minutes.
@@ -88,6 +91,9 @@ pub struct Book {
     counts: [usize; Shelf::ALL.len()],
     burned: Burned,
     own: BTreeSet<Host>,
+    /// Addresses in the book that are to be dialled first after a restart.
+    anchors: BTreeSet<Address>,
+    changes: Changes,
     /// The unix time of the last advance.
     unix: UnixTime,
     expiries: BTreeSet<(UnixTime, RecordId)>,
@@ -120,6 +126,8 @@ impl Book {
             counts: [0; Shelf::ALL.len()],
             burned: Burned::new(policy.burn_memory, policy.max_burned),
             own: BTreeSet::new(),
+            anchors: BTreeSet::new(),
+            changes: Changes::default(),
             unix: UnixTime::default(),
             expiries: BTreeSet::new(),
             retries: BTreeSet::new(),
@@ -139,6 +147,7 @@ impl Book {
     fn insert(&mut self, now: Now, record: Record) -> RecordId {
         self.revision += 1;
         let address = record.address;
+        self.changes.mark(address);
         let id = self.records.insert(record);
         self.ids.insert(address, id);
         if let Some(record) = self.records.get(id) {
@@ -153,6 +162,8 @@ impl Book {
         self.take_off(id);
         let Some(record) = self.records.remove(id) else { return };
         self.ids.remove(&record.address);
+        self.anchors.remove(&record.address);
+        self.changes.mark(record.address);
         self.verdicts.remove(&id);
         self.collisions.forget(id);
         if let Some(at) = record.retry_at {
@@ -170,7 +181,11 @@ impl Book {
         let Some(record) = self.records.get_mut(id) else { return };
         self.revision += 1;
         let old = record.retry_at;
+        let before = self.changes.are_tracked().then(|| record.clone());
         change(record);
+        if before.is_some_and(|before| !record.is_kept_as(&before)) {
+            self.changes.mark(record.address);
+        }
         let (new, waits) = (record.retry_at, record.verdict.is_some());
         if let Some(at) = old {
             self.retries.remove(&(at, id));

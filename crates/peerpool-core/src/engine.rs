@@ -5,10 +5,12 @@
 //! are elsewhere: [`crate::dialer`], [`crate::book`], [`crate::lease`].
 
 mod dial;
+mod kept;
 mod outcome;
 mod session;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
 
@@ -90,6 +92,8 @@ pub struct Engine {
     leases: Leases,
     timers: Timers<Timer>,
     outputs: VecDeque<Output>,
+    /// Round trips of pings since they were last taken, if changes are tracked.
+    round_trips: Option<Vec<(Address, Duration)>>,
     phase: Phase,
     /// When the pool last came to be short of peers.
     short_since: Option<Monotonic>,
@@ -132,6 +136,7 @@ impl Engine {
             leases: Leases::default(),
             timers: Timers::default(),
             outputs: VecDeque::new(),
+            round_trips: None,
             phase: Phase::New,
             short_since: None,
             starved: false,
@@ -197,6 +202,7 @@ impl Engine {
             success_rate: Net::ALL.into_iter().filter_map(rate).collect(),
             waiters: self.leases.waiting(),
             leases: self.leases.held(),
+            store_failure: None,
         }
     }
 

@@ -209,6 +209,20 @@ pub enum Event {
         /// The peer it was for.
         peer: PeerId,
     },
+    /// What the pool learns cannot be saved: it goes on in memory, and tries again.
+    StoreFailed {
+        /// What went wrong.
+        error: String,
+    },
+    /// What the pool learns is saved again, and all of it.
+    StoreRecovered,
+    /// The file of the addr book could not be read: it was moved out of the way, and a new one begun.
+    StoreSetAside {
+        /// Where it is now.
+        path: String,
+        /// What is wrong with it.
+        error: String,
+    },
     /// The subscriber was too slow: events lie between the last one and the next.
     Missed {
         /// How many.
@@ -239,6 +253,9 @@ impl Event {
             Self::Online => "online",
             Self::Leased { .. } => "leased",
             Self::Released { .. } => "released",
+            Self::StoreFailed { .. } => "store_failed",
+            Self::StoreRecovered => "store_recovered",
+            Self::StoreSetAside { .. } => "store_set_aside",
             Self::Missed { .. } => "missed",
         }
     }
@@ -346,6 +363,8 @@ pub struct Status {
     pub waiters: usize,
     /// Leases held.
     pub leases: usize,
+    /// Why what the pool learns is not being saved, if it should be and is not.
+    pub store_failure: Option<String>,
 }
 
 impl Status {

@@ -54,10 +54,32 @@ pub enum ConnectionType {
     AddrFetch,
 }
 
+impl PeerState {
+    /// The word for this state in logs and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Ready => "ready",
+        }
+    }
+}
+
 impl ConnectionType {
     /// Whether the pool chose the address and means to stay: such peers are kept apart by netgroup.
     pub const fn is_kept(self) -> bool {
         matches!(self, Self::OutboundFullRelay | Self::BlockRelayOnly)
+    }
+
+    /// The word for this type in logs and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OutboundFullRelay => "outbound_full_relay",
+            Self::Manual => "manual",
+            Self::BlockRelayOnly => "block_relay_only",
+            Self::Feeler => "feeler",
+            Self::AddrFetch => "addr_fetch",
+        }
     }
 
     /// Whether a ready peer of this type counts toward `target_connect_count`.
@@ -92,6 +114,25 @@ pub enum BurnReason {
 }
 
 impl BurnReason {
+    /// Every reason, in the order of declaration.
+    pub const ALL: [Self; 10] = [
+        Self::Refused,
+        Self::TimedOut,
+        Self::ClosedBeforeVersion,
+        Self::ClosedInHandshake,
+        Self::BadMagic,
+        Self::HandshakeTimedOut,
+        Self::Protocol,
+        Self::Services,
+        Self::Itself,
+        Self::QuickDrop,
+    ];
+
+    /// The reason that [`BurnReason::as_str`] calls so.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
     /// The word for this reason in logs and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -49,15 +49,15 @@ impl Liveness {
     }
 
     /// Takes a pong. Only the nonce we wait for proves anything; every other pong is ignored.
-    pub fn on_pong(&mut self, now: Monotonic, nonce: u64, policy: &Policy) {
-        let Some((_, sent)) = self.outstanding.filter(|(expected, _)| *expected == nonce) else {
-            return;
-        };
+    /// Returns the round trip.
+    pub fn on_pong(&mut self, now: Monotonic, nonce: u64, policy: &Policy) -> Option<Duration> {
+        let (_, sent) = self.outstanding.filter(|(expected, _)| *expected == nonce)?;
         let round_trip = now.since(sent);
         self.outstanding = None;
         self.next_ping = sent + policy.ping_interval;
         self.last = Some(round_trip);
         self.min = Some(self.min.map_or(round_trip, |min| min.min(round_trip)));
+        Some(round_trip)
     }
 
     /// Notes that a message came.

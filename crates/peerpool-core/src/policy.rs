@@ -344,6 +344,16 @@ policy! {
     /// Bytes of log lines about events in an hour; half of them may come at once. Lines beyond are
     /// counted and left out, since peers cause events. Core allows 1 MiB a place in its code.
     max_log_bytes_per_hour: usize = 1_000_000, 1_000 => 1_000_000_000;
+
+    /// What the pool learns is on disk this soon, if it has a data directory.
+    save_interval: Duration = secs(1), SHORTEST => hours(1);
+    /// Longest wait before a save that failed is tried again; the first is `save_interval`, doubled
+    /// from then on.
+    save_retry_max: Duration = minutes(1), SHORTEST => hours(1);
+    /// Facts of its past that are kept of one address, the latest.
+    max_facts: usize = 16, 1 => 1_000;
+    /// Round trips that are kept of one address, the latest.
+    max_round_trips: usize = 32, 1 => 1_000;
 }
 
 impl Policy {

@@ -30,16 +30,23 @@ impl Burned {
         }
     }
 
-    pub(super) fn insert(&mut self, now: Monotonic, address: Address, reason: BurnReason) {
+    /// Burns an address; returns the one that made room for it.
+    pub(super) fn insert(
+        &mut self,
+        now: Monotonic,
+        address: Address,
+        reason: BurnReason,
+    ) -> Option<Address> {
         self.remove(&address);
-        if self.entries.len() >= self.capacity {
-            if let Some((_, _, oldest)) = self.order.first().copied() {
-                self.remove(&oldest);
-            }
+        let full = self.entries.len() >= self.capacity;
+        let oldest = self.order.first().filter(|_| full).map(|(_, _, oldest)| *oldest);
+        if let Some(oldest) = oldest {
+            self.remove(&oldest);
         }
         self.entries.insert(address, (now, reason));
         self.order.insert((reason == BurnReason::Itself, now, address));
         *self.counts.entry(reason).or_default() += 1;
+        oldest
     }
 
     pub(super) fn remove(&mut self, address: &Address) {
@@ -53,14 +60,15 @@ impl Burned {
         }
     }
 
-    /// Forgets the burns that have faded; returns how many did.
-    pub(super) fn fade(&mut self, now: Monotonic) -> u64 {
+    /// Forgets the burns that have faded, each told to `gone`; returns how many did.
+    pub(super) fn fade(&mut self, now: Monotonic, mut gone: impl FnMut(Address)) -> u64 {
         let mut faded = 0;
         while let Some((false, at, address)) = self.order.first().copied() {
             if now.since(at) < self.memory {
                 break;
             }
             self.remove(&address);
+            gone(address);
             faded += 1;
         }
         faded
@@ -87,6 +95,11 @@ impl Burned {
 
     pub(super) fn counts(&self) -> &BTreeMap<BurnReason, usize> {
         &self.counts
+    }
+
+    /// When an address was burned, and why.
+    pub(super) fn entry(&self, address: &Address) -> Option<(Monotonic, BurnReason)> {
+        self.entries.get(address).copied()
     }
 
     pub(super) fn reason(&self, address: &Address) -> Option<BurnReason> {
@@ -117,9 +130,9 @@ mod tests {
         let start = Monotonic::default();
         burned.insert(start, address(1), BurnReason::Refused);
         burned.insert(start, address(2), BurnReason::Itself);
-        burned.fade(start + Duration::from_secs(9));
+        burned.fade(start + Duration::from_secs(9), |_| {});
         assert!(burned.contains(&address(1)) && burned.contains(&address(2)));
-        burned.fade(start + Duration::from_secs(10));
+        burned.fade(start + Duration::from_secs(10), |_| {});
         assert!(!burned.contains(&address(1)) && burned.contains(&address(2)));
         assert_eq!((burned.len(), burned.counts().len()), (1, 1));
     }

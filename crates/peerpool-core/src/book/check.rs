@@ -53,6 +53,9 @@ impl Book {
         if self.ids.len() != self.records.len() {
             return Err("there are records without an address, or addresses without".to_owned());
         }
+        if let Some(lost) = self.anchors.iter().find(|anchor| !self.ids.contains_key(anchor)) {
+            return Err(format!("{lost}: an anchor, and not in the book"));
+        }
         self.burned.check()?;
         if self.records.len() > self.policy.max_addresses + self.manual.len()
             || self.burned.len() > self.policy.max_burned

@@ -29,14 +29,14 @@ impl Book {
         const TOO_EARLY: UnixTime = UnixTime(100_000_000);
         const CORRECTION: Duration = Duration::from_secs(5 * 86_400);
         // A seed's answer is of now, whatever our clock makes of that.
-        let told = matches!(source, Source::Peer(_));
+        let told = matches!(source, Source::Peer(_) | Source::Import);
         let impossible = told && (seen <= TOO_EARLY || seen > now.unix + TOLERANCE);
         let seen = if impossible { now.unix - CORRECTION } else { seen };
         let services = self.meaningful(services);
         if !self.acceptable(&address) {
             return Heard::Refused;
         }
-        self.revision += self.burned.fade(now.mono);
+        self.fade_burns(now);
         if self.burned.contains(&address) {
             return Heard::Burned;
         }
@@ -74,6 +74,9 @@ impl Book {
         let Some(record) = self.records.get_mut(id) else { return };
         let newer = seen > record.last_seen;
         record.last_seen = record.last_seen.max(seen);
+        if newer {
+            self.changes.mark(record.address);
+        }
         let (address, standing) = (record.address, record.places().len());
         let spreads = newer && !record.is_tried() && (1..PLACES).contains(&standing);
         if !record.services.has(services) {
@@ -101,7 +104,10 @@ impl Book {
             return;
         }
         self.revision += 1;
-        self.burned.remove(&address);
+        if self.burned.contains(&address) {
+            self.burned.remove(&address);
+            self.changes.mark(address);
+        }
         self.manual.insert(address);
         let id = self.id(&address).unwrap_or_else(|| {
             let never = UnixTime(0);
@@ -147,7 +153,7 @@ impl Book {
         (services.to_u64() & known.to_u64()).into()
     }
 
-    fn acceptable(&self, address: &Address) -> bool {
+    pub(super) fn acceptable(&self, address: &Address) -> bool {
         let host = &address.host;
         let port_ok = address.port != 0 && !is_bad_port(address.port)
             || address.port == self.default_port
@@ -165,7 +171,7 @@ impl Book {
 
     /// Whether the host has as many non-default ports in the book, burned ones included, as may
     /// be tried: gossip must not make a port scanner of us.
-    fn has_ports_enough(&self, address: &Address) -> bool {
+    pub(super) fn has_ports_enough(&self, address: &Address) -> bool {
         let known = self.ids.range(ports(address.host)).map(|(address, _)| *address);
         let odd = known.chain(self.burned.of(address.host)).filter(|a| a.port != self.default_port);
         address.port != self.default_port && odd.count() >= self.policy.max_ports_per_host

@@ -74,7 +74,16 @@ impl Book {
         if let Some(id) = self.id(&address).filter(|_| !self.manual.contains(&address)) {
             self.remove(id);
         }
-        self.burned.insert(now.mono, address, reason);
+        self.changes.mark(address);
+        if let Some(oldest) = self.burned.insert(now.mono, address, reason) {
+            self.changes.mark(oldest);
+        }
+    }
+
+    /// Forgets the burns that have faded.
+    pub(super) fn fade_burns(&mut self, now: Now) {
+        let Self { burned, changes, .. } = self;
+        self.revision += burned.fade(now.mono, |address| changes.mark(address));
     }
 
     /// Keeps a verdict until evidence decides it.

@@ -19,6 +19,8 @@ pub enum Source {
     Peer(Address),
     /// From the user.
     User,
+    /// From a file of addresses that the user took in.
+    Import,
 }
 
 /// Which of the book's shelves an address stands on. It stands on exactly one.

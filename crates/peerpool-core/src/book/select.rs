@@ -17,7 +17,7 @@ impl Book {
     /// Brings shelves up to date with the clocks. The unix clock goes back by more than ten minutes
     /// or not at all: the engine evens out less.
     pub fn advance(&mut self, now: Now) {
-        self.revision += self.burned.fade(now.mono);
+        self.fade_burns(now);
         if now.unix + TOLERANCE < self.unix {
             self.on_clock_set_back(now);
         }
@@ -26,7 +26,10 @@ impl Book {
             self.shelve(now, id);
         }
         while let Some((_, id)) = self.retries.first().copied().filter(|e| e.0 <= now.mono) {
+            // The time kept of it says the same.
+            let changes = std::mem::take(&mut self.changes);
             self.update(now, id, |record| record.retry_at = None);
+            self.changes = changes;
         }
         self.resolve_collisions(now);
     }
@@ -165,6 +168,7 @@ impl Book {
         let Some(id) = self.id(&address) else { return };
         if let Some(record) = self.records.get_mut(id) {
             record.asked_at = Some(now.mono);
+            self.changes.mark(address);
         }
     }
 }

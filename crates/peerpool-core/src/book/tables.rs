@@ -69,6 +69,12 @@ impl Tables {
         Self { key: [rng.u64(), rng.u64()], buckets: vec![None; BUCKETS] }
     }
 
+    /// Another key, for tables that are empty.
+    pub(super) fn set_key(&mut self, key: [u8; 16]) {
+        let [a, b, c, d, e, f, g, h, rest @ ..] = key;
+        self.key = [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(rest)];
+    }
+
     /// Where `address` stands in the new table if `source` names it.
     pub(super) fn new_place(&self, address: &Address, source: &Source) -> Place {
         let (group, source) = (group_bytes(NetGroup::of(&address.host)), source_bytes(source));
@@ -153,7 +159,8 @@ fn group_bytes(group: NetGroup) -> [u8; 6] {
     }
 }
 
-/// The group of a source as bytes: each seed is one of its own, as in Core, and so is the user.
+/// The group of a source as bytes: each seed is one of its own, as in Core, and so are the user and
+/// all that was taken in from files.
 fn source_bytes(source: &Source) -> [u8; 6] {
     match source {
         Source::Peer(address) => group_bytes(NetGroup::of(&address.host)),
@@ -162,6 +169,7 @@ fn source_bytes(source: &Source) -> [u8; 6] {
             [5, a, b, c, d, 0]
         }
         Source::User => [6, 0, 0, 0, 0, 0],
+        Source::Import => [7, 0, 0, 0, 0, 0],
     }
 }
 

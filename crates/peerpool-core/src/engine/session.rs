@@ -207,9 +207,15 @@ impl Engine {
         match message {
             Control::Ping(nonce) => self.send(id, Control::Pong(nonce)),
             Control::Pong(nonce) => {
-                let Self { peers, config, .. } = self;
-                if let Some(session) = peers.get_mut(id).and_then(|peer| peer.session_mut()) {
-                    session.liveness.on_pong(now.mono, nonce, &config.policy);
+                let Self { peers, config, round_trips, .. } = self;
+                if let Some(peer) = peers.get_mut(id) {
+                    let address = peer.address;
+                    let took = peer.session_mut().and_then(|session| {
+                        session.liveness.on_pong(now.mono, nonce, &config.policy)
+                    });
+                    if let Some(round_trips) = round_trips {
+                        round_trips.extend(took.map(|took| (address, took)));
+                    }
                 }
                 self.tend(now, id);
             }

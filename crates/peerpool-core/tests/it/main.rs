@@ -15,5 +15,6 @@ mod offsets;
 mod pool;
 mod random;
 mod resources;
+mod saved;
 mod script;
 mod starving;
