@@ -22,7 +22,7 @@ use crate::address::{Address, Net, PerNet};
 use crate::book::Book;
 use crate::id::ConnectionType;
 use crate::netgroup::NetGroup;
-use crate::peer::{Peer, Peers, Stage};
+use crate::peer::{Peer, Peers, Purpose, Stage};
 use crate::policy::Policy;
 use crate::rng::Rng;
 use crate::time::{Monotonic, Now};
@@ -57,8 +57,8 @@ pub struct Dial {
     pub address: Address,
     /// What for.
     pub connection_type: ConnectionType,
-    /// Whether whoever answers takes the place of another.
-    pub newcomer: bool,
+    /// Why this one.
+    pub purpose: Purpose,
 }
 
 /// Whether one more automatic dial is wanted. Pure: the whole of "how many at once".
@@ -113,6 +113,8 @@ pub struct Dialer {
     pub evidence: Evidence,
     next_probe: Monotonic,
     extras: Extras,
+    /// Peers of a former run, or of the time before an outage, that are to be dialled first.
+    anchors: Vec<Address>,
 }
 
 impl Dialer {
@@ -126,6 +128,7 @@ impl Dialer {
             evidence: Evidence::default(),
             next_probe: Monotonic::default(),
             extras: Extras::default(),
+            anchors: Vec::new(),
         }
     }
 
@@ -211,6 +214,11 @@ impl Dialer {
         let Recent { dial, handshake, .. } = &self.recent[net];
         let handshake = handshake.estimate(late[net].handshakes);
         match peer.stage {
+            Stage::Connecting { fresh: true } | Stage::Connected { fresh: true, .. }
+                if peer.purpose == Purpose::Anchor =>
+            {
+                1.0
+            }
             Stage::Connecting { fresh: true } => dial.estimate(late[net].dials) * handshake,
             Stage::Connected { fresh: true, .. } => handshake,
             _ => 0.0,
@@ -235,7 +243,7 @@ impl Dialer {
                 *count += 1;
                 continue;
             }
-            tally.newcomers += usize::from(peer.newcomer && attempt);
+            tally.newcomers += usize::from(peer.purpose == Purpose::Newcomer && attempt);
             tally.ready += usize::from(peer.fills_slot());
             tally.in_flight += usize::from(peer.session().is_none());
             tally.attempts += usize::from(attempt);
@@ -259,7 +267,7 @@ impl Dialer {
             let manual = book.is_manual(&address);
             let outbound = ConnectionType::OutboundFullRelay;
             let connection_type = if manual { ConnectionType::Manual } else { outbound };
-            Dial { address, connection_type, newcomer: false }
+            Dial { address, connection_type, purpose: Purpose::Slot }
         };
         if self.evidence.is_offline() {
             if now.mono < self.next_probe {
@@ -279,6 +287,9 @@ impl Dialer {
         if self.connect_only {
             return None;
         }
+        if let Some(dial) = self.select_anchor(now, tally, book, policy) {
+            return Some(dial);
+        }
         if tally.ready >= target {
             let nets = self.open_nets(now.mono);
             return self.extras.select_dial(now, tally, &nets, book, policy, rng);
@@ -287,6 +298,46 @@ impl Dialer {
             return None;
         }
         book.select(now, &self.open_nets(now.mono), ServiceFlags::NONE, rng).map(typed)
+    }
+
+    /// The first slots go to anchors, and what is left of them to block-relay-only peers.
+    fn select_anchor(
+        &mut self,
+        now: Now,
+        tally: &Tally,
+        book: &Book,
+        policy: &Policy,
+    ) -> Option<Dial> {
+        let connection_type = if tally.ready >= self.target {
+            let wanted = tally.block_relay < policy.block_relay_count;
+            wanted.then_some(ConnectionType::BlockRelayOnly)?
+        } else {
+            let attempts = tally.attempts - tally.newcomers;
+            let wanted = tally.ready + attempts < self.target && tally.in_flight < policy.max_dials;
+            wanted.then_some(ConnectionType::OutboundFullRelay)?
+        };
+        let nets = self.open_nets(now.mono);
+        while let Some(address) = self.anchors.pop() {
+            if nets.contains(&address.net()) && book.is_candidate(&address) {
+                return Some(Dial { address, connection_type, purpose: Purpose::Anchor });
+            }
+        }
+        None
+    }
+
+    /// Peers that are to be dialled before others, the last of them first.
+    pub fn set_anchors(&mut self, anchors: Vec<Address>) {
+        self.anchors = anchors;
+    }
+
+    /// Keeps no more than so many of them.
+    pub fn keep_anchors(&mut self, most: usize) {
+        self.anchors.truncate(most);
+    }
+
+    /// Whether this one is still to be dialled.
+    pub fn is_anchor(&self, address: &Address) -> bool {
+        self.anchors.contains(address)
     }
 
     /// When a full pool dials next by itself.

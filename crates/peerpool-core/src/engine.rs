@@ -231,6 +231,7 @@ impl Engine {
         for address in self.config.manual.clone() {
             self.book.add_manual(now, address);
         }
+        self.recall_anchors();
         self.ask_seeds(now);
     }
 

@@ -19,14 +19,25 @@ pub struct Peer {
     pub address: Address,
     /// What it is for.
     pub connection_type: ConnectionType,
-    /// Whether it was dialled to take the place of another in a full pool.
-    pub newcomer: bool,
+    /// Why it was dialled.
+    pub purpose: Purpose,
     /// When the dial was sent.
     pub dialled_at: Monotonic,
     /// The nonce of our `version` to it.
     pub nonce: u64,
     /// How far it has come.
     pub stage: Stage,
+}
+
+/// Why a peer was dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Because somebody like it was missing.
+    Slot,
+    /// It was ready when the last run ended: it is counted on before others are dialled.
+    Anchor,
+    /// To take the place of another in a full pool.
+    Newcomer,
 }
 
 /// How far a peer has come.
@@ -160,8 +171,8 @@ impl Peers {
         let stage = Stage::Connecting { fresh: true };
         self.nonces.insert(nonce);
         self.groups.entry(NetGroup::of(&address.host)).or_default().insert(id);
-        let newcomer = false;
-        let peer = Peer { address, connection_type, newcomer, dialled_at: now, nonce, stage };
+        let purpose = Purpose::Slot;
+        let peer = Peer { address, connection_type, purpose, dialled_at: now, nonce, stage };
         self.table.insert(id, peer);
         id
     }

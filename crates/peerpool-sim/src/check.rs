@@ -197,6 +197,12 @@ impl Checks {
         }
     }
 
+    /// The pool is one that was started again, and has the addr book of its former life, whose checks
+    /// these are. It may have `forgotten` some of it.
+    pub fn recall(&mut self, former: &mut Self, forgotten: bool) {
+        self.known.recall(&mut former.known, forgotten);
+    }
+
     /// Sets how many dials there may be in a second, and in a minute. The policy knows no such
     /// bounds: by default they are what `max_dials` at once come to if an attempt takes no less
     /// than a tenth of a second, and a second in the mean; 128 and 1280 at least.
@@ -393,7 +399,8 @@ impl Checks {
         if self.closed {
             self.check_closed()?;
         }
-        self.known.check_wake(now, engine, self.closed)?;
+        let is_kept = |address: &Address| engine.book().source(address).is_some();
+        self.known.check_wake(now, engine.wake_at(), self.closed, is_kept)?;
         self.outage.end_turn(now, self.closed)?;
         let target = self.target();
         let state = [self.outage.offline, self.closed];

@@ -499,9 +499,10 @@ impl World {
         let (plan, generation) = (old.plan.clone(), old.generation + 1);
         let new = PoolUnderTest::new(&self.plan, pool, generation, plan)
             .expect("the policy was good for the pool before");
-        let old = std::mem::replace(&mut self.pools[pool], new);
+        let mut old = std::mem::replace(&mut self.pools[pool], new);
         let this = &mut self.pools[pool];
         this.unix_error = old.unix_error;
+        this.recall(&mut old, now);
         this.report = old.report.clone();
         this.report.on_restart(now);
         if self.plan.links.is_down(pool, self.now) {

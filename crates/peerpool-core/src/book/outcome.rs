@@ -161,18 +161,22 @@ impl Book {
         burned
     }
 
-    /// An outage is over: waiting verdicts lapse and back-offs start anew, spread over `jitter`.
+    /// An outage is over: waiting verdicts lapse and back-offs start anew, spread over `jitter`; those
+    /// of anchors end.
     pub fn recover(&mut self, now: Now, jitter: Duration, rng: &mut Rng) {
         // By the queues and not by the shelves: a sister port in use hides both.
         let mut held = self.verdicts.clone();
         held.extend(self.retries.iter().map(|(_, id)| *id));
         for id in held {
-            let retry_at = now.mono + rng.between(Duration::ZERO, jitter);
+            let anchor =
+                self.records.get(id).is_some_and(|record| self.anchors.contains(&record.address));
+            let wait = rng.between(Duration::ZERO, jitter);
+            let retry_at = (!anchor).then_some(now.mono + wait);
             self.update(now, id, |record| {
                 record.verdict = None;
                 record.failures = 0;
                 record.strikes = 0;
-                record.retry_at = Some(retry_at);
+                record.retry_at = retry_at;
             });
         }
     }

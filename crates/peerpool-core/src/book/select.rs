@@ -10,7 +10,7 @@ use crate::rng::Rng;
 use crate::time::{Monotonic, Now};
 
 use super::candidates::{Candidates, From};
-use super::record::{Record, RecordId, ServiceClass};
+use super::record::{Record, RecordId, ServiceClass, Shelf};
 use super::{Book, TOLERANCE};
 
 impl Book {
@@ -144,6 +144,14 @@ impl Book {
         !self.manual_due.is_empty()
             || self.experienced.has_open(nets)
             || self.hearsay.has_open(nets)
+    }
+
+    /// Whether `address` may be dialled now as one of the pool's own choice.
+    pub fn is_candidate(&self, address: &Address) -> bool {
+        self.record(address).is_some_and(|record| {
+            matches!(record.shelf, Shelf::Experienced | Shelf::Hearsay)
+                && !self.closed.contains(&NetGroup::of(&address.host))
+        })
     }
 
     /// A manual address that may be dialled now.

@@ -8,6 +8,7 @@ use bitcoin::p2p::ServiceFlags;
 use crate::address::Net;
 use crate::book::Book;
 use crate::id::ConnectionType;
+use crate::peer::Purpose;
 use crate::policy::Policy;
 use crate::rng::Rng;
 use crate::time::{Monotonic, Now};
@@ -61,18 +62,18 @@ impl Extras {
     ) -> Option<Dial> {
         let any = ServiceFlags::NONE;
         let of =
-            |connection_type, newcomer| move |address| Dial { address, connection_type, newcomer };
+            |connection_type, purpose| move |address| Dial { address, connection_type, purpose };
         if tally.block_relay < policy.block_relay_count {
             let chosen = book.select(now, nets, any, rng);
             if let Some(address) = chosen {
-                return Some(of(ConnectionType::BlockRelayOnly, false)(address));
+                return Some(of(ConnectionType::BlockRelayOnly, Purpose::Slot)(address));
             }
         }
         let feeler = [policy.feeler_interval; 2];
         if is_due(&mut self.feeler_at, now.mono, feeler, rng) && tally.feelers == 0 {
             let chosen = book.select_feeler(now, nets, rng);
             if let Some(address) = chosen {
-                return Some(of(ConnectionType::Feeler, false)(address));
+                return Some(of(ConnectionType::Feeler, Purpose::Slot)(address));
             }
         }
         let rotation = [policy.rotation_interval, policy.rotation_retry];
@@ -81,7 +82,7 @@ impl Extras {
             && tally.manual < tally.ready
         {
             let chosen = book.select(now, nets, any, rng);
-            return chosen.map(of(ConnectionType::OutboundFullRelay, true));
+            return chosen.map(of(ConnectionType::OutboundFullRelay, Purpose::Newcomer));
         }
         None
     }

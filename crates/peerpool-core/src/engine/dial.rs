@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::id::{BurnReason, ConnectionType, DisconnectReason, PeerId, PeerState};
 use crate::io::Output;
 use crate::netgroup::NetGroup;
-use crate::peer::{Peer, Stage};
+use crate::peer::{Peer, Purpose, Stage};
 use crate::time::{Monotonic, Now};
 
 use super::{Engine, NETS, PeerTimer, Phase, Timer};
@@ -32,7 +32,7 @@ impl Engine {
             self.dial(now, dial);
         };
         let target = self.dialer.target(&self.book);
-        self.note_full(now, tally.ready >= target);
+        self.note_full(now, &tally, tally.ready >= target);
         if tally.ready >= target {
             self.give_up_surplus(now);
         }
@@ -48,11 +48,11 @@ impl Engine {
         wakes.into_iter().flatten().min()
     }
 
-    fn dial(&mut self, now: Now, Dial { address, connection_type, newcomer }: Dial) {
+    fn dial(&mut self, now: Now, Dial { address, connection_type, purpose }: Dial) {
         let nonce = self.rng.u64();
         let peer = self.peers.insert(now.mono, address, connection_type, nonce);
         if let Some(peer) = self.peers.get_mut(peer) {
-            peer.newcomer = newcomer;
+            peer.purpose = purpose;
         }
         self.book.set_in_use(now, address, true);
         self.refresh_group(address);
@@ -118,7 +118,8 @@ impl Engine {
     /// for what they tell of their address.
     fn give_up_surplus(&mut self, now: Now) {
         let automatic = |peer: &Peer| {
-            peer.connection_type == ConnectionType::OutboundFullRelay && !peer.newcomer
+            peer.connection_type == ConnectionType::OutboundFullRelay
+                && peer.purpose != Purpose::Newcomer
         };
         let mut unanswered = Vec::new();
         for (id, peer) in self.peers.iter().filter(|(_, peer)| automatic(peer)) {
@@ -134,10 +135,12 @@ impl Engine {
         }
     }
 
-    fn note_full(&mut self, now: Now, full: bool) {
+    fn note_full(&mut self, now: Now, tally: &Tally, full: bool) {
         if !full {
             self.short_since.get_or_insert(now.mono);
         } else if let Some(since) = self.short_since.take() {
+            let spare = self.policy().block_relay_count.saturating_sub(tally.block_relay);
+            self.forget_old_anchors(spare);
             self.seeds.reset(now.mono + self.policy().seed_retry_min, &self.config.policy);
             self.tell(Event::Full { took: now.mono.since(since) });
         }
@@ -235,7 +238,7 @@ impl Engine {
             let Some(address) = self.book.select_addr_fetch(now, &mut self.rng) else { return };
             self.book.note_asked(now, address);
             let connection_type = ConnectionType::AddrFetch;
-            self.dial(now, Dial { address, connection_type, newcomer: false });
+            self.dial(now, Dial { address, connection_type, purpose: Purpose::Slot });
             open += 1;
         }
     }

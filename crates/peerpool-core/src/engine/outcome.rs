@@ -1,5 +1,6 @@
 //! What an ending means: verdicts, back-offs, evidence.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::address::Address;
@@ -7,7 +8,7 @@ use crate::event::{DialError, Event};
 use crate::id::{BurnReason, ConnectionType, DisconnectReason, LinkFault, PeerId, PeerState};
 use crate::io::Output;
 use crate::netgroup::NetGroup;
-use crate::peer::Stage;
+use crate::peer::{Peer, Stage};
 use crate::time::Now;
 
 use super::{Engine, NETS, PoolTimer, Timer};
@@ -117,6 +118,7 @@ impl Engine {
         if uptime < self.policy().quick_drop {
             return self.on_failed(now, address, BurnReason::QuickDrop);
         }
+        self.drop_anchor(now, address);
         self.book.on_proven(now, address);
         if uptime >= self.policy().backoff_max {
             self.book.forgive(now, address);
@@ -124,11 +126,40 @@ impl Engine {
         self.back_off(now, address, false);
     }
 
+    // ---- anchors ----
+
+    /// Those that were ready when the last run ended, or before an outage, are dialled before others.
+    pub(super) fn recall_anchors(&mut self) {
+        let mut anchors = self.book.anchors();
+        self.rng.shuffle(&mut anchors);
+        self.dialer.set_anchors(anchors);
+    }
+
+    /// An anchor that fails or leaves is none any more, unless it is the network that fails.
+    fn drop_anchor(&mut self, now: Now, address: Address) {
+        if self.dialer.evidence.is_recent(now.mono, self.policy().offline_after) {
+            self.book.set_anchor(address, false);
+        }
+    }
+
+    /// A full pool has new anchors: its peers. Of the old ones it keeps as many as it may dial.
+    pub(super) fn forget_old_anchors(&mut self, spare: usize) {
+        self.dialer.keep_anchors(spare);
+        let kept =
+            |(_, peer): (PeerId, &Peer)| peer.connection_type.is_kept().then_some(peer.address);
+        let up: BTreeSet<Address> = self.peers.iter().filter_map(kept).collect();
+        let old = |it: &Address| !up.contains(it) && !self.dialer.is_anchor(it);
+        for anchor in self.book.anchors().into_iter().filter(old).collect::<Vec<_>>() {
+            self.book.set_anchor(anchor, false);
+        }
+    }
+
     // ---- verdicts ----
 
     /// A dial or handshake failed: the address backs off, burns, or waits for evidence.
     fn on_failed(&mut self, now: Now, address: Address, reason: BurnReason) {
         self.note_failure(now, address);
+        self.drop_anchor(now, address);
         if reason == BurnReason::Itself {
             return self.burn(now, address, reason);
         }
@@ -196,6 +227,7 @@ impl Engine {
         if self.dialer.evidence.on_evidence(now.mono) {
             let jitter = self.policy().recovery_jitter;
             self.book.recover(now, jitter, &mut self.rng);
+            self.recall_anchors();
             let next = now.mono + self.rng.between(Duration::ZERO, jitter);
             self.seeds.reset(next, &self.config.policy);
             self.tell(Event::Online);

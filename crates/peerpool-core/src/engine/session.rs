@@ -13,7 +13,7 @@ use crate::id::{ConnectionType, DisconnectReason, PeerId};
 use crate::io::Output;
 use crate::liveness::{Due, Liveness};
 use crate::netgroup::NetGroup;
-use crate::peer::{Peer, Session, Stage};
+use crate::peer::{Peer, Purpose, Session, Stage};
 use crate::time::Now;
 use crate::wire::{AddrEntry, Control, PROTOCOL_VERSION, Version};
 
@@ -91,7 +91,7 @@ impl Engine {
     fn on_handshaken(&mut self, now: Now, id: PeerId, handshaken: Handshaken) {
         let Some(peer) = self.peers.get(id) else { return };
         let (address, connection_type) = (peer.address, peer.connection_type);
-        let peer_is_newcomer = peer.newcomer;
+        let newcomer = peer.purpose == Purpose::Newcomer;
         if let Stage::Connected { since, .. } = peer.stage {
             let before = self.dialer.hedge_delays(address.net());
             self.dialer.on_handshake_done(address.net(), now.mono.since(since));
@@ -100,7 +100,7 @@ impl Engine {
         let services = handshaken.version().services;
         self.book.on_ready(now, address, services);
         let full = self.peers.slots_filled() >= self.dialer.target(&self.book);
-        let rotates = full && peer_is_newcomer;
+        let rotates = full && newcomer;
         if let Some(reason) = self.why_not_kept(now, id, connection_type, rotates) {
             self.book.on_proven(now, address);
             return self.disconnect(id, reason);
@@ -124,6 +124,9 @@ impl Engine {
             peer.stage = Stage::Ready(Box::new(session));
         }
         self.refresh_group(address);
+        if connection_type.is_kept() {
+            self.book.set_anchor(address, true);
+        }
         self.tell(Event::Ready { peer: id, address, version });
         self.set_timer(id, PeerTimer::Proof, now.mono + self.policy().quick_drop);
         if connection_type == ConnectionType::AddrFetch {

@@ -1,6 +1,7 @@
 //! Scenario tests of the engine, one per rule, named after the rule; virtual time.
 
 mod addresses;
+mod anchors;
 mod attacks;
 mod book;
 mod burning;

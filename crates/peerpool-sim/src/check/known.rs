@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::{Address, Host};
-use peerpool_core::engine::{Config, Engine};
+use peerpool_core::engine::Config;
 use peerpool_core::id::{BurnReason, ConnectionType};
 use peerpool_core::policy::Policy;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
@@ -101,6 +101,32 @@ impl Known {
             crowded: false,
             amnesty: Monotonic::default(),
             sweep_at: [1024; 2],
+        }
+    }
+
+    /// Takes over what a pool keeps over a restart. Times are kept in seconds, which may make what
+    /// is to pass by then pass up to two of them sooner.
+    pub(super) fn recall(&mut self, former: &mut Self, forgotten: bool) {
+        const ROUNDED: Duration = Duration::from_secs(2);
+        let earlier = |at: Monotonic| Monotonic::new(at.since_origin().saturating_sub(ROUNDED));
+        self.told = std::mem::take(&mut former.told);
+        self.pardoned = std::mem::take(&mut former.pardoned);
+        self.crowded = former.crowded || forgotten;
+        self.amnesty = former.amnesty;
+        let burned = std::mem::take(&mut former.burned).into_iter();
+        self.burned = burned.map(|(it, (at, reason))| (it, (earlier(at), reason))).collect();
+        let fading = std::mem::take(&mut former.fading).into_iter();
+        self.fading = fading.map(|(at, it)| (earlier(at), it)).collect();
+        self.past = std::mem::take(&mut former.past);
+        for past in self.past.values_mut() {
+            // An outage ends with the process, and so does the wait for evidence.
+            *past = Past {
+                waits: None,
+                rests_until: earlier(past.rests_until),
+                asked_at: past.asked_at.map(earlier),
+                epoch: 0,
+                ..*past
+            };
         }
     }
 
@@ -250,10 +276,15 @@ impl Known {
 
     /// A rest that was told ends in time: the pool means to wake no later. Whether somebody made room
     /// for another in a bucket only the book can tell, whose places are keyed.
-    pub(super) fn check_wake(&mut self, now: Monotonic, engine: &Engine, closed: bool) -> Verdict {
-        let wake = engine.wake_at();
+    pub(super) fn check_wake(
+        &mut self,
+        now: Monotonic,
+        wake: Option<Monotonic>,
+        closed: bool,
+        is_kept: impl Fn(&Address) -> bool,
+    ) -> Verdict {
         while let Some((until, address)) = self.rests.first().copied() {
-            let kept = engine.book().source(&address).is_some();
+            let kept = is_kept(&address);
             if until > now && !self.own.contains(&address.host) && kept {
                 let woken = closed || wake.is_some_and(|wake| wake <= until);
                 let text = || format!("the rest of {address} ends, and the pool sleeps on");

@@ -101,6 +101,8 @@ pub struct PoolPlan {
     pub connect_only: bool,
     /// When it starts. Default at once.
     pub starts_at: Duration,
+    /// Whether a restart finds its addr book again, as a data directory keeps it. Default true.
+    pub remembers: bool,
 }
 
 impl Default for PoolPlan {
@@ -111,6 +113,7 @@ impl Default for PoolPlan {
             manual: Vec::new(),
             connect_only: false,
             starts_at: Duration::ZERO,
+            remembers: true,
         }
     }
 }

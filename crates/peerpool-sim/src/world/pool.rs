@@ -105,6 +105,17 @@ impl PoolUnderTest {
         })
     }
 
+    /// Takes over what a data directory would have kept of a former life.
+    pub(super) fn recall(&mut self, old: &mut Self, now: Now) {
+        if !self.plan.remembers {
+            return;
+        }
+        let (_, kept) = old.engine.take_all(now);
+        let key = u128::from(draw::hash(KEY, &[])).to_le_bytes();
+        let restored = self.engine.restore(now, key, kept);
+        self.checks.recall(&mut old.checks, restored.refused > 0);
+    }
+
     /// The pool's own clocks.
     pub(super) fn now(&self, mono: Monotonic) -> Now {
         let unix = true_unix(mono).0.saturating_add_signed(self.unix_error);
@@ -174,3 +185,4 @@ pub(super) fn true_unix(mono: Monotonic) -> UnixTime {
 
 /// What a hash is for.
 const ENGINE: u64 = 30;
+const KEY: u64 = 31;

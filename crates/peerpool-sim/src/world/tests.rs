@@ -155,12 +155,33 @@ fn whoever_is_cut_off_is_replaced_by_others() {
 
 #[test]
 fn a_restarted_pool_begins_anew() {
-    let mut world = run(small(), HOUR);
+    let mut forgetful = small();
+    forgetful.pools[0].remembers = false;
+    let mut world = run(forgetful, HOUR);
     let old = world.restart(0).expect("no breach");
     assert!(old.engine().book().len() > 8);
     assert!(world.pool(0).engine().book().is_empty());
     world.run_for(MINUTE).expect("no breach");
     assert_eq!(ready(&world, 0), 8);
+}
+
+#[test]
+fn a_restarted_pool_remembers_its_book_and_goes_back_to_its_peers() {
+    let mut plan = small();
+    plan.pools[0].seeds = vec![SeedKind::Honest];
+    let mut world = run(plan, HOUR);
+    let old = world.restart(0).expect("no breach");
+    let before: BTreeSet<Address> =
+        old.status(world.now().mono).ready.iter().map(|peer| peer.address).collect();
+    assert_eq!(before.len(), 10, "with two block-relay-only peers");
+    let kept = world.pool(0).engine().book();
+    assert!(kept.len() > old.engine().book().len() / 2);
+    assert_eq!(kept.anchors().into_iter().collect::<BTreeSet<_>>(), before);
+    world.keep_contacts();
+    world.run_for(MINUTE).expect("no breach");
+    assert_eq!(ready(&world, 0), 8);
+    let first = world.contacts().iter().filter(|contact| !contact.accepted).take(8);
+    assert!(first.map(|contact| contact.address).all(|address| before.contains(&address)));
 }
 
 #[test]
