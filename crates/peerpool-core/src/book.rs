@@ -117,7 +117,7 @@ impl Book {
             in_use: BTreeSet::new(),
             closed: BTreeSet::new(),
             hearsay: Candidates::default(),
-            experienced: Candidates::default(),
+            experienced: Candidates { answered: true, ..Candidates::default() },
             backing_off: BTreeSet::new(),
             resting: BTreeSet::new(),
             verdicts: BTreeSet::new(),
@@ -366,6 +366,12 @@ impl Book {
     /// Where `address` was first heard of.
     pub fn source(&self, address: &Address) -> Option<Source> {
         self.record(address).map(|record| record.source)
+    }
+
+    /// When `address` was first heard of. One that made room for another and is named again was
+    /// first heard of then.
+    pub fn heard_at(&self, address: &Address) -> Option<UnixTime> {
+        self.record(address).map(|record| record.heard_at)
     }
 
     /// How many addresses the user named.

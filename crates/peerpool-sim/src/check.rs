@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use peerpool_core::address::{Address, Host};
 use peerpool_core::engine::{Config, Engine};
+use peerpool_core::event::Event;
 use peerpool_core::id::{ConnectionType, LeaseId, PeerId};
 use peerpool_core::io::{Input, Output};
 use peerpool_core::policy::Policy;
@@ -374,6 +375,9 @@ impl Checks {
     fn judge(&mut self, outputs: &[Output], engine: &Engine) -> Verdict {
         self.check_outputs_len(outputs)?;
         for output in outputs {
+            if let Output::Event(Event::Connecting { address, .. }) = output {
+                self.known.note_heard(*address, engine.book().heard_at(address));
+            }
             self.on_output(output)?;
         }
         if let Some(next) = self.next.take() {

@@ -99,6 +99,8 @@ pub(super) struct Candidates {
     /// Netgroups with a candidate that are closed.
     pub(super) shut: Bag<NetGroup>,
     pub(super) len: usize,
+    /// Whether each of them has answered us.
+    pub(super) answered: bool,
 }
 
 impl Candidates {
@@ -177,7 +179,10 @@ impl Candidates {
         if total == 0 || !self.has_open(from.nets) {
             return None;
         }
+        // Whose netgroups anybody may name are held to what is usual: those that are named once must
+        // not gain by it. Where each address has answered, every netgroup counts the same.
         let usual = self.len as f64 / self.groups.len() as f64;
+        let fair = if self.answered { 1.0 } else { usual };
         let mut factor = 1.0;
         for _ in 0..DRAWS {
             let mut draw = rng.below(total);
@@ -193,7 +198,7 @@ impl Candidates {
                 if !from.closed.contains(&group) {
                     // A netgroup that has more addresses than others is drawn no more often.
                     let crowd = self.groups.get(&group).map_or(1, Vec::len);
-                    let chance = chance(record) * (usual / crowd as f64).min(1.0) * factor;
+                    let chance = chance(record) * (fair / crowd as f64).min(1.0) * factor;
                     if chance >= 1.0 || rng.chance(chance) {
                         return Some(id);
                     }

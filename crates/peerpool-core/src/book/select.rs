@@ -131,6 +131,14 @@ impl Book {
         self.select_of(&self.hearsay, now, nets, any, rng).or_else(|| address(resting()?))
     }
 
+    /// A candidate from experience, or, where there is none, from hearsay: for connections that are
+    /// not pressing. Feelers see to it that there is experience.
+    pub fn select_known(&self, now: Now, nets: &[Net], rng: &mut Rng) -> Option<Address> {
+        let any = ServiceClass::default();
+        self.select_of(&self.experienced, now, nets, any, rng)
+            .or_else(|| self.select_of(&self.hearsay, now, nets, any, rng))
+    }
+
     /// Whom a feeler dials: an incumbent of the tried table whose place another waits for, or else
     /// somebody from hearsay.
     pub fn select_feeler(&self, now: Now, nets: &[Net], rng: &mut Rng) -> Option<Address> {

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use bitcoin::p2p::ServiceFlags;
-
 use crate::address::Net;
 use crate::book::Book;
 use crate::id::ConnectionType;
@@ -60,11 +58,10 @@ impl Extras {
         policy: &Policy,
         rng: &mut Rng,
     ) -> Option<Dial> {
-        let any = ServiceFlags::NONE;
         let of =
             |connection_type, purpose| move |address| Dial { address, connection_type, purpose };
         if tally.block_relay < policy.block_relay_count {
-            let chosen = book.select(now, nets, any, rng);
+            let chosen = book.select_known(now, nets, rng);
             if let Some(address) = chosen {
                 return Some(of(ConnectionType::BlockRelayOnly, Purpose::Slot)(address));
             }
@@ -81,7 +78,7 @@ impl Extras {
             && tally.newcomers == 0
             && tally.manual < tally.ready
         {
-            let chosen = book.select(now, nets, any, rng);
+            let chosen = book.select_known(now, nets, rng);
             return chosen.map(of(ConnectionType::OutboundFullRelay, Purpose::Newcomer));
         }
         None

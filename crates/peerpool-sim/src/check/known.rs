@@ -54,6 +54,8 @@ struct Past {
     asked_at: Option<Monotonic>,
     /// When it was last dialled by the pool's own choice.
     chosen_at: Option<Monotonic>,
+    /// Since when the pool's book has it, by its own account.
+    heard_at: Option<UnixTime>,
 }
 
 #[derive(Debug)]
@@ -219,6 +221,18 @@ impl Known {
     }
 
     // ---- outputs ----
+
+    /// `address` is dialled, which the pool's book has since then. Who made room for another in a
+    /// bucket, which only the book can tell, and is heard of anew has no past.
+    pub(super) fn note_heard(&mut self, address: Address, at: Option<UnixTime>) {
+        let Some(past) = self.past.get_mut(&address) else { return };
+        if past.heard_at.is_some_and(|before| at > Some(before)) {
+            self.rests.remove(&(past.rests_until, address));
+            self.held.remove(&address);
+            *past = Past { chosen_at: past.chosen_at, ..Past::default() };
+        }
+        past.heard_at = at.or(past.heard_at);
+    }
 
     pub(super) fn on_dialled(
         &mut self,
