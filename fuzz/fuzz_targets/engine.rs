@@ -13,6 +13,7 @@ use peerpool_core::engine::{Config, Engine};
 use peerpool_core::event::DialError;
 use peerpool_core::id::{DisconnectReason, LeaseId, LinkFault, PeerId};
 use peerpool_core::io::{Input, Output};
+use peerpool_core::netgroup::NetGroups;
 use peerpool_core::policy::Policy;
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
@@ -90,6 +91,7 @@ fn config(script: &mut Script<'_>) -> Config {
         manual: (0..script.u8() % 3).map(|n| address(n.into())).collect(),
         connect_only: script.u8() % 8 == 7,
         user_agent: "/fuzz/".into(),
+        groups: NetGroups::default(),
         height: 0,
     }
 }

@@ -29,7 +29,7 @@ use std::time::Duration;
 use crate::address::{Address, Host, Net};
 use crate::event::Known;
 use crate::id::BurnReason;
-use crate::netgroup::NetGroup;
+use crate::netgroup::{NetGroup, NetGroups};
 use crate::policy::{Policy, meets};
 use crate::rng::Rng;
 use crate::time::{Monotonic, Now, UnixTime};
@@ -102,16 +102,27 @@ pub struct Book {
 }
 
 impl Book {
-    /// An empty book. Only addresses on one of `nets` are kept. The key of its tables is drawn from
-    /// `rng`.
+    /// An empty book without an AS map. Only addresses on one of `nets` are kept. The key of its
+    /// tables is drawn from `rng`.
     pub fn new(policy: &Policy, default_port: u16, nets: &[Net], rng: &mut Rng) -> Self {
+        Self::with_groups(policy, default_port, nets, NetGroups::default(), rng)
+    }
+
+    /// The same, with `groups` to say who belongs together.
+    pub fn with_groups(
+        policy: &Policy,
+        default_port: u16,
+        nets: &[Net],
+        groups: NetGroups,
+        rng: &mut Rng,
+    ) -> Self {
         Self {
             policy: policy.clone(),
             default_port,
             nets: nets.to_vec(),
             records: Slab::default(),
             ids: BTreeMap::new(),
-            tables: Tables::new(rng),
+            tables: Tables::new(groups, rng),
             collisions: Collisions::default(),
             manual: BTreeSet::new(),
             in_use: BTreeSet::new(),

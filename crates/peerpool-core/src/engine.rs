@@ -22,6 +22,7 @@ use crate::event::{Event, Status};
 use crate::id::{ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState};
 use crate::io::{Input, Output, Refusal};
 use crate::lease::Leases;
+use crate::netgroup::NetGroups;
 use crate::peer::{Peer, Peers};
 use crate::policy::{Policy, PolicyError};
 use crate::rng::Rng;
@@ -46,6 +47,8 @@ pub struct Config {
     pub connect_only: bool,
     /// Sent in our `version`.
     pub user_agent: String,
+    /// Who belongs together, for every rule that limits how many of one netgroup there are.
+    pub groups: NetGroups,
     /// Height of our best block, sent in our `version`; 0 where the user keeps no chain.
     pub height: i32,
 }
@@ -129,8 +132,14 @@ impl Engine {
         config.policy.check()?;
         let seeds = if config.connect_only { 0 } else { config.seeds.len() };
         Ok(Self {
-            book: Book::new(&config.policy, config.default_port, &NETS, &mut rng),
-            peers: Peers::default(),
+            book: Book::with_groups(
+                &config.policy,
+                config.default_port,
+                &NETS,
+                config.groups.clone(),
+                &mut rng,
+            ),
+            peers: Peers::new(config.groups.clone()),
             dialer: Dialer::new(&config.policy, &NETS, config.connect_only),
             seeds: Seeds::new(seeds, &config.policy),
             leases: Leases::default(),

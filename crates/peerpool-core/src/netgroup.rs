@@ -1,12 +1,19 @@
 //! Netgroups: addresses that one operator likely controls together.
 
+mod as_map;
+
+#[cfg(test)]
+pub(crate) use as_map::cores;
+pub use as_map::{AsMap, AsMapError, MAX_AS_MAP};
+
 use std::fmt;
 
 use crate::address::{Host, Net};
 
-/// A /16 of IPv4, a /32 of IPv6 (a /36 of Hurricane Electric's tunnels), 4 bits of an onion or I2P
-/// name, 12 bits of CJDNS; as Core's `NetGroupManager::GetGroup` without an AS map. An IPv6
-/// address that embeds an IPv4 address is grouped by that.
+/// An autonomous system where an AS map knows it; else a /16 of IPv4, a /32 of IPv6 (a /36 of
+/// Hurricane Electric's tunnels), 4 bits of an onion or I2P name, 12 bits of CJDNS. As Core's
+/// `NetGroupManager::GetGroup`. An IPv6 address that embeds an IPv4 address is grouped by that, so
+/// a netgroup may span both networks, as an autonomous system does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NetGroup {
     /// First two bytes of an IPv4 address.
@@ -19,10 +26,12 @@ pub enum NetGroup {
     I2p(u8),
     /// The four bits after the fixed eight of a CJDNS address.
     Cjdns(u8),
+    /// The number of an autonomous system, never 0.
+    Asn(u32),
 }
 
 impl NetGroup {
-    /// The netgroup of `host`.
+    /// The netgroup of `host` where there is no AS map; [`NetGroups::of`] asks one first.
     pub fn of(host: &Host) -> Self {
         if let Some(ip) = host.embedded_ipv4() {
             let [a, b, ..] = ip.octets();
@@ -41,20 +50,20 @@ impl NetGroup {
         }
     }
 
-    /// The network the group is on; IPv4 for what embeds an IPv4 address.
-    pub const fn net(&self) -> Net {
+    /// The networks that its hosts may be on.
+    pub(crate) const fn nets(&self) -> &'static [Net] {
         match self {
-            Self::Ipv4(_) => Net::Ipv4,
-            Self::Ipv6(..) => Net::Ipv6,
-            Self::Onion(_) => Net::Onion,
-            Self::I2p(_) => Net::I2p,
-            Self::Cjdns(_) => Net::Cjdns,
+            Self::Ipv4(_) | Self::Asn(_) => &[Net::Ipv4, Net::Ipv6],
+            Self::Ipv6(..) => &[Net::Ipv6],
+            Self::Onion(_) => &[Net::Onion],
+            Self::I2p(_) => &[Net::I2p],
+            Self::Cjdns(_) => &[Net::Cjdns],
         }
     }
 
     /// Whether diversity rules apply: Core exempts Tor, I2P and CJDNS, whose names are free.
     pub const fn limited(&self) -> bool {
-        matches!(self, Self::Ipv4(_) | Self::Ipv6(..))
+        matches!(self, Self::Ipv4(_) | Self::Ipv6(..) | Self::Asn(_))
     }
 }
 
@@ -69,7 +78,36 @@ impl fmt::Debug for NetGroup {
             Self::Onion(bits) => write!(f, "onion/{bits:x}"),
             Self::I2p(bits) => write!(f, "i2p/{bits:x}"),
             Self::Cjdns(bits) => write!(f, "cjdns/{bits:x}"),
+            Self::Asn(asn) => write!(f, "AS{asn}"),
         }
+    }
+}
+
+/// The rule by which hosts are grouped: with an AS map or without. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct NetGroups {
+    as_map: Option<AsMap>,
+}
+
+impl NetGroups {
+    /// The rule with this map.
+    pub const fn with_as_map(as_map: AsMap) -> Self {
+        Self { as_map: Some(as_map) }
+    }
+
+    /// The map, if there is one.
+    pub const fn as_map(&self) -> Option<&AsMap> {
+        self.as_map.as_ref()
+    }
+
+    /// The netgroup of `host`.
+    pub fn of(&self, host: &Host) -> NetGroup {
+        self.asn(host).map_or_else(|| NetGroup::of(host), NetGroup::Asn)
+    }
+
+    /// The autonomous system of `host`; `None` without a map, and where the map has none.
+    pub fn asn(&self, host: &Host) -> Option<u32> {
+        self.as_map.as_ref()?.asn(host)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::event::PeerStatus;
 use crate::handshake::{Handshake, Handshaken};
 use crate::id::{ConnectionType, PeerId, PeerState};
 use crate::liveness::Liveness;
-use crate::netgroup::NetGroup;
+use crate::netgroup::{NetGroup, NetGroups};
 use crate::time::Monotonic;
 
 /// One attempt to reach one address, and the connection that came of it.
@@ -152,12 +152,18 @@ pub struct GroupLoad {
 #[derive(Clone, Debug, Default)]
 pub struct Peers {
     table: BTreeMap<PeerId, Peer>,
+    rule: NetGroups,
     groups: BTreeMap<NetGroup, BTreeSet<PeerId>>,
     nonces: BTreeSet<u64>,
     last_id: u64,
 }
 
 impl Peers {
+    /// No peers yet; `rule` says who belongs together.
+    pub fn new(rule: NetGroups) -> Self {
+        Self { rule, ..Self::default() }
+    }
+
     /// Adds a peer whose dial is being sent.
     pub fn insert(
         &mut self,
@@ -170,7 +176,7 @@ impl Peers {
         let id = PeerId(self.last_id);
         let stage = Stage::Connecting { fresh: true };
         self.nonces.insert(nonce);
-        self.groups.entry(NetGroup::of(&address.host)).or_default().insert(id);
+        self.groups.entry(self.rule.of(&address.host)).or_default().insert(id);
         let purpose = Purpose::Slot;
         let peer = Peer { address, connection_type, purpose, dialled_at: now, nonce, stage };
         self.table.insert(id, peer);
@@ -181,7 +187,7 @@ impl Peers {
     pub fn remove(&mut self, id: PeerId) -> Option<Peer> {
         let peer = self.table.remove(&id)?;
         self.nonces.remove(&peer.nonce);
-        let group = NetGroup::of(&peer.address.host);
+        let group = self.rule.of(&peer.address.host);
         if let Some(members) = self.groups.get_mut(&group) {
             members.remove(&id);
             if members.is_empty() {

@@ -199,6 +199,7 @@ fn group_number(group: NetGroup) -> u64 {
         NetGroup::Onion(bits) => 1 << 56 | u64::from(bits),
         NetGroup::I2p(bits) => 2 << 56 | u64::from(bits),
         NetGroup::Cjdns(bits) => 3 << 56 | u64::from(bits),
+        NetGroup::Asn(asn) => 4 << 56 | u64::from(asn),
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use peerpool_core::address::Address;
 use peerpool_core::chain::Chain;
 use peerpool_core::engine::{Config, Engine};
+use peerpool_core::netgroup::NetGroups;
 use peerpool_core::policy::{Policy, PolicyError};
 use peerpool_core::rng::Rng;
 
@@ -176,6 +177,7 @@ impl Builder {
             manual: self.manual,
             connect_only: self.connect_only,
             user_agent: self.user_agent,
+            groups: NetGroups::default(),
             height: self.height,
         };
         let engine = Engine::new(config, rng(self.rng_seed)?).map_err(StartError::Policy)?;

@@ -65,6 +65,6 @@ pub use peerpool_core::event::{
 pub use peerpool_core::id::{
     BurnReason, ConnectionType, DisconnectReason, LeaseId, LinkFault, PeerId, PeerState,
 };
-pub use peerpool_core::netgroup::NetGroup;
+pub use peerpool_core::netgroup::{AsMap, AsMapError, MAX_AS_MAP, NetGroup, NetGroups};
 pub use peerpool_core::policy::{Field, Policy, PolicyError, format_duration, parse_duration};
 pub use peerpool_core::wire::PROTOCOL_VERSION;

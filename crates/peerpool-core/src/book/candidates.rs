@@ -89,12 +89,33 @@ impl Lane {
     }
 }
 
+/// The candidates of a netgroup: those on IPv6, and those on its other network. A netgroup that
+/// spans networks spans these.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Members([Vec<RecordId>; 2]);
+
+impl Members {
+    /// Those on the same side as `net`.
+    pub(super) fn on(&self, net: Net) -> &Vec<RecordId> {
+        &self.0[usize::from(net == Net::Ipv6)]
+    }
+
+    pub(super) fn on_mut(&mut self, net: Net) -> &mut Vec<RecordId> {
+        &mut self.0[usize::from(net == Net::Ipv6)]
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+}
+
 /// Who may be dialled, of one class.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Candidates {
     pub(super) lanes: BTreeMap<(Net, ServiceClass), Lane>,
-    pub(super) groups: BTreeMap<NetGroup, Vec<RecordId>>,
-    /// Netgroups with a candidate that are open, by network.
+    pub(super) groups: BTreeMap<NetGroup, Members>,
+    /// Netgroups that are open, by network: one that spans two is on both, if it has candidates
+    /// on both.
     pub(super) open: PerNet<Bag<NetGroup>>,
     /// Netgroups with a candidate that are closed.
     pub(super) shut: Bag<NetGroup>,
@@ -117,13 +138,17 @@ impl Candidates {
     ) {
         let lane = self.lanes.entry(record.lane()).or_insert_with(Lane::new);
         record.places().iter().for_each(|place| lane.insert(*place));
-        let group = NetGroup::of(&record.address.host);
-        let members = self.groups.entry(group).or_default();
+        let (group, net) = (record.group, record.address.net());
+        let members = self.groups.entry(group).or_default().on_mut(net);
         record.spot = members.len() as u32;
         members.push(id);
         self.len += 1;
         if let [_] = members[..] {
-            self.set_closed(group, closed.contains(&group));
+            if closed.contains(&group) {
+                self.shut.insert(group);
+            } else {
+                self.open[net].insert(group);
+            }
         }
     }
 
@@ -133,30 +158,31 @@ impl Candidates {
         if let Some(lane) = self.lanes.get_mut(&record.lane()) {
             record.places().iter().for_each(|place| lane.remove(*place));
         }
-        let group = NetGroup::of(&record.address.host);
-        let members = self.groups.get_mut(&group)?;
+        let (group, net) = (record.group, record.address.net());
+        let all = self.groups.get_mut(&group)?;
+        let members = all.on_mut(net);
         members.swap_remove(record.spot as usize);
         self.len -= 1;
         let moved = members.get(record.spot as usize).map(|id| (*id, record.spot));
         if members.is_empty() {
-            self.groups.remove(&group);
-            self.open[group.net()].remove(&group);
-            self.shut.remove(&group);
+            self.open[net].remove(&group);
+            if all.len() == 0 {
+                self.groups.remove(&group);
+                self.shut.remove(&group);
+            }
         }
         moved
     }
 
     pub(super) fn set_closed(&mut self, group: NetGroup, closed: bool) {
-        if !self.groups.contains_key(&group) {
-            return;
-        }
-        let open = &mut self.open[group.net()];
+        let Some(members) = self.groups.get(&group) else { return };
         if closed {
-            open.remove(&group);
-            self.shut.insert(group);
-        } else {
-            self.shut.remove(&group);
-            open.insert(group);
+            group.nets().iter().for_each(|net| self.open[*net].remove(&group));
+            return self.shut.insert(group);
+        }
+        self.shut.remove(&group);
+        for net in group.nets().iter().filter(|net| !members.on(**net).is_empty()) {
+            self.open[*net].insert(group);
         }
     }
 
@@ -194,10 +220,12 @@ impl Candidates {
                 let (bucket, position) = lane.select(draw, rng);
                 let id = from.tables.in_bucket(bucket, position)?;
                 let record = from.records.get(id)?;
-                let group = NetGroup::of(&record.address.host);
+                let group = record.group;
                 if !from.closed.contains(&group) {
                     // A netgroup that has more addresses than others is drawn no more often.
-                    let crowd = self.groups.get(&group).map_or(1, Vec::len);
+                    let nets = group.nets().iter().filter(|net| from.nets.contains(net));
+                    let crowd: usize = (self.groups.get(&group))
+                        .map_or(1, |members| nets.map(|net| members.on(*net).len()).sum());
                     let chance = chance(record) * (fair / crowd as f64).min(1.0) * factor;
                     if chance >= 1.0 || rng.chance(chance) {
                         return Some(id);
@@ -214,12 +242,13 @@ impl Candidates {
         let total: usize = from.nets.iter().map(|net| self.open[*net].len()).sum();
         for _ in 0..DRAWS {
             let mut draw = rng.below(total.max(1));
-            let bag = from.nets.iter().map(|net| &self.open[*net]).find(|bag| {
-                let here = draw < bag.len();
-                draw = if here { draw } else { draw - bag.len() };
+            let net = *from.nets.iter().find(|net| {
+                let len = self.open[**net].len();
+                let here = draw < len;
+                draw = if here { draw } else { draw - len };
                 here
             })?;
-            let members = self.groups.get(&bag.select(rng)?)?;
+            let members = self.groups.get(&self.open[net].select(rng)?)?.on(net);
             let id = members[rng.below(members.len())];
             let class = from.records.get(id)?.lane().1;
             if class.has(from.class) {
@@ -232,7 +261,9 @@ impl Candidates {
     /// Somebody of a closed netgroup.
     pub(super) fn select_shut(&self, rng: &mut Rng) -> Option<RecordId> {
         let members = self.groups.get(&self.shut.select(rng)?)?;
-        Some(members[rng.below(members.len())])
+        let [first, second] = &members.0;
+        let nth = rng.below(members.len());
+        Some(*first.get(nth).unwrap_or_else(|| &second[nth - first.len()]))
     }
 
     pub(super) fn has_open(&self, nets: &[Net]) -> bool {
@@ -242,7 +273,7 @@ impl Candidates {
     /// Candidates in open netgroups.
     pub(super) fn open_len(&self) -> usize {
         let shut = self.shut.iter().filter_map(|group| self.groups.get(&group));
-        self.len - shut.map(Vec::len).sum::<usize>()
+        self.len - shut.map(Members::len).sum::<usize>()
     }
 }
 

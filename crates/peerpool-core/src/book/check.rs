@@ -138,41 +138,63 @@ impl Book {
         Ok(sum)
     }
 
+    /// Checks that a candidate is where its index has it; returns how many places it has.
+    fn check_candidate(
+        &self,
+        index: &Candidates,
+        group: NetGroup,
+        net: Net,
+        spot: usize,
+        id: RecordId,
+    ) -> Result<usize, String> {
+        let record = self.records.get(id).ok_or(MISPLACED)?;
+        let address = record.address;
+        if record.group != group || self.tables.groups().of(&address.host) != group {
+            return Err(format!("{address}: a candidate in netgroup {group:?}"));
+        }
+        let lane = index.lanes.get(&record.lane());
+        let has = |place| lane.is_some_and(|lane| lane.has(place));
+        let lies = record.spot as usize == spot && address.net() == net;
+        if !lies || !record.places().iter().all(|at| has(*at)) {
+            return Err(format!("{address}: {MISPLACED}"));
+        }
+        Ok(record.places().len())
+    }
+
     /// Checks places, netgroups and counts of an index; returns the sum of all candidates.
     fn check_candidates(&self, index: &Candidates) -> Result<Sum, String> {
         let (mut all, mut open, mut shut) = (Sum::default(), Sum::default(), Sum::default());
         let mut closed = self.closed.iter().peekable();
         let mut places = 0;
         for (group, members) in &index.groups {
-            if members.is_empty() {
+            if members.len() == 0 {
                 return Err(format!("netgroup {group:?} has no candidate, and a list"));
             }
-            for (spot, id) in members.iter().enumerate() {
-                let record = self.records.get(*id).ok_or(MISPLACED)?;
-                let address = record.address;
-                if NetGroup::of(&address.host) != *group {
-                    return Err(format!("{address}: a candidate in netgroup {group:?}"));
-                }
-                let lane = index.lanes.get(&record.lane());
-                let has = |place| lane.is_some_and(|lane| lane.has(place));
-                if record.spot as usize != spot || !record.places().iter().all(|at| has(*at)) {
-                    return Err(format!("{address}: {MISPLACED}"));
-                }
-                places += record.places().len();
-                all.add(id);
+            let is_shut = meets(&mut closed, group);
+            if is_shut {
+                shut.add(group);
             }
-            if meets(&mut closed, group) {
-                shut.add(group)
-            } else {
-                open.add(group)
-            };
+            let mut len = 0;
+            for &net in group.nets() {
+                let list = members.on(net);
+                if !is_shut && !list.is_empty() {
+                    open.add(&(net, group));
+                }
+                for (spot, id) in list.iter().enumerate() {
+                    places += self.check_candidate(index, *group, net, spot, *id)?;
+                    all.add(id);
+                }
+                len += list.len();
+            }
+            if len != members.len() {
+                return Err(format!("netgroup {group:?} has candidates on another network"));
+            }
         }
         let mut counted = Sum::default();
         for (net, bag) in Net::ALL.into_iter().zip(index.open.values()) {
-            if bag.iter().any(|group| group.net() != net) {
-                return Err(format!("a netgroup is open on {}, where it is not", net.as_str()));
+            for group in bag.members() {
+                counted.add(&(net, group.ok_or(MISPLACED)?));
             }
-            counted.join(bag.sum()?);
         }
         if counted != open || index.shut.sum()? != shut {
             return Err("open and closed netgroups differ from those with candidates".to_owned());
@@ -297,11 +319,6 @@ impl Sum {
         let mut sum = Self::default();
         items.into_iter().for_each(|item| sum.add(item));
         sum
-    }
-
-    fn join(&mut self, other: Self) {
-        self.len += other.len;
-        self.hash = self.hash.wrapping_add(other.hash);
     }
 
     fn add(&mut self, item: &impl Hash) {

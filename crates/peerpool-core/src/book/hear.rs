@@ -54,7 +54,8 @@ impl Book {
             return Heard::Refused;
         }
         self.vacate(now, place);
-        let mut record = Record::new(address, source, now.unix, services, seen);
+        let group = self.tables.groups().of(&address.host);
+        let mut record = Record::new(address, group, source, now.unix, services, seen);
         record.add_place(place);
         self.insert(now, record);
         Heard::New
@@ -110,8 +111,9 @@ impl Book {
         }
         self.manual.insert(address);
         let id = self.id(&address).unwrap_or_else(|| {
-            let never = UnixTime(0);
-            let record = Record::new(address, Source::User, now.unix, ServiceFlags::NONE, never);
+            let (group, never) = (self.tables.groups().of(&address.host), UnixTime(0));
+            let (source, services) = (Source::User, ServiceFlags::NONE);
+            let record = Record::new(address, group, source, now.unix, services, never);
             self.insert(now, record)
         });
         self.update(now, id, |record| {

@@ -6,6 +6,7 @@ use bitcoin::p2p::ServiceFlags;
 
 use crate::address::{Address, Net};
 use crate::id::BurnReason;
+use crate::netgroup::NetGroup;
 use crate::time::{Monotonic, UnixTime};
 
 use super::tables::Place;
@@ -101,6 +102,8 @@ pub(super) const PLACES: usize = 8;
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) address: Address,
+    /// Its netgroup, by the rule of the book.
+    pub(super) group: NetGroup,
     pub(super) source: Source,
     /// When it was first heard of.
     pub(super) heard_at: UnixTime,
@@ -131,6 +134,7 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn new(
         address: Address,
+        group: NetGroup,
         source: Source,
         heard_at: UnixTime,
         services: ServiceFlags,
@@ -138,6 +142,7 @@ impl Record {
     ) -> Self {
         Self {
             address,
+            group,
             source,
             heard_at,
             services,

@@ -273,7 +273,8 @@ impl Book {
 
     fn as_record(&self, now: Now, saved: &Saved) -> Record {
         let Saved { address, source, heard_at, services, last_seen, .. } = *saved;
-        let mut record = Record::new(address, source, heard_at, services, last_seen);
+        let group = self.tables.groups().of(&address.host);
+        let mut record = Record::new(address, group, source, heard_at, services, last_seen);
         record.experience = saved
             .last_success
             .map(|last_success| Experience { last_success, proven: saved.proven });

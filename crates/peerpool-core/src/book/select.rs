@@ -106,9 +106,7 @@ impl Book {
     pub fn select_probe(&self, now: Now, nets: &[Net], rng: &mut Rng) -> Option<Address> {
         let open = |(_, id): &&(Option<Monotonic>, RecordId)| {
             let record = self.records.get(*id);
-            record.is_some_and(|record| {
-                record.manual || !self.closed.contains(&NetGroup::of(&record.address.host))
-            })
+            record.is_some_and(|record| record.manual || !self.closed.contains(&record.group))
         };
         let since = |at: &Option<Monotonic>| now.mono.since(at.unwrap_or_default());
         let address =
@@ -158,7 +156,7 @@ impl Book {
     pub fn is_candidate(&self, address: &Address) -> bool {
         self.record(address).is_some_and(|record| {
             matches!(record.shelf, Shelf::Experienced | Shelf::Hearsay)
-                && !self.closed.contains(&NetGroup::of(&address.host))
+                && !self.closed.contains(&record.group)
         })
     }
 

@@ -6,7 +6,7 @@
 use bitcoin::hashes::siphash24;
 
 use crate::address::{Address, Host};
-use crate::netgroup::NetGroup;
+use crate::netgroup::{NetGroup, NetGroups};
 use crate::rng::Rng;
 
 use super::record::{RecordId, Source};
@@ -59,14 +59,20 @@ type Bucket = [Option<RecordId>; BUCKET_SIZE];
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
     key: [u64; 2],
+    groups: NetGroups,
     /// A bucket takes memory once somebody stands in it.
     buckets: Vec<Option<Box<Bucket>>>,
 }
 
 impl Tables {
     /// Empty tables with a key of their own.
-    pub(super) fn new(rng: &mut Rng) -> Self {
-        Self { key: [rng.u64(), rng.u64()], buckets: vec![None; BUCKETS] }
+    pub(super) fn new(groups: NetGroups, rng: &mut Rng) -> Self {
+        Self { key: [rng.u64(), rng.u64()], groups, buckets: vec![None; BUCKETS] }
+    }
+
+    /// The rule by which addresses are grouped.
+    pub(super) const fn groups(&self) -> &NetGroups {
+        &self.groups
     }
 
     /// Another key, for tables that are empty.
@@ -77,7 +83,7 @@ impl Tables {
 
     /// Where `address` stands in the new table if `source` names it.
     pub(super) fn new_place(&self, address: &Address, source: &Source) -> Place {
-        let (group, source) = (group_bytes(NetGroup::of(&address.host)), source_bytes(source));
+        let (group, source) = (self.group_of(address), self.group_of_source(source));
         let within = self.hash(&[b"g", &group, &source]) % NEW_BUCKETS_PER_SOURCE;
         let bucket = self.hash(&[b"s", &source, &within.to_le_bytes()]) % NEW_BUCKETS as u64;
         self.place(b'N', bucket as usize, address)
@@ -85,10 +91,27 @@ impl Tables {
 
     /// Where `address` stands in the tried table.
     pub(super) fn tried_place(&self, address: &Address) -> Place {
-        let group = group_bytes(NetGroup::of(&address.host));
+        let group = self.group_of(address);
         let within = self.hash_address(b'a', 0, address) % TRIED_BUCKETS_PER_GROUP;
         let bucket = self.hash(&[b"t", &group, &within.to_le_bytes()]) % TRIED_BUCKETS as u64;
         self.place(b'K', NEW_BUCKETS + bucket as usize, address)
+    }
+
+    fn group_of(&self, address: &Address) -> [u8; 6] {
+        group_bytes(self.groups.of(&address.host))
+    }
+
+    /// The group of a source as bytes: each seed is one of its own, as in Core, and so is the user.
+    fn group_of_source(&self, source: &Source) -> [u8; 6] {
+        match source {
+            Source::Peer(address) => self.group_of(address),
+            Source::Seed(seed) => {
+                let [a, b, c, d] = (*seed as u32).to_le_bytes();
+                [5, a, b, c, d, 0]
+            }
+            Source::User => [6, 0, 0, 0, 0, 0],
+            Source::Import => [8, 0, 0, 0, 0, 0],
+        }
     }
 
     fn place(&self, tag: u8, bucket: usize, address: &Address) -> Place {
@@ -156,20 +179,10 @@ fn group_bytes(group: NetGroup) -> [u8; 6] {
         NetGroup::Onion(bits) => [2, bits, 0, 0, 0, 0],
         NetGroup::I2p(bits) => [3, bits, 0, 0, 0, 0],
         NetGroup::Cjdns(bits) => [4, bits, 0, 0, 0, 0],
-    }
-}
-
-/// The group of a source as bytes: each seed is one of its own, as in Core, and so are the user and
-/// all that was taken in from files.
-fn source_bytes(source: &Source) -> [u8; 6] {
-    match source {
-        Source::Peer(address) => group_bytes(NetGroup::of(&address.host)),
-        Source::Seed(seed) => {
-            let [a, b, c, d] = (*seed as u32).to_le_bytes();
-            [5, a, b, c, d, 0]
+        NetGroup::Asn(asn) => {
+            let [a, b, c, d] = asn.to_le_bytes();
+            [7, a, b, c, d, 0]
         }
-        Source::User => [6, 0, 0, 0, 0, 0],
-        Source::Import => [7, 0, 0, 0, 0, 0],
     }
 }
 
@@ -178,9 +191,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::netgroup::cores;
 
     fn tables() -> Tables {
-        Tables::new(&mut Rng::from_u64(1))
+        Tables::new(NetGroups::default(), &mut Rng::from_u64(1))
     }
 
     fn address(a: u8, b: u8, c: u8, d: u8, port: u16) -> Address {
@@ -192,8 +206,19 @@ mod tests {
     }
 
     fn new_buckets(places: impl IntoIterator<Item = (Address, Source)>) -> BTreeSet<usize> {
-        let tables = tables();
+        new_buckets_of(&tables(), places)
+    }
+
+    fn new_buckets_of(
+        tables: &Tables,
+        places: impl IntoIterator<Item = (Address, Source)>,
+    ) -> BTreeSet<usize> {
         places.into_iter().map(|(at, source)| tables.new_place(&at, &source).bucket()).collect()
+    }
+
+    /// Tables with the map of Core's tests, and the same key.
+    fn mapped() -> Tables {
+        Tables::new(NetGroups::with_as_map(cores()), &mut Rng::from_u64(1))
     }
 
     // The cases of Core's addrman_tests: caddrinfo_get_new_bucket and _tried_bucket.
@@ -232,6 +257,53 @@ mod tests {
         assert!(buckets(&mut (1..100).map(|port| address(250, 1, 1, 1, port))) > 1);
     }
 
+    // The same with an AS map: caddrinfo_get_new_bucket_asmap and _tried_bucket_asmap.
+
+    #[test]
+    fn one_as_named_by_one_source_shares_a_bucket_of_the_new_table() {
+        let tables = mapped();
+        let hosts = |by| (0..=255).map(move |group| (address(250, group, 1, 1, 8333), by));
+        assert_eq!(new_buckets_of(&tables, hosts(peer(251, 4))).len(), 1);
+        assert!(new_buckets(hosts(peer(251, 4))).len() > 32);
+        // Sources of one AS are one, others are not.
+        let told = |a| (0..=255).map(move |group| (address(250, 1, 1, 1, 8333), peer(a, group)));
+        assert_eq!(new_buckets_of(&tables, told(250)).len(), 1);
+        assert!(new_buckets_of(&tables, told(101)).len() > 64);
+        let many = (0..4u16 * 255)
+            .map(|n| (address(101 + (n / 255) as u8, (n % 255) as u8, 1, 1, 8333), peer(251, 4)));
+        assert!((56..=64).contains(&new_buckets_of(&tables, many).len()));
+    }
+
+    #[test]
+    fn one_as_reaches_at_most_8_buckets_of_the_tried_table() {
+        let tables = mapped();
+        let buckets = |a| {
+            let hosts = (0..=255).map(move |group| address(a, group, 1, 1, 8333));
+            hosts.map(|at| tables.tried_place(&at).bucket()).collect::<BTreeSet<_>>().len()
+        };
+        // Two of the eight may be the same by chance.
+        assert!((7..=8).contains(&buckets(250)), "{}", buckets(250));
+        assert!(buckets(101) > 100);
+        // What embeds an address of the AS is of the AS, and so is who is named by it.
+        let embeds = "[2002:fa05:1::1]:8333".parse().expect("an address");
+        let plain = address(250, 9, 1, 1, 8333);
+        let places = [(plain, peer(251, 4)), (embeds, peer(251, 4))];
+        assert_eq!(new_buckets_of(&tables, places).len(), 1);
+        let places = [(plain, Source::Peer(embeds)), (plain, peer(250, 7))];
+        assert_eq!(new_buckets_of(&tables, places).len(), 1);
+    }
+
+    #[test]
+    fn the_same_map_gives_the_same_places_and_another_gives_others() {
+        let hosts = || (0..=255).map(|group| address(250, group, 1, 1, 8333));
+        let places = |tables: Tables| {
+            hosts().map(|at| tables.new_place(&at, &peer(250, 1))).collect::<Vec<_>>()
+        };
+        assert_eq!(places(mapped()), places(mapped()));
+        let same = places(mapped()).into_iter().zip(places(tables())).filter(|(a, b)| a == b);
+        assert!(same.count() < 3);
+    }
+
     #[test]
     fn places_are_of_the_table_they_are_for_and_spread_over_it() {
         let tables = tables();
@@ -246,7 +318,7 @@ mod tests {
 
     #[test]
     fn another_key_gives_other_places() {
-        let other = Tables::new(&mut Rng::from_u64(2));
+        let other = Tables::new(NetGroups::default(), &mut Rng::from_u64(2));
         let same = (0..=255).filter(|&group| {
             let at = address(250, group, 1, 1, 8333);
             tables().tried_place(&at) == other.tried_place(&at)

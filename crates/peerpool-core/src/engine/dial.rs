@@ -9,7 +9,6 @@ use crate::dialer::{Dial, Tally, is_closed};
 use crate::event::Event;
 use crate::id::{BurnReason, ConnectionType, DisconnectReason, PeerId, PeerState};
 use crate::io::Output;
-use crate::netgroup::NetGroup;
 use crate::peer::{Peer, Purpose, Stage};
 use crate::time::{Monotonic, Now};
 
@@ -65,7 +64,7 @@ impl Engine {
     }
 
     pub(super) fn refresh_group(&mut self, address: Address) {
-        let group = NetGroup::of(&address.host);
+        let group = self.config.groups.of(&address.host);
         self.book.set_closed(group, is_closed(&self.peers, group, &self.config.policy));
     }
 

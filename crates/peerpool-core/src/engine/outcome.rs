@@ -7,7 +7,6 @@ use crate::address::Address;
 use crate::event::{DialError, Event};
 use crate::id::{BurnReason, ConnectionType, DisconnectReason, LinkFault, PeerId, PeerState};
 use crate::io::Output;
-use crate::netgroup::NetGroup;
 use crate::peer::{Peer, Stage};
 use crate::time::Now;
 
@@ -213,7 +212,7 @@ impl Engine {
         }
         let window = self.policy().offline_after;
         let evidence = &mut self.dialer.evidence;
-        evidence.on_failure(now.mono, NetGroup::of(&address.host));
+        evidence.on_failure(now.mono, self.config.groups.of(&address.host));
         if evidence.failing_since() == Some(now.mono) {
             self.timers.set(Timer::Pool(PoolTimer::Doubt), now.mono + window / 2);
             self.timers.set(Timer::Pool(PoolTimer::Judge), now.mono + window);

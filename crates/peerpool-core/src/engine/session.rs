@@ -12,7 +12,6 @@ use crate::handshake::{Handshake, Handshaken, Rules, Step};
 use crate::id::{ConnectionType, DisconnectReason, PeerId};
 use crate::io::Output;
 use crate::liveness::{Due, Liveness};
-use crate::netgroup::NetGroup;
 use crate::peer::{Peer, Purpose, Session, Stage};
 use crate::time::Now;
 use crate::wire::{AddrEntry, Control, PROTOCOL_VERSION, Version};
@@ -202,7 +201,7 @@ impl Engine {
 
     fn group_has_room(&self, id: PeerId) -> bool {
         let Some(peer) = self.peers.get(id) else { return false };
-        let group = NetGroup::of(&peer.address.host);
+        let group = self.config.groups.of(&peer.address.host);
         !group.limited() || self.peers.load(group).ready < self.policy().max_peers_per_netgroup
     }
 

@@ -14,6 +14,7 @@ use peerpool_core::event::{Event, UserAgent};
 use peerpool_core::id::{DisconnectReason, PeerId, PeerState};
 use peerpool_core::io::{Input, Output};
 use peerpool_core::link::{Counters, Link, LinkOutput};
+use peerpool_core::netgroup::NetGroups;
 use peerpool_core::policy::Policy;
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
@@ -109,6 +110,7 @@ impl Bench {
             manual: if row.alone { vec![] } else { vec![witness_address()] },
             connect_only: false,
             user_agent: "/test/".to_owned(),
+            groups: NetGroups::default(),
             height: 0,
         };
         Self {

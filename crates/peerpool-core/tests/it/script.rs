@@ -12,6 +12,7 @@ use peerpool_core::engine::{Config, Engine};
 use peerpool_core::event::{DialError, Event, Status, UserAgent};
 use peerpool_core::id::{DisconnectReason, LeaseId, PeerId};
 use peerpool_core::io::{Input, Output};
+use peerpool_core::netgroup::NetGroups;
 use peerpool_core::policy::Policy;
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
@@ -98,6 +99,7 @@ pub(crate) fn config(change: impl FnOnce(&mut Policy)) -> Config {
         manual: vec![],
         connect_only: false,
         user_agent: "/test/".to_owned(),
+        groups: NetGroups::default(),
         height: 0,
     }
 }

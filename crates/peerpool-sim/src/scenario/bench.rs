@@ -11,6 +11,7 @@ use peerpool_core::engine::{Config, Engine};
 use peerpool_core::event::{DialError, Event, Status, UserAgent};
 use peerpool_core::id::{DisconnectReason, LeaseId, PeerId};
 use peerpool_core::io::{Input, Output};
+use peerpool_core::netgroup::NetGroups;
 use peerpool_core::policy::Policy;
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
@@ -123,6 +124,7 @@ impl Bench {
             manual: Vec::new(),
             connect_only: false,
             user_agent: USER_AGENT.to_owned(),
+            groups: NetGroups::default(),
             height: 0,
         };
         let engine = Engine::new(config, Rng::from_u64(seed)).map_err(|error| error.to_string())?;

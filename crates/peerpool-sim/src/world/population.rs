@@ -378,6 +378,8 @@ fn asn_of(seed: u64, host: &Host) -> u32 {
         NetGroup::Ipv4([a, b]) => u64::from(a) << 8 | u64::from(b),
         NetGroup::Ipv6([a, b, c, d], _) => 1 << 32 | u64::from(u32::from_be_bytes([a, b, c, d])),
         NetGroup::Onion(_) | NetGroup::I2p(_) | NetGroup::Cjdns(_) => return 0,
+        // There is no map to tell.
+        NetGroup::Asn(asn) => return asn,
     };
     let uniform = draw::unit(draw::hash(seed, &[ASN, group]));
     1 + (uniform * uniform * ASNS) as u32

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use bitcoin::Network;
 use peerpool_core::chain::Chain;
 use peerpool_core::engine::Config;
+use peerpool_core::netgroup::NetGroups;
 use peerpool_core::rng::Rng;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -30,6 +31,7 @@ fn setup(manual: Vec<Address>) -> Setup {
         connect_only: !manual.is_empty(),
         manual,
         user_agent: "/test/".to_owned(),
+        groups: NetGroups::default(),
         height: 0,
     };
     let engine = Engine::new(config, Rng::from_u64(1)).unwrap();

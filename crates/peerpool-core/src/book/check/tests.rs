@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
+use crate::book::candidates::Members;
 use crate::book::{Heard, Source};
 use crate::policy::Policy;
 use crate::rng::Rng;
@@ -101,7 +102,7 @@ fn an_index_that_differs_from_the_records_is_found() {
     // The last of its netgroup, so that no other moves.
     let last = {
         let book = book();
-        let members = &book.hearsay.groups[&NetGroup::of(&address(1, 1).host)];
+        let members = book.hearsay.groups[&NetGroup::of(&address(1, 1).host)].on(Net::Ipv4);
         let last = members.last().and_then(|id| book.records.get(*id)).expect("a candidate");
         (1..=9).find(|host| address(1, *host) == last.address).expect("one of those told of")
     };
@@ -195,12 +196,22 @@ fn candidates_in_the_wrong_netgroup_are_found() {
     });
     finds("a candidate in netgroup", |book| {
         let stranger = id(book, address(2, 1));
-        book.hearsay.groups.get_mut(&group(1)).expect("a netgroup").push(stranger);
+        let members = book.hearsay.groups.get_mut(&group(1)).expect("a netgroup");
+        members.on_mut(Net::Ipv4).push(stranger);
     });
     finds("has no candidate", |book| {
-        book.hearsay.groups.insert(group(3), Vec::new());
+        book.hearsay.groups.insert(group(3), Members::default());
     });
-    finds("a netgroup is open on ipv6", |book| book.hearsay.open[Net::Ipv6].insert(group(3)));
+    finds("candidates on another network", |book| {
+        let host = NetGroup::of(&"[2a01::1]:1".parse::<Address>().expect("an address").host);
+        let members = book.hearsay.groups[&group(1)].clone();
+        book.hearsay.groups.insert(host, members);
+    });
+    finds("open and closed netgroups", |book| book.hearsay.open[Net::Ipv6].insert(group(1)));
+    finds("open and closed netgroups", |book| {
+        book.hearsay.open[Net::Ipv4].remove(&group(1));
+        book.hearsay.open[Net::Ipv6].insert(group(1));
+    });
     finds("candidates, counted", |book| book.hearsay.len += 1);
     finds("not where it is said", |book| book.hearsay.shut.items.push(group(3)));
     finds("places by bucket", |book| {

@@ -11,6 +11,7 @@ use peerpool_core::engine::{Config, Engine};
 use peerpool_core::event::{DialError, UserAgent};
 use peerpool_core::id::{DisconnectReason, PeerId};
 use peerpool_core::io::{Input, Output};
+use peerpool_core::netgroup::NetGroups;
 use peerpool_core::policy::Policy;
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
@@ -55,6 +56,7 @@ pub(super) fn config(change: impl FnOnce(&mut Policy)) -> Config {
         manual: vec![],
         connect_only: false,
         user_agent: "/test/".to_owned(),
+        groups: NetGroups::default(),
         height: 0,
     }
 }
