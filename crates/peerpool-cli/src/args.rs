@@ -64,6 +64,10 @@ pub(crate) struct Run {
     /// Where the pool keeps what it learns; created if missing
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
+    /// Keep peers in different autonomous systems by this AS map; a relative path is looked for in
+    /// the data directory, if there is one
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "ip_asn.map")]
+    asmap: Option<String>,
     /// A DNS seed to ask besides those of the chain; may be given again
     #[arg(long, value_name = "NAME")]
     seed: Vec<String>,
@@ -106,6 +110,7 @@ impl Run {
             ("network", &self.network, "--network"),
             ("target_connect_count", &self.target, "--target"),
             ("data_dir", &self.data_dir, "--data-dir"),
+            ("asmap", &self.asmap, "--asmap"),
             ("dns_server", &self.dns_server, "--dns-server"),
         ];
         for (key, value, flag) in single {

@@ -1,14 +1,14 @@
 //! Settings of one pool, and its start. Reading settings from files is not done here.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use peerpool_core::address::Address;
 use peerpool_core::chain::Chain;
 use peerpool_core::engine::{Config, Engine};
-use peerpool_core::netgroup::NetGroups;
+use peerpool_core::netgroup::{AsMap, AsMapError, MAX_AS_MAP, NetGroups};
 use peerpool_core::policy::{Policy, PolicyError};
 use peerpool_core::rng::Rng;
 
@@ -34,6 +34,7 @@ pub struct Builder {
     dns_server: Option<SocketAddr>,
     allow_unroutable: Option<bool>,
     data_dir: Option<PathBuf>,
+    asmap: Option<AsMapFrom>,
     user_agent: String,
     height: i32,
     rng_seed: Option<u64>,
@@ -50,6 +51,7 @@ impl Builder {
             dns_server: None,
             allow_unroutable: None,
             data_dir: None,
+            asmap: None,
             user_agent: concat!("/peerpool:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
             height: 0,
             rng_seed: None,
@@ -78,6 +80,21 @@ impl Builder {
     /// the addr book lives in memory only and nothing is written.
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(path.into());
+        self
+    }
+
+    /// Takes the file at `path`, an AS map in the format of Bitcoin Core's `-asmap`: addresses of one
+    /// autonomous system are then one netgroup, where the map knows it. A relative path is looked
+    /// for in the data directory if there is one, else in the working directory. Read at the start;
+    /// at most 64 MiB. Default: none, and netgroups are a /16 of IPv4 and a /32 of IPv6.
+    pub fn asmap(mut self, path: impl Into<PathBuf>) -> Self {
+        self.asmap = Some(AsMapFrom::File(path.into()));
+        self
+    }
+
+    /// The same, of the bytes of such a file.
+    pub fn asmap_bytes(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.asmap = Some(AsMapFrom::Bytes(bytes.into()));
         self
     }
 
@@ -168,6 +185,10 @@ impl Builder {
             std::fs::create_dir_all(path)
                 .map_err(|source| StartError::DataDir { path: path.clone(), source })?;
         }
+        let groups = match self.asmap {
+            Some(asmap) => NetGroups::with_as_map(asmap.read(self.data_dir.as_deref())?),
+            None => NetGroups::default(),
+        };
         let resolver = resolver(self.dns_server)?;
         let seeds = if self.dns { self.chain.seeds.clone() } else { Vec::new() };
         let config = Config {
@@ -177,7 +198,7 @@ impl Builder {
             manual: self.manual,
             connect_only: self.connect_only,
             user_agent: self.user_agent,
-            groups: NetGroups::default(),
+            groups,
             height: self.height,
         };
         let engine = Engine::new(config, rng(self.rng_seed)?).map_err(StartError::Policy)?;
@@ -193,6 +214,40 @@ pub(crate) fn can_be_dialled(address: &Address) -> bool {
         Some(ip) => address.port != 0 && !ip.is_unspecified() && !ip.is_multicast(),
         None => true,
     }
+}
+
+/// Where an AS map comes from.
+#[derive(Clone, Debug)]
+enum AsMapFrom {
+    File(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+impl AsMapFrom {
+    fn read(self, data_dir: Option<&Path>) -> Result<AsMap, StartError> {
+        let (path, bytes) = match self {
+            Self::File(path) => {
+                let path = data_dir.map_or(path.clone(), |dir| dir.join(&path));
+                match read_at_most(&path, MAX_AS_MAP) {
+                    Ok(bytes) => (Some(path), bytes),
+                    Err(source) => return Err(StartError::AsMapUnreadable { path, source }),
+                }
+            }
+            Self::Bytes(bytes) => (None, bytes),
+        };
+        AsMap::from_bytes(bytes).map_err(|source| StartError::AsMap { path, source })
+    }
+}
+
+/// The bytes of a file, or one more than `most` of those if it has more.
+fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    // To open a pipe would wait for whoever writes to it.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn rng(seed: Option<u64>) -> Result<Rng, StartError> {
@@ -274,6 +329,20 @@ pub enum StartError {
         /// What went wrong.
         source: io::Error,
     },
+    /// The file of the AS map could not be read.
+    AsMapUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The AS map is empty, broken or too long.
+    AsMap {
+        /// The file, if it came from one.
+        path: Option<PathBuf>,
+        /// What is wrong with it.
+        source: AsMapError,
+    },
     /// The DNS server cannot be asked.
     DnsServer {
         /// The server.
@@ -310,6 +379,15 @@ impl fmt::Display for StartError {
             Self::DataDir { path, source } => {
                 write!(f, "the data directory {} could not be created: {source}", path.display())
             }
+            Self::AsMapUnreadable { path, source } => {
+                write!(f, "the AS map {} could not be read: {source}", path.display())
+            }
+            Self::AsMap { path: Some(path), source } => {
+                write!(f, "the AS map {} cannot be used: {source}", path.display())
+            }
+            Self::AsMap { path: None, source } => {
+                write!(f, "the AS map cannot be used: {source}")
+            }
             Self::DnsServer { server, error } => {
                 write!(f, "the DNS server {server} cannot be asked: {error}")
             }
@@ -325,7 +403,10 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Policy(error) => Some(error),
-            Self::OpenFilesUnknown(error) | Self::DataDir { source: error, .. } => Some(error),
+            Self::OpenFilesUnknown(error)
+            | Self::DataDir { source: error, .. }
+            | Self::AsMapUnreadable { source: error, .. } => Some(error),
+            Self::AsMap { source, .. } => Some(source),
             _ => None,
         }
     }

@@ -46,6 +46,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Where the pool keeps what it learns; default none: it is kept in memory.
     pub data_dir: Option<PathBuf>,
+    /// An AS map, by which netgroups are autonomous systems; default none. See [`Builder::asmap`].
+    pub asmap: Option<PathBuf>,
     /// DNS seeds asked besides the chain's own.
     pub seeds: Vec<String>,
     /// Whether DNS seeds are asked at all; default yes.
@@ -248,6 +250,9 @@ impl Settings {
         }
         if !self.connect.is_empty() {
             builder = builder.connect(self.connect);
+        }
+        if let Some(path) = self.asmap {
+            builder = builder.asmap(path);
         }
         if !self.dns {
             builder = builder.no_dns();

@@ -89,6 +89,11 @@ const KEYS: &[Key] = &[
     text("data_dir", "a path", |draft, text| {
         (!text.is_empty()).then(|| draft.data_dir = Some(text.into()))
     }),
+    text(
+        "asmap",
+        "a path; a relative one is looked for in data_dir, if that is set",
+        |draft, text| (!text.is_empty()).then(|| draft.asmap = Some(text.into())),
+    ),
     list("seeds", HOST_NAMES, is_host_name, |draft, names| draft.seeds = names),
     text("dns", BOOL, |draft, text| boolean(text).map(|dns| draft.dns = dns)),
     text("dns_server", DNS_SERVER, |draft, text| {
@@ -241,6 +246,7 @@ pub(super) struct Draft {
     /// The first key of the table `chain`, which only a custom network may have.
     chain_given: Option<(String, Source)>,
     data_dir: Option<std::path::PathBuf>,
+    asmap: Option<std::path::PathBuf>,
     seeds: Vec<String>,
     dns: bool,
     dns_server: Option<SocketAddr>,
@@ -268,6 +274,7 @@ impl Default for Draft {
             port: None,
             chain_given: None,
             data_dir: None,
+            asmap: None,
             seeds: Vec::new(),
             dns: true,
             dns_server: None,
@@ -357,6 +364,7 @@ impl Draft {
         Ok(Settings {
             policy: self.policy,
             data_dir: self.data_dir,
+            asmap: self.asmap,
             seeds: self.seeds,
             dns: self.dns,
             dns_server: self.dns_server,

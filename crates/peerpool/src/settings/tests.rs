@@ -91,6 +91,7 @@ fn every_key_is_taken_from_the_file() {
         target_connect_count = 12
         max_addresses = 1_000
         data_dir = "/srv/peers"
+        asmap = "ip_asn.map"
         seeds = ["seed.example"]
         dns = false
         connect = ["1.2.3.4", "[2a01::1]:5"]
@@ -107,6 +108,7 @@ fn every_key_is_taken_from_the_file() {
     let texts = |list: &[Address]| list.iter().map(Address::to_string).collect::<Vec<_>>();
     assert_eq!((settings.policy.target_connect_count, settings.policy.max_addresses), (12, 1000));
     assert_eq!(settings.data_dir, Some("/srv/peers".into()));
+    assert_eq!(settings.asmap, Some("ip_asn.map".into()));
     assert_eq!(settings.seeds, ["seed.example"]);
     assert!(!settings.dns && settings.policy.allow_unroutable && settings.policy.relay);
     assert_eq!(texts(&settings.connect), ["1.2.3.4:38333", "[2a01::1]:5"]);
@@ -216,6 +218,11 @@ fn a_wrong_value_names_key_value_source_and_what_is_allowed() {
             "a whole number from 0 to 2147483647",
         ),
         ("data_dir = \"\"", "data_dir = \"\" (peers.toml line 1)", "a path"),
+        (
+            "asmap = \"\"",
+            "asmap = \"\" (peers.toml line 1)",
+            "a path; a relative one is looked for in data_dir, if that is set",
+        ),
         (
             "dns = true\n[chain]\nmagic = \"f9beb4\"",
             "chain.magic = \"f9beb4\" (peers.toml line 3)",
