@@ -91,6 +91,7 @@ fn config(script: &mut Script<'_>) -> Config {
         manual: (0..script.u8() % 3).map(|n| address(n.into())).collect(),
         connect_only: script.u8() % 8 == 7,
         user_agent: "/fuzz/".into(),
+        only_nets: vec![],
         groups: NetGroups::default(),
         height: 0,
     }

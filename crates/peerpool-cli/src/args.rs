@@ -83,6 +83,9 @@ pub(crate) struct Run {
     /// Dial this address too; may be given again
     #[arg(long, value_name = "ADDR")]
     add: Vec<String>,
+    /// Find peers on this network only: ipv4 or ipv6; may be given again
+    #[arg(long, value_name = "NET")]
+    onlynet: Vec<String>,
     /// Let addresses through that the public internet cannot reach (implied by regtest)
     #[arg(long)]
     allow_unroutable: bool,
@@ -122,6 +125,7 @@ impl Run {
             ("seeds", &self.seed, "--seed"),
             ("connect", &self.connect, "--connect"),
             ("add", &self.add, "--add"),
+            ("onlynet", &self.onlynet, "--onlynet"),
         ];
         for (key, values, flag) in lists {
             values.iter().for_each(|value| push(key, value, flag));

@@ -39,6 +39,11 @@ impl Net {
             Net::Cjdns => "cjdns",
         }
     }
+
+    /// The network of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|net| net.as_str() == name)
+    }
 }
 
 /// A value for each network.

@@ -29,8 +29,8 @@ use crate::rng::Rng;
 use crate::time::{Monotonic, Now};
 use crate::timers::Timers;
 
-/// Networks that plain TCP reaches.
-const NETS: [Net; 2] = [Net::Ipv4, Net::Ipv6];
+/// Networks that automatic dials may use: those that plain TCP reaches.
+pub const NETS: [Net; 2] = [Net::Ipv4, Net::Ipv6];
 
 /// What an engine is made from.
 #[derive(Clone, Debug)]
@@ -47,6 +47,9 @@ pub struct Config {
     pub connect_only: bool,
     /// Sent in our `version`.
     pub user_agent: String,
+    /// Networks to which automatic dials are held, some of [`NETS`]; empty means all of them.
+    /// Addresses on others are not kept; those that the user named are dialled all the same.
+    pub only_nets: Vec<Net>,
     /// Who belongs together, for every rule that limits how many of one netgroup there are.
     pub groups: NetGroups,
     /// Height of our best block, sent in our `version`; 0 where the user keeps no chain.
@@ -109,6 +112,18 @@ pub struct Engine {
     surplus: u64,
 }
 
+/// The networks that automatic dials use if they are held to `only`.
+fn dialled_nets(only: &[Net]) -> Result<Vec<Net>, PolicyError> {
+    if let Some(net) = only.iter().find(|net| !NETS.contains(net)) {
+        return Err(PolicyError {
+            key: "onlynet".to_owned(),
+            value: net.as_str().to_owned(),
+            allowed: format!("a list of {}", NETS.map(Net::as_str).join(", ")),
+        });
+    }
+    Ok(NETS.into_iter().filter(|net| only.is_empty() || only.contains(net)).collect())
+}
+
 /// Whether an input can change whom to dial. Most inputs of a full pool cannot, and `try_connect`
 /// counts all peers.
 fn stirs(input: &Input) -> bool {
@@ -127,20 +142,21 @@ impl Engine {
     /// A pool that has not started: the first input starts it.
     ///
     /// # Errors
-    /// A number of the policy is out of its bounds.
+    /// A number of the policy is out of its bounds, or one of `only_nets` cannot be dialled.
     pub fn new(config: Config, mut rng: Rng) -> Result<Self, PolicyError> {
         config.policy.check()?;
+        let nets = dialled_nets(&config.only_nets)?;
         let seeds = if config.connect_only { 0 } else { config.seeds.len() };
         Ok(Self {
             book: Book::with_groups(
                 &config.policy,
                 config.default_port,
-                &NETS,
+                &nets,
                 config.groups.clone(),
                 &mut rng,
             ),
             peers: Peers::new(config.groups.clone()),
-            dialer: Dialer::new(&config.policy, &NETS, config.connect_only),
+            dialer: Dialer::new(&config.policy, &nets, config.connect_only),
             seeds: Seeds::new(seeds, &config.policy),
             leases: Leases::default(),
             timers: Timers::default(),

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use peerpool_core::address::Address;
+use peerpool_core::address::{Address, Net};
 use peerpool_core::chain::Chain;
 use peerpool_core::engine::{Config, Engine};
 use peerpool_core::netgroup::{AsMap, AsMapError, MAX_AS_MAP, NetGroups};
@@ -30,6 +30,7 @@ pub struct Builder {
     policy: Policy,
     manual: Vec<Address>,
     connect_only: bool,
+    only_nets: Vec<Net>,
     dns: bool,
     dns_server: Option<SocketAddr>,
     allow_unroutable: Option<bool>,
@@ -47,6 +48,7 @@ impl Builder {
             policy: Policy::default(),
             manual: Vec::new(),
             connect_only: false,
+            only_nets: Vec::new(),
             dns: true,
             dns_server: None,
             allow_unroutable: None,
@@ -103,6 +105,14 @@ impl Builder {
     pub fn connect<A: Into<Address>>(mut self, addresses: impl IntoIterator<Item = A>) -> Self {
         self.connect_only = true;
         self.manual.extend(addresses.into_iter().map(Into::into));
+        self
+    }
+
+    /// Holds automatic dials to these networks; adds up when called again. Addresses on others are
+    /// not kept, but those named by [`Builder::add`] and [`Builder::connect`] are dialled all the
+    /// same. Only IPv4 and IPv6 can be dialled yet: with another the start fails. Default: both.
+    pub fn onlynet(mut self, nets: impl IntoIterator<Item = Net>) -> Self {
+        self.only_nets.extend(nets);
         self
     }
 
@@ -198,6 +208,7 @@ impl Builder {
             manual: self.manual,
             connect_only: self.connect_only,
             user_agent: self.user_agent,
+            only_nets: self.only_nets,
             groups,
             height: self.height,
         };

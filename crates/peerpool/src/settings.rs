@@ -15,7 +15,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use peerpool_core::address::Address;
+use peerpool_core::address::{Address, Net};
 use peerpool_core::chain::Chain;
 use peerpool_core::policy::Policy;
 use toml::Spanned;
@@ -58,6 +58,8 @@ pub struct Settings {
     pub connect: Vec<Address>,
     /// Addresses to dial besides those found; they are manual.
     pub add: Vec<Address>,
+    /// Networks to which automatic dials are held; default none, and all that can be dialled are.
+    pub onlynet: Vec<Net>,
     /// Height of our best block, sent in our `version`; default 0.
     pub height: i32,
 }
@@ -241,6 +243,7 @@ impl Settings {
         let mut builder = Pool::builder(self.chain)
             .allow_unroutable(self.policy.allow_unroutable)
             .policy(self.policy)
+            .onlynet(self.onlynet)
             .height(self.height);
         for name in self.seeds {
             builder = builder.seed(name);

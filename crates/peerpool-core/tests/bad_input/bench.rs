@@ -110,6 +110,7 @@ impl Bench {
             manual: if row.alone { vec![] } else { vec![witness_address()] },
             connect_only: false,
             user_agent: "/test/".to_owned(),
+            only_nets: vec![],
             groups: NetGroups::default(),
             height: 0,
         };

@@ -11,6 +11,7 @@ mod extras;
 mod handshaking;
 mod hostile;
 mod leasing;
+mod nets;
 mod offline;
 mod offsets;
 mod pool;

@@ -99,6 +99,7 @@ pub(crate) fn config(change: impl FnOnce(&mut Policy)) -> Config {
         manual: vec![],
         connect_only: false,
         user_agent: "/test/".to_owned(),
+        only_nets: vec![],
         groups: NetGroups::default(),
         height: 0,
     }

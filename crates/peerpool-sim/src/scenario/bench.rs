@@ -124,6 +124,7 @@ impl Bench {
             manual: Vec::new(),
             connect_only: false,
             user_agent: USER_AGENT.to_owned(),
+            only_nets: vec![],
             groups: NetGroups::default(),
             height: 0,
         };

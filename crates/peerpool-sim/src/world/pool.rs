@@ -82,6 +82,7 @@ impl PoolUnderTest {
             manual: plan.manual.clone(),
             connect_only: plan.connect_only,
             user_agent: "/peerpool-sim/".to_owned(),
+            only_nets: vec![],
             groups: NetGroups::default(),
             height: 0,
         };

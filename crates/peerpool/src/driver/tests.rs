@@ -31,6 +31,7 @@ fn setup(manual: Vec<Address>) -> Setup {
         connect_only: !manual.is_empty(),
         manual,
         user_agent: "/test/".to_owned(),
+        only_nets: vec![],
         groups: NetGroups::default(),
         height: 0,
     };

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bitcoin::p2p::ServiceFlags;
-use peerpool_core::address::Address;
+use peerpool_core::address::{Address, Net};
 use peerpool_core::chain::Chain;
+use peerpool_core::engine::NETS;
 use peerpool_core::policy::Policy;
 
 use super::{ENV_PREFIX, Given, Settings, SettingsError, Source};
@@ -40,6 +41,7 @@ const BOOL: &str = "true or false";
 const HOST_NAMES: &str = "a list of host names";
 const ADDRESSES: &str = "a list of addresses: IP, IP:PORT, [IPV6]:PORT, NAME.onion:PORT or \
                          NAME.b32.i2p:0";
+const NET_NAMES: &str = "a list of ipv4, ipv6: this build cannot dial onion, i2p or cjdns";
 const SERVICE_NAMES: &str = "a list of network, bloom, witness, compact_filters, \
                              network_limited, p2p_v2, or bits in hex such as 0x9";
 const DNS_SERVER: &str = if cfg!(feature = "hickory") {
@@ -102,6 +104,12 @@ const KEYS: &[Key] = &[
     }),
     list("connect", ADDRESSES, is_address, |draft, texts| draft.connect = texts),
     list("add", ADDRESSES, is_address, |draft, texts| draft.add = texts),
+    list(
+        "onlynet",
+        NET_NAMES,
+        |name| Net::named(name).is_some_and(|net| NETS.contains(&net)),
+        |draft, names| draft.onlynet = names.iter().filter_map(|name| Net::named(name)).collect(),
+    ),
     text("allow_unroutable", BOOL, |draft, text| {
         draft.allow_unroutable = Some(boolean(text)?);
         Some(())
@@ -252,6 +260,7 @@ pub(super) struct Draft {
     dns_server: Option<SocketAddr>,
     connect: Vec<String>,
     add: Vec<String>,
+    onlynet: Vec<Net>,
     allow_unroutable: Option<bool>,
     height: i32,
 }
@@ -280,6 +289,7 @@ impl Default for Draft {
             dns_server: None,
             connect: Vec::new(),
             add: Vec::new(),
+            onlynet: Vec::new(),
             allow_unroutable: None,
             height: 0,
         }
@@ -370,6 +380,7 @@ impl Draft {
             dns_server: self.dns_server,
             connect: addresses(self.connect),
             add: addresses(self.add),
+            onlynet: self.onlynet,
             height: self.height,
             chain,
         })

@@ -75,7 +75,7 @@ fn a_list_replaces_the_earlier_one_and_a_repeated_flag_adds_up() {
 #[test]
 fn an_empty_item_is_refused() {
     let error = |env: &[_], flags: &[_]| load("", env, flags).expect_err("an empty item");
-    for key in ["connect", "add", "seeds", "required_services"] {
+    for key in ["connect", "add", "onlynet", "seeds", "required_services"] {
         let told = error(&[], &[(key, "", "--set")]);
         assert!(told.starts_with(&format!("{key} = \"\" (flag --set) is not allowed")), "{told}");
     }
@@ -96,6 +96,7 @@ fn every_key_is_taken_from_the_file() {
         dns = false
         connect = ["1.2.3.4", "[2a01::1]:5"]
         add = ["1.2.3.5:6"]
+        onlynet = ["ipv6"]
         allow_unroutable = true
         relay = true
         required_services = ["compact_filters", "0x8"]
@@ -109,6 +110,7 @@ fn every_key_is_taken_from_the_file() {
     assert_eq!((settings.policy.target_connect_count, settings.policy.max_addresses), (12, 1000));
     assert_eq!(settings.data_dir, Some("/srv/peers".into()));
     assert_eq!(settings.asmap, Some("ip_asn.map".into()));
+    assert_eq!(settings.onlynet, [Net::Ipv6]);
     assert_eq!(settings.seeds, ["seed.example"]);
     assert!(!settings.dns && settings.policy.allow_unroutable && settings.policy.relay);
     assert_eq!(texts(&settings.connect), ["1.2.3.4:38333", "[2a01::1]:5"]);
@@ -211,6 +213,16 @@ fn a_wrong_value_names_key_value_source_and_what_is_allowed() {
             "required_services = \"nothing\" (peers.toml line 1)",
             "a list of network, bloom, witness, compact_filters, network_limited, p2p_v2, or bits \
              in hex such as 0x9",
+        ),
+        (
+            "onlynet = [\"ipv4\", \"onion\"]",
+            "onlynet = \"onion\" (peers.toml line 1)",
+            "a list of ipv4, ipv6: this build cannot dial onion, i2p or cjdns",
+        ),
+        (
+            "onlynet = [\"tor\"]",
+            "onlynet = \"tor\" (peers.toml line 1)",
+            "a list of ipv4, ipv6: this build cannot dial onion, i2p or cjdns",
         ),
         (
             "height = -1",

@@ -1,7 +1,7 @@
 //! What the process does not allow is said at the start.
 
 use peerpool::bitcoin::Network;
-use peerpool::{Pool, StartError};
+use peerpool::{Net, Pool, StartError};
 
 use crate::alone::is_alone_with_files;
 
@@ -22,6 +22,11 @@ async fn a_wrong_number_is_refused_by_name() {
     assert_eq!(
         error.to_string(),
         "target_connect_count = \"0\" is not allowed; allowed: a whole number from 1 to 1000"
+    );
+    let onion = Pool::builder(Network::Regtest).onlynet([Net::Ipv4, Net::Onion]).start().await;
+    assert_eq!(
+        onion.unwrap_err().to_string(),
+        "onlynet = \"onion\" is not allowed; allowed: a list of ipv4, ipv6"
     );
     let long = Pool::builder(Network::Regtest).user_agent("x".repeat(257)).start().await;
     assert!(matches!(long.unwrap_err(), StartError::UserAgent { length: 257 }));

@@ -56,6 +56,7 @@ pub(super) fn config(change: impl FnOnce(&mut Policy)) -> Config {
         manual: vec![],
         connect_only: false,
         user_agent: "/test/".to_owned(),
+        only_nets: vec![],
         groups: NetGroups::default(),
         height: 0,
     }
