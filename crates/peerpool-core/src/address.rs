@@ -47,7 +47,7 @@ impl Net {
 }
 
 /// A value for each network.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PerNet<T>([T; Net::ALL.len()]);
 
 impl<T> PerNet<T> {

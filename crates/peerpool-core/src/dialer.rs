@@ -6,11 +6,13 @@
 
 mod evidence;
 mod extras;
+mod floor;
 mod pace;
 mod rate;
 
 pub use evidence::Evidence;
 pub use extras::Extras;
+pub use floor::{Standing, below_floor};
 pub use pace::Pace;
 pub use rate::Rate;
 
@@ -48,6 +50,19 @@ pub struct Tally {
     pub feelers: usize,
     /// Attempts to find who takes another's place.
     pub newcomers: usize,
+    /// The same by network.
+    pub nets: PerNet<NetTally>,
+}
+
+/// What the dialer decides by, counted over the peers of one network.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NetTally {
+    /// Ready peers that count toward the target.
+    pub ready: usize,
+    /// Dials and handshakes in flight, those being given up left out.
+    pub attempts: usize,
+    /// Slots that the attempts still counted on will fill, as far as rates tell.
+    pub expected: f64,
 }
 
 /// A dial that is wanted.
@@ -78,6 +93,10 @@ struct Recent {
     handshake_pace: Pace,
     /// Whether there was an attempt at all.
     seen: bool,
+    /// Whether a handshake was ever done there, or the user says that it can be.
+    reachable: bool,
+    /// Attempts that failed, or were late and given up, since the last success.
+    misses: usize,
     paused_until: Option<Monotonic>,
 }
 
@@ -90,6 +109,8 @@ impl Recent {
             dial_pace: pace,
             handshake_pace: pace,
             seen: false,
+            reachable: false,
+            misses: 0,
             paused_until: None,
         }
     }
@@ -130,6 +151,11 @@ impl Dialer {
             extras: Extras::default(),
             anchors: Vec::new(),
         }
+    }
+
+    /// The user says that these networks are reachable.
+    pub fn assume_reachable(&mut self, nets: &[Net]) {
+        nets.iter().for_each(|net| self.recent[*net].reachable = true);
     }
 
     /// Peers to keep: the configured target, or all the addresses there are if only those of the
@@ -175,18 +201,27 @@ impl Dialer {
     pub fn on_dial_failed(&mut self, net: Net) {
         self.recent[net].seen = true;
         self.recent[net].dial.count(false);
+        self.on_miss(net);
+    }
+
+    /// An attempt on `net` came to nothing, maybe through no fault of the network.
+    pub fn on_miss(&mut self, net: Net) {
+        self.recent[net].misses = self.recent[net].misses.saturating_add(1);
     }
 
     /// A dial that was late is given up after so long.
     pub fn on_dial_given_up(&mut self, net: Net, waited: Duration) {
         let recent = &mut self.recent[net];
         recent.dial_pace.count_given_up(waited, recent.dial.estimate(0));
+        self.on_miss(net);
     }
 
     /// A handshake was done after so long.
     pub fn on_handshake_done(&mut self, net: Net, took: Duration) {
         let recent = &mut self.recent[net];
         recent.seen = true;
+        recent.reachable = true;
+        recent.misses = 0;
         recent.handshake.count(true);
         recent.handshake_pace.count(took);
     }
@@ -195,6 +230,7 @@ impl Dialer {
     pub fn on_handshake_failed(&mut self, net: Net) {
         self.recent[net].seen = true;
         self.recent[net].handshake.count(false);
+        self.on_miss(net);
     }
 
     /// How long a dial and a handshake on `net` are counted on.
@@ -244,11 +280,16 @@ impl Dialer {
                 continue;
             }
             tally.newcomers += usize::from(peer.purpose == Purpose::Newcomer && attempt);
+            let chance = self.chance(peer, &late);
+            let net = &mut tally.nets[peer.address.net()];
+            net.ready += usize::from(peer.fills_slot());
+            net.attempts += usize::from(attempt);
+            net.expected += chance;
             tally.ready += usize::from(peer.fills_slot());
             tally.in_flight += usize::from(peer.session().is_none());
             tally.attempts += usize::from(attempt);
             tally.manual += usize::from(peer.connection_type == ConnectionType::Manual);
-            tally.expected += self.chance(peer, &late);
+            tally.expected += chance;
         }
         tally
     }
@@ -297,7 +338,33 @@ impl Dialer {
         if !wants_dial(tally, target, policy.max_dials) {
             return None;
         }
-        book.select(now, &self.open_nets(now.mono), ServiceFlags::NONE, rng).map(typed)
+        let open = self.open_nets(now.mono);
+        let missing = target.saturating_sub(tally.ready) as f64 - tally.expected;
+        let standings = self.standings(&open, tally, book, policy);
+        let first = below_floor(&standings, missing, policy.min_peers_per_net);
+        let mut select = |nets: &[Net]| book.select(now, nets, ServiceFlags::NONE, rng);
+        select(&first).or_else(|| select(&open)).map(typed)
+    }
+
+    fn standings(
+        &self,
+        open: &[Net],
+        tally: &Tally,
+        book: &Book,
+        policy: &Policy,
+    ) -> Vec<Standing> {
+        let standing = |net: &Net| {
+            let (recent, tally) = (&self.recent[*net], &tally.nets[*net]);
+            Standing {
+                net: *net,
+                peers: tally.ready as f64 + tally.expected,
+                reachable: recent.reachable,
+                hopeful: open.contains(net)
+                    && recent.misses + tally.attempts < policy.net_patience
+                    && book.has_candidate_on(*net),
+            }
+        };
+        self.nets.iter().map(standing).collect()
     }
 
     /// The first slots go to anchors, and what is left of them to block-relay-only peers.

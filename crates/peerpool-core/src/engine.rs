@@ -146,6 +146,8 @@ impl Engine {
     pub fn new(config: Config, mut rng: Rng) -> Result<Self, PolicyError> {
         config.policy.check()?;
         let nets = dialled_nets(&config.only_nets)?;
+        let mut dialer = Dialer::new(&config.policy, &nets, config.connect_only);
+        dialer.assume_reachable(&config.only_nets);
         let seeds = if config.connect_only { 0 } else { config.seeds.len() };
         Ok(Self {
             book: Book::with_groups(
@@ -156,7 +158,7 @@ impl Engine {
                 &mut rng,
             ),
             peers: Peers::new(config.groups.clone()),
-            dialer: Dialer::new(&config.policy, &nets, config.connect_only),
+            dialer,
             seeds: Seeds::new(seeds, &config.policy),
             leases: Leases::default(),
             timers: Timers::default(),

@@ -233,6 +233,13 @@ policy! {
     /// Mean time until another newcomer is dialled for a rotation that is due.
     rotation_retry: Duration = minutes(1), SHORTEST => days(1);
 
+    /// Peers kept on each network, where several are reachable: as many of the last free slots wait
+    /// for candidates there. Core makes an extra connection to a network without any.
+    min_peers_per_net: usize = 1, 0 => 100;
+    /// A network is not waited for while so many attempts there are in flight or have failed, one
+    /// after the other, since the last success.
+    net_patience: usize = 16, 1 => 10_000;
+
     /// First wait before a failed manual or experienced address is tried again; doubles.
     backoff_min: Duration = minutes(1), SHORTEST => days(1);
     /// Longest wait between two tries of a manual or experienced address.

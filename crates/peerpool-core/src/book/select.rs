@@ -160,6 +160,11 @@ impl Book {
         })
     }
 
+    /// Whether there is a candidate on `net` that no netgroup rule holds back.
+    pub fn has_candidate_on(&self, net: Net) -> bool {
+        self.experienced.has_open(&[net]) || self.hearsay.has_open(&[net])
+    }
+
     /// A manual address that may be dialled now.
     pub fn select_manual(&self, rng: &mut Rng) -> Option<Address> {
         Some(self.records.get(self.manual_due.select(rng)?)?.address)

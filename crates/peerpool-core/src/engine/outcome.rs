@@ -24,7 +24,9 @@ impl Engine {
         let address = peer.address;
         self.forget(now, id);
         self.tell(Event::DialFailed { peer: id, address, error });
-        if !error.is_local() {
+        if error.is_local() {
+            self.dialer.on_miss(address.net());
+        } else {
             self.dialer.on_dial_failed(address.net());
         }
         match error {

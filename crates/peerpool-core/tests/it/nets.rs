@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use peerpool_core::address::{Address, Net};
 use peerpool_core::book::Source;
+use peerpool_core::event::Event;
 
-use crate::script::{Script, address, config, ips, nth};
+use crate::script::{Node, Script, address, config, ips, nth};
 
 /// The `n`th address of IPv6, each in a netgroup of its own.
 fn sixth(n: u32) -> Address {
@@ -49,4 +50,90 @@ fn a_network_that_cannot_be_dialled_is_refused_by_name() {
         error.to_string(),
         "onlynet = \"cjdns\" is not allowed; allowed: a list of ipv4, ipv6"
     );
+}
+
+fn on(addresses: &[Address], net: Net) -> usize {
+    addresses.iter().filter(|at| at.net() == net).count()
+}
+
+/// A pool of four with many candidates on IPv4 and some on IPv6, that has had both for a while.
+fn both(named: &[Net]) -> Script {
+    let mut config = config(|policy| policy.target_connect_count = 4);
+    config.seeds = vec!["seed.test".to_owned()];
+    config.only_nets = named.to_vec();
+    let mut script = Script::new(config);
+    script.seeds = vec![Ok(ips(&[sixth(0), nth(0), nth(1), nth(2)]))];
+    let told = (3..200).map(nth).chain((1..30).map(sixth));
+    script.gossip = told.map(|at| script.seen(at, Duration::ZERO)).collect();
+    script.run_secs(90);
+    assert_eq!((script.ready().len(), on(&script.ready(), Net::Ipv6)), (4, 1));
+    script
+}
+
+fn drop_sixth(script: &mut Script) {
+    let ready = script.ready();
+    for gone in ready.iter().filter(|at| at.net() == Net::Ipv6) {
+        script.drop_peer(*gone);
+    }
+    script.events.clear();
+}
+
+/// Time until the pool is full again.
+fn refill(script: &mut Script) -> Duration {
+    script.run_secs(90);
+    let full = script.events.iter().find_map(|event| match event {
+        Event::Full { took } => Some(*took),
+        _ => None,
+    });
+    full.expect("the pool is full again")
+}
+
+#[test]
+fn a_network_that_was_reached_keeps_a_peer() {
+    for named in [&[][..], &[Net::Ipv4, Net::Ipv6]] {
+        let mut script = both(named);
+        for round in 0..20 {
+            drop_sixth(&mut script);
+            assert!(refill(&mut script) < Duration::from_millis(500));
+            assert_eq!(on(&script.ready(), Net::Ipv6), 1, "round {round}");
+            // The slot of another goes to anyone.
+            let other = script.ready().into_iter().find(|at| at.net() == Net::Ipv4);
+            script.drop_peer(other.expect("three of IPv4"));
+            script.run_secs(90);
+            assert_eq!(script.ready().len(), 4);
+        }
+        // With so few candidates there, chance alone would not have done it.
+        let sixths = script.dials.iter().filter(|(_, at)| at.net() == Net::Ipv6).count();
+        assert!(sixths >= 20, "{sixths}");
+    }
+}
+
+#[test]
+fn no_slot_waits_long_for_a_network_that_went_away() {
+    for (node, most) in [(Node::Silent, 7), (Node::Refusing, 1), (Node::Unreachable, 1)] {
+        let mut script = both(&[]);
+        script.nodes = (0..30).map(|n| (sixth(n), node)).collect();
+        drop_sixth(&mut script);
+        let took = refill(&mut script);
+        assert!(took < Duration::from_secs(most), "{node:?}: {took:?}");
+        // Once it is known to be away, nobody waits for it at all.
+        for _ in 0..3 {
+            let gone = script.ready()[0];
+            script.drop_peer(gone);
+            script.events.clear();
+            let took = refill(&mut script);
+            assert!(took < Duration::from_secs(1), "{node:?}: {took:?}");
+        }
+    }
+}
+
+#[test]
+fn a_network_that_was_never_reached_is_not_waited_for() {
+    let mut config = config(|policy| policy.target_connect_count = 4);
+    config.seeds = vec!["seed.test".to_owned()];
+    let mut script = Script::new(config);
+    script.nodes = (0..30).map(|n| (sixth(n), Node::Silent)).collect();
+    script.seeds = vec![Ok(ips(&(0..8).flat_map(|n| [nth(n), sixth(n)]).collect::<Vec<_>>()))];
+    script.run_secs(1);
+    assert_eq!(script.ready().len(), 4);
 }
