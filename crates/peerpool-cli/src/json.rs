@@ -1,11 +1,13 @@
 //! Events and status as JSON. Written by hand: the core's types are not serializable, so that
 //! what is promised to readers of the output does not change with them by accident.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use peerpool::settings::SERVICES;
 use peerpool::{
-    ConnectionType, Event, Known, PeerState, PeerStatus, PeerVersion, ServiceFlags, Stamped, Status,
+    ConnectionType, Event, Known, Net, PeerState, PeerStatus, PeerVersion, ServiceFlags, Stamped,
+    Status, Variety,
 };
 use serde_json::{Map, Value, json};
 
@@ -89,9 +91,25 @@ pub(crate) fn status(status: &Status) -> Value {
         "success_rate": rates
             .map(|(net, rate)| (net.as_str().to_owned(), rounded(*rate).into()))
             .collect::<Map<_, _>>(),
+        "variety": variety(&status.variety),
         "waiters": status.waiters,
         "leases": status.leases,
     })
+}
+
+fn variety(variety: &Variety) -> Value {
+    json!({
+        "nets": nets(&variety.nets),
+        "netgroups": variety.netgroups,
+        "asns": variety.asns,
+        "unmapped": variety.unmapped,
+        "addresses": nets(&variety.addresses),
+    })
+}
+
+/// A count for each network that has one.
+pub(crate) fn nets(counts: &BTreeMap<Net, usize>) -> Map<String, Value> {
+    counts.iter().map(|(net, count)| (net.as_str().to_owned(), (*count).into())).collect()
 }
 
 /// How many addresses are burned, by reason.
@@ -241,6 +259,13 @@ mod tests {
             ready: vec![peer],
             burned: [(BurnReason::Refused, 2), (BurnReason::Itself, 0)].into(),
             dials: 5,
+            variety: Variety {
+                nets: [(Net::Ipv4, 1)].into(),
+                netgroups: 1,
+                asns: Some(1),
+                unmapped: 0,
+                addresses: [(Net::Ipv4, 7), (Net::Ipv6, 2)].into(),
+            },
             ..Status::default()
         };
         let line = stopped(&status);
@@ -252,6 +277,16 @@ mod tests {
         assert_eq!(status["ready"][0]["address"], "127.0.0.1:18444");
         assert_eq!(status["ready"][0]["ping"], Value::Null);
         assert_eq!(status["burned"], json!({ "refused": 2 }));
+        assert_eq!(
+            status["variety"],
+            json!({
+                "nets": { "ipv4": 1 },
+                "netgroups": 1,
+                "asns": 1,
+                "unmapped": 0,
+                "addresses": { "ipv4": 7, "ipv6": 2 },
+            })
+        );
         assert_eq!((&status["dials"], &status["surplus"]), (&json!(5), &json!(0)));
     }
 }

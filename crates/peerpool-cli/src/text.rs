@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use peerpool::{Stamped, Status};
+use peerpool::{Stamped, Status, Variety};
 use serde_json::{Map, Value};
 
 use crate::json;
@@ -45,7 +45,8 @@ pub(crate) fn counters(status: &Status) -> String {
         .filter_map(|(holds, word)| holds.then_some(word))
         .collect();
     format!(
-        "ready {}/{}{alarm}  connected {}  connecting {}  available {}  burned {}  dials {}  surplus {}",
+        "ready {}/{}{alarm}  connected {}  connecting {}  available {}  burned {}  dials {}  \
+         surplus {}  {}",
         status.ready_count(),
         status.target,
         status.connected.len(),
@@ -54,14 +55,28 @@ pub(crate) fn counters(status: &Status) -> String {
         status.burned.values().sum::<usize>(),
         status.dials,
         status.surplus,
+        variety(&status.variety),
     )
+}
+
+/// How different the ready peers are.
+fn variety(variety: &Variety) -> String {
+    let mut words = vec![format!("netgroups {}", variety.netgroups)];
+    words.extend(variety.asns.map(|asns| format!("ASNs {asns}")));
+    if variety.unmapped > 0 {
+        words.push(format!("unmapped {}", variety.unmapped));
+    }
+    words.extend(variety.nets.iter().map(|(net, peers)| format!("{} {peers}", net.as_str())));
+    words.join("  ")
 }
 
 /// The last words of a run.
 pub(crate) fn stopped(status: &Status) -> String {
     let burned = json::burned(status);
     let by_reason = if burned.is_empty() { "none".to_owned() } else { pairs(&burned) };
-    format!("stopped: {}\nburned: {by_reason}", counters(status))
+    let known = json::nets(&status.variety.addresses);
+    let by_net = if known.is_empty() { "none".to_owned() } else { pairs(&known) };
+    format!("stopped: {}\nburned: {by_reason}\naddresses: {by_net}", counters(status))
 }
 
 /// A short time for people.
@@ -77,7 +92,7 @@ pub(crate) fn short(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use peerpool::{Event, PeerId, PeerVersion, ServiceFlags, UserAgent};
+    use peerpool::{Event, Net, PeerId, PeerVersion, ServiceFlags, UserAgent};
 
     use super::*;
 
@@ -110,6 +125,23 @@ mod tests {
     fn an_alarm_is_seen_on_a_narrow_terminal() {
         let status = Status { target: 1000, starved: true, offline: true, ..Status::default() };
         assert!(counters(&status).starts_with("ready 0/1000  STARVED  OFFLINE  connected 0"));
+    }
+
+    #[test]
+    fn what_there_is_of_each_kind_is_told_last() {
+        let mut status = Status { target: 8, ..Status::default() };
+        assert!(counters(&status).ends_with("surplus 0  netgroups 0"));
+        assert!(stopped(&status).ends_with("\nburned: none\naddresses: none"));
+        status.variety = Variety {
+            nets: [(Net::Ipv4, 6), (Net::Ipv6, 2)].into(),
+            netgroups: 8,
+            asns: Some(6),
+            unmapped: 1,
+            addresses: [(Net::Ipv4, 812), (Net::Ipv6, 30)].into(),
+        };
+        let told = "netgroups 8  ASNs 6  unmapped 1  ipv4 6  ipv6 2";
+        assert!(counters(&status).ends_with(told), "{}", counters(&status));
+        assert!(stopped(&status).ends_with("\naddresses: ipv4=812 ipv6=30"));
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod tables;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::address::{Address, Host, Net};
+use crate::address::{Address, Host, Net, PerNet};
 use crate::event::Known;
 use crate::id::BurnReason;
 use crate::netgroup::{NetGroup, NetGroups};
@@ -87,6 +87,8 @@ pub struct Book {
     manual_due: Bag<RecordId>,
     /// Addresses that are good for nothing now: they make room for others.
     idle: Vec<RecordId>,
+    /// Records per network.
+    per_net: PerNet<usize>,
     /// Records per shelf.
     counts: [usize; Shelf::ALL.len()],
     burned: Burned,
@@ -134,6 +136,7 @@ impl Book {
             verdicts: BTreeSet::new(),
             manual_due: Bag::default(),
             idle: Vec::new(),
+            per_net: PerNet::default(),
             counts: [0; Shelf::ALL.len()],
             burned: Burned::new(policy.burn_memory, policy.max_burned),
             own: BTreeSet::new(),
@@ -159,6 +162,7 @@ impl Book {
         self.revision += 1;
         let address = record.address;
         self.changes.mark(address);
+        self.per_net[address.net()] += 1;
         let id = self.records.insert(record);
         self.ids.insert(address, id);
         if let Some(record) = self.records.get(id) {
@@ -172,6 +176,7 @@ impl Book {
         self.revision += 1;
         self.take_off(id);
         let Some(record) = self.records.remove(id) else { return };
+        self.per_net[record.address.net()] -= 1;
         self.ids.remove(&record.address);
         self.anchors.remove(&record.address);
         self.changes.mark(record.address);
@@ -356,6 +361,11 @@ impl Book {
     /// Addresses in the book, burned ones left out.
     pub fn len(&self) -> usize {
         self.records.len()
+    }
+
+    /// Addresses in the book by network, burned ones left out.
+    pub fn addresses_by_net(&self) -> impl Iterator<Item = (Net, usize)> + '_ {
+        Net::ALL.into_iter().map(|net| (net, self.per_net[net]))
     }
 
     /// Whether the book knows no address.

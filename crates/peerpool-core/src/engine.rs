@@ -18,7 +18,7 @@ use crate::address::{Address, Net};
 use crate::book::{Book, TOLERANCE};
 use crate::dialer::Dialer;
 use crate::discovery::Seeds;
-use crate::event::{Event, Status};
+use crate::event::{Event, Status, Variety};
 use crate::id::{ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState};
 use crate::io::{Input, Output, Refusal};
 use crate::lease::Leases;
@@ -227,6 +227,10 @@ impl Engine {
             offline: self.dialer.evidence.is_offline(),
             known: self.book.known(),
             success_rate: Net::ALL.into_iter().filter_map(rate).collect(),
+            variety: Variety {
+                addresses: self.book.addresses_by_net().filter(|(_, count)| *count > 0).collect(),
+                ..self.peers.variety()
+            },
             waiters: self.leases.waiting(),
             leases: self.leases.held(),
             store_failure: None,

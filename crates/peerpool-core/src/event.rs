@@ -331,6 +331,22 @@ pub struct PeerStatus {
     pub leases: usize,
 }
 
+/// How different peers and addresses are: the less so, the fewer there are to corrupt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Variety {
+    /// Ready peers that count toward the target, by network; networks without are left out.
+    pub nets: BTreeMap<Net, usize>,
+    /// Different netgroups among them by prefix, whatever an AS map says.
+    pub netgroups: usize,
+    /// Different autonomous systems among them, as far as the AS map knows them; `None` without a
+    /// map.
+    pub asns: Option<usize>,
+    /// Those of them on IPv4 and IPv6 whose autonomous system the map does not know; 0 without one.
+    pub unmapped: usize,
+    /// Addresses in the book by network, burned ones left out; networks without are left out.
+    pub addresses: BTreeMap<Net, usize>,
+}
+
 /// One snapshot of the pool: the four views, and why they are as they are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
@@ -359,6 +375,8 @@ pub struct Status {
     pub known: Known,
     /// Share of recent attempts that ended ready, by network; `None` before the first.
     pub success_rate: BTreeMap<Net, f64>,
+    /// How different peers and addresses are.
+    pub variety: Variety,
     /// Callers waiting for a lease.
     pub waiters: usize,
     /// Leases held.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::address::{Address, Net};
 use crate::discovery::AddrBudget;
-use crate::event::PeerStatus;
+use crate::event::{PeerStatus, Variety};
 use crate::handshake::{Handshake, Handshaken};
 use crate::id::{ConnectionType, PeerId, PeerState};
 use crate::liveness::Liveness;
@@ -258,6 +258,28 @@ impl Peers {
             load.in_flight += usize::from(in_flight);
         }
         load
+    }
+
+    /// How different the ready peers are that count toward the target.
+    pub fn variety(&self) -> Variety {
+        let (mut netgroups, mut asns) = (BTreeSet::new(), BTreeSet::new());
+        let mut variety = Variety::default();
+        let has_map = self.rule.as_map().is_some();
+        for peer in self.table.values().filter(|peer| peer.fills_slot()) {
+            let host = &peer.address.host;
+            *variety.nets.entry(host.net()).or_default() += 1;
+            let group = NetGroup::of(host);
+            netgroups.insert(group);
+            match self.rule.asn(host) {
+                Some(asn) => {
+                    asns.insert(asn);
+                }
+                None => variety.unmapped += usize::from(has_map && group.limited()),
+            }
+        }
+        variety.netgroups = netgroups.len();
+        variety.asns = has_map.then_some(asns.len());
+        variety
     }
 
     /// One of the three views of the status: the peers in `state`.

@@ -60,7 +60,7 @@ pub use pool::{Pool, ReadyError};
 pub use peerpool_core::address::{Address, Host, Net, ParseAddressError};
 pub use peerpool_core::chain::Chain;
 pub use peerpool_core::event::{
-    DialError, Event, Known, PeerStatus, PeerVersion, Status, UserAgent,
+    DialError, Event, Known, PeerStatus, PeerVersion, Status, UserAgent, Variety,
 };
 pub use peerpool_core::id::{
     BurnReason, ConnectionType, DisconnectReason, LeaseId, LinkFault, PeerId, PeerState,

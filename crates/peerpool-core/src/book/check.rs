@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::iter::Peekable;
 
-use crate::address::{Address, Host, Net};
+use crate::address::{Address, Host, Net, PerNet};
 use crate::id::BurnReason;
 use crate::netgroup::NetGroup;
 use crate::time::Now;
@@ -28,6 +28,9 @@ impl Book {
         let counted = self.check_records(now)?;
         if counted.shelves != self.counts {
             return Err(format!("shelf counts {:?}, counted {:?}", self.counts, counted.shelves));
+        }
+        if counted.per_net != self.per_net {
+            return Err(format!("by network {:?}, counted {:?}", self.per_net, counted.per_net));
         }
         let indices = [
             ("hearsay", counted.hearsay, self.check_candidates(&self.hearsay)?),
@@ -251,6 +254,7 @@ impl Burned {
 #[derive(Debug, Default)]
 struct Counted {
     shelves: [usize; Shelf::ALL.len()],
+    per_net: PerNet<usize>,
     places: usize,
     hearsay: Sum,
     experienced: Sum,
@@ -266,6 +270,7 @@ struct Counted {
 impl Counted {
     fn count(&mut self, id: RecordId, record: &Record) {
         self.shelves[record.shelf as usize] += 1;
+        self.per_net[record.address.net()] += 1;
         self.places += record.places().len();
         match record.shelf {
             Shelf::Hearsay => self.hearsay.add(&id),

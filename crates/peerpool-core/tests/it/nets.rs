@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use peerpool_core::address::{Address, Net};
 use peerpool_core::book::Source;
-use peerpool_core::event::Event;
+use peerpool_core::engine::Config;
+use peerpool_core::event::{Event, Variety};
+use peerpool_core::netgroup::{AsMap, NetGroups};
 
 use crate::script::{Node, Script, address, config, ips, nth};
 
@@ -136,4 +138,67 @@ fn a_network_that_was_never_reached_is_not_waited_for() {
     script.seeds = vec![Ok(ips(&(0..8).flat_map(|n| [nth(n), sixth(n)]).collect::<Vec<_>>()))];
     script.run_secs(1);
     assert_eq!(script.ready().len(), 4);
+}
+
+/// The map of Core's own tests: 101.N.0.0/16 is ASN for N from 1 to 8, 101.8.0.0 to 101.15.0.0 AS8.
+const AS_MAP: [u8; 59] = [
+    0xfb, 0x03, 0xec, 0x0f, 0xb0, 0x3f, 0xc0, 0xfe, 0x00, 0xfb, 0x03, 0xec, //
+    0x0f, 0xb0, 0x3f, 0xc0, 0xfe, 0x00, 0xfb, 0x03, 0xec, 0x0f, 0xb0, 0xff, //
+    0xff, 0xfe, 0xff, 0xed, 0xb0, 0xff, 0xd4, 0x86, 0xe6, 0x28, 0x29, 0x00, //
+    0x00, 0x40, 0x00, 0x00, 0x40, 0x00, 0x40, 0x99, 0x01, 0x00, 0x80, 0x01, //
+    0x80, 0x04, 0x00, 0x00, 0x05, 0x00, 0x06, 0x00, 0x1c, 0xf0, 0x39,
+];
+
+fn mapped(texts: &[&str], change: impl FnOnce(&mut Config)) -> Script {
+    let mut config = config(|_| ());
+    config.seeds = vec!["seed.test".to_owned()];
+    let map = AsMap::from_bytes(AS_MAP.to_vec()).expect("Core's map");
+    config.groups = NetGroups::with_as_map(map);
+    change(&mut config);
+    let mut script = Script::new(config);
+    let all: Vec<_> = texts.iter().map(|text| address(text)).collect();
+    script.seeds = vec![Ok(ips(&all))];
+    script
+}
+
+#[test]
+fn one_autonomous_system_has_one_automatic_peer() {
+    // Two of IPv4 in AS8, one of IPv6 that embeds one more, AS3, and one that the map does not know.
+    let all = ["101.8.1.1", "101.9.1.1", "2002:650a:101::1", "101.3.1.1", "102.1.1.1"];
+    let mut script = mapped(&all, |_| ());
+    for _ in 0..12 {
+        script.run_secs(4000);
+        let ready = script.ready();
+        assert_eq!(ready.len(), 3, "{ready:?}");
+        let eighth = all[..3].iter().map(|text| address(text));
+        let eighth: Vec<_> = eighth.filter(|at| ready.contains(at)).collect();
+        let [peer] = eighth[..] else { panic!("{ready:?}") };
+        let variety = script.status().variety;
+        assert_eq!((variety.netgroups, variety.asns, variety.unmapped), (3, Some(2), 1));
+        script.drop_peer(peer);
+    }
+    let dialled = all.map(|text| !script.dialled(address(text)).is_empty());
+    assert_eq!(dialled, [true; 5], "each of the system had its turn");
+    let none = script.status().variety;
+    assert_eq!(none.addresses, [(Net::Ipv4, 4), (Net::Ipv6, 1)].into());
+}
+
+#[test]
+fn four_addresses_in_three_systems_are_told_as_that() {
+    let all = ["101.1.0.1", "101.2.0.1", "101.3.0.1", "101.1.0.2"].map(address);
+    let mut script = mapped(&[], |config| config.manual = all.to_vec());
+    script.run_secs(1);
+    let variety = script.status().variety;
+    let expected = Variety {
+        nets: [(Net::Ipv4, 4)].into(),
+        netgroups: 3,
+        asns: Some(3),
+        unmapped: 0,
+        addresses: [(Net::Ipv4, 4)].into(),
+    };
+    assert_eq!(variety, expected);
+    let mut script = Script::seeded(2, &[nth(1), sixth(1)]);
+    script.run_secs(1);
+    let variety = script.status().variety;
+    assert_eq!((variety.netgroups, variety.asns, variety.unmapped), (2, None, 0));
 }

@@ -87,6 +87,7 @@ fn a_record_on_the_wrong_shelf_is_found() {
         book.in_use.remove(&address(1, 5));
     });
     finds("shelf counts", |book| book.counts[0] += 1);
+    finds("by network", |book| book.per_net[Net::Ipv6] += 1);
     let due = Now { mono: NOW.mono + Duration::from_secs(3600), ..NOW };
     book().check(due).expect("what is due by the clock has not been seen to yet");
     let (mut book, services) = (book(), Policy::default().required_services);
