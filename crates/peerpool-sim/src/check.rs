@@ -188,7 +188,7 @@ impl Checks {
             about: None,
             fates: Fates::default(),
             itself: None,
-            peers: Peers::default(),
+            peers: Peers::new(config.groups.as_map().cloned()),
             known: Known::new(config),
             outage: Outage::default(),
             supply: Supply::new(config.seeds.len(), &policy),

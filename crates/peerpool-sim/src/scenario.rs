@@ -9,7 +9,7 @@
 //! played on a bench: an engine whose dials are answered as the scenario says, or a book alone.
 
 mod addresses;
-mod as_map;
+pub(crate) mod as_map;
 mod bench;
 mod book;
 mod clocks;

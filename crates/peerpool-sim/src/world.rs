@@ -7,6 +7,7 @@
 //! worked out when somebody looks ([`churn`]). So a happening costs as much as the heap is deep, and
 //! the heap holds what concerns pools only.
 
+mod as_map;
 pub mod churn;
 mod end;
 mod knowledge;
@@ -26,6 +27,7 @@ use peerpool_core::address::Address;
 use peerpool_core::event::DialError;
 use peerpool_core::id::{DisconnectReason, PeerId};
 use peerpool_core::io::{Input, Output};
+use peerpool_core::netgroup::{AsMap, NetGroups};
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now};
 
@@ -170,7 +172,7 @@ impl World {
     ///
     /// # Errors
     /// The plan does not hold with its bounds ([`Plan::check`]).
-    pub fn new(plan: Plan) -> Result<Self, String> {
+    pub fn new(mut plan: Plan) -> Result<Self, String> {
         plan.check()?;
         let profile = Profile {
             magic: plan.magic,
@@ -182,7 +184,14 @@ impl World {
             slow_rate: plan.slow_rate,
         };
         let relayed = plan.attacker.and_then(|attacker| attacker.relayed);
-        let knowledge = Knowledge::new(Population::new(&plan), profile, relayed);
+        let population = Population::new(&plan);
+        if plan.as_map {
+            let map = AsMap::from_bytes(population.as_map());
+            let map = map.map_err(|error| format!("the world's AS map: {error}"))?;
+            let groups = NetGroups::with_as_map(map);
+            plan.pools.iter_mut().for_each(|pool| pool.groups = groups.clone());
+        }
+        let knowledge = Knowledge::new(population, profile, relayed);
         let mut world = Self {
             now: Monotonic::default(),
             heap: BinaryHeap::new(),

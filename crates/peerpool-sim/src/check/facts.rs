@@ -3,6 +3,7 @@
 //! faults.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Host;
@@ -76,24 +77,96 @@ pub(super) fn is_routable(host: &Host) -> bool {
     }
 }
 
-/// A netgroup, where their number is limited: whether of IPv4, and the bits that its members share.
-pub(super) type Group = (bool, u64);
+/// A netgroup, where their number is limited: of IPv4 or IPv6 the bits that its members share, of an
+/// autonomous system its number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Group {
+    #[default]
+    None,
+    Four(u64),
+    Six(u64),
+    System(u32),
+}
 
-/// The netgroup of a host: a /16 of IPv4, a /32 of IPv6, a /36 of Hurricane Electric's tunnels.
-/// `None` where names are free.
-pub(super) fn group(host: &Host) -> Option<Group> {
-    let of4 = |ip: Ipv4Addr| (true, u64::from(u32::from(ip) >> 16));
+/// The netgroup of a host: its autonomous system where there is a map that knows it; else a /16 of
+/// IPv4, a /32 of IPv6, a /36 of Hurricane Electric's tunnels. `None` where names are free.
+pub(super) fn group(map: Option<&[u8]>, host: &Host) -> Option<Group> {
+    let asn = map.filter(|_| is_routable(host)).and_then(|map| asn(map, host));
+    if let Some(asn) = asn {
+        return Some(Group::System(asn));
+    }
+    let of4 = |ip: Ipv4Addr| Group::Four(u64::from(u32::from(ip) >> 16));
     match *host {
         Host::Ipv4(ip) => Some(of4(ip)),
         Host::Ipv6(ip) => Some(inner(ip).map_or_else(
             || {
                 let first = (u128::from(ip) >> 92) as u64;
                 let tunnel = first >> 4 == 0x2001_0470;
-                (false, if tunnel { first } else { first & !0xf })
+                Group::Six(if tunnel { first } else { first & !0xf })
             },
             of4,
         )),
         Host::Onion(_) | Host::I2p(_) | Host::Cjdns(_) => None,
+    }
+}
+
+/// The autonomous system of a host, by the bytecode of Core's `Interpret`. `None` too where the map
+/// breaks off.
+fn asn(map: &[u8], host: &Host) -> Option<u32> {
+    let wide = match *host {
+        Host::Ipv4(ip) => u128::from(ip.to_ipv6_mapped()),
+        Host::Ipv6(ip) => inner(ip).map_or(ip, |ip| ip.to_ipv6_mapped()).into(),
+        Host::Onion(_) | Host::I2p(_) | Host::Cjdns(_) => return None,
+    };
+    let mut address = (0..128).rev().map(|at| (wide >> at) & 1 == 1);
+    let mut code = Code { map, at: 0 };
+    let mut default = None;
+    loop {
+        if !code.bit()? {
+            return code.number(1, 15..=24);
+        } else if !code.bit()? {
+            let jump = code.number(17, 5..=30)?;
+            code.at += if address.next()? { jump as usize } else { 0 };
+        } else if !code.bit()? {
+            let pattern = code.number(2, 1..=8)?;
+            for at in (0..pattern.ilog2()).rev() {
+                if address.next()? != ((pattern >> at) & 1 == 1) {
+                    return default;
+                }
+            }
+        } else {
+            default = Some(code.number(1, 15..=24)?);
+        }
+    }
+}
+
+/// The bits of a map, from one on.
+struct Code<'a> {
+    map: &'a [u8],
+    at: usize,
+}
+
+impl Code<'_> {
+    fn bit(&mut self) -> Option<bool> {
+        let byte = self.map.get(self.at / 8)?;
+        let bit = (byte >> (self.at % 8)) & 1 == 1;
+        self.at += 1;
+        Some(bit)
+    }
+
+    /// A number from `least` on, of as many bits as the first of `sizes` that no one stands before.
+    fn number(&mut self, least: u32, sizes: RangeInclusive<u32>) -> Option<u32> {
+        let (mut number, last) = (least, *sizes.end());
+        for size in sizes {
+            if size == last || !self.bit()? {
+                for at in (0..size).rev() {
+                    number += u32::from(self.bit()?) << at;
+                }
+                return Some(number);
+            }
+            number += 1 << size;
+        }
+        None
     }
 }
 
@@ -136,7 +209,7 @@ pub(super) fn is_local(error: DialError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use peerpool_core::netgroup::NetGroup;
+    use peerpool_core::netgroup::{AsMap, NetGroup};
     use peerpool_core::rng::Rng;
 
     use super::*;
@@ -186,7 +259,7 @@ mod tests {
         let hosts = hosts();
         for host in &hosts {
             assert_eq!(is_routable(host), host.is_routable(), "{host}");
-            assert_eq!(group(host).is_some(), NetGroup::of(host).limited(), "{host}");
+            assert_eq!(group(None, host).is_some(), NetGroup::of(host).limited(), "{host}");
         }
         // Neighbours, so that many are in one group.
         let mut sorted: Vec<&Host> = hosts.iter().collect();
@@ -194,10 +267,34 @@ mod tests {
         let mut together = 0;
         for pair in sorted.windows(2) {
             let same = NetGroup::of(pair[0]) == NetGroup::of(pair[1]);
-            assert_eq!(group(pair[0]) == group(pair[1]), same, "{} and {}", pair[0], pair[1]);
+            let told = group(None, pair[0]) == group(None, pair[1]);
+            assert_eq!(told, same, "{} and {}", pair[0], pair[1]);
             together += usize::from(same);
         }
         assert!(together > 1000, "{together}");
+    }
+
+    #[test]
+    fn autonomous_systems_are_told_as_the_core_tells_them() {
+        // There is one of every instruction in it.
+        let bytes = crate::scenario::as_map::MAP;
+        let map = AsMap::from_bytes(bytes.to_vec()).expect("a map");
+        let mut hosts = hosts();
+        let known = (0..=255u8).flat_map(|a| (0..=255).map(move |b| [a, b, 7, 9]));
+        hosts.extend(known.map(|ip| Host::Ipv4(ip.into())));
+        let mut seen = std::collections::BTreeSet::new();
+        for host in hosts.iter().filter(|host| is_routable(host)) {
+            let told = asn(&bytes, host);
+            assert_eq!(told, map.asn(host), "{host}");
+            seen.extend(told);
+        }
+        assert!(seen.len() > 7, "{seen:?}");
+        assert!((0..bytes.len()).all(|len| {
+            hosts
+                .iter()
+                .take(500)
+                .all(|host| asn(&bytes[..len], host).is_none_or(|asn| seen.contains(&asn)))
+        }));
     }
 
     #[test]

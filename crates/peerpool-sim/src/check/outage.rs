@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use peerpool_core::address::{Address, Host};
+use peerpool_core::address::Address;
 use peerpool_core::time::Monotonic;
 
-use super::facts::{self, Group};
+use super::facts::Group;
 use super::{ANSWER, Fault, Rule, Verdict, demand};
 
 /// How long after `offline_after` a pool may take to say that it is offline.
@@ -79,11 +79,10 @@ impl Outage {
 
     /// Something failed that bears witness. After the evidence of this turn came only what is the
     /// input's `own`: deadlines come first.
-    pub(super) fn on_failure(&mut self, now: Monotonic, host: &Host, own: bool) {
+    pub(super) fn on_failure(&mut self, now: Monotonic, group: Group, own: bool) {
         if self.offline || self.came_now && !own {
             return;
         }
-        let group = facts::group(host).unwrap_or_default();
         self.failing.since.get_or_insert(now);
         for groups in [&mut self.failing.groups, &mut self.failing.ever] {
             if *groups[0].get_or_insert(group) != group {

@@ -261,7 +261,8 @@ impl Checks {
         self.fates.add(address, cause);
         if cause != Cause::Lost && self.is_witness(&address.host) {
             let own = self.about == Some(peer);
-            self.outage.on_failure(self.clock.mono, &address.host, own);
+            let group = self.peers.group(&address.host).unwrap_or_default();
+            self.outage.on_failure(self.clock.mono, group, own);
         }
     }
 

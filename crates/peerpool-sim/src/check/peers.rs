@@ -5,17 +5,20 @@ mod peer;
 use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::{Address, Host};
 use peerpool_core::id::{ConnectionType, PeerId, PeerState};
+use peerpool_core::netgroup::AsMap;
 use peerpool_core::policy::Policy;
 use peerpool_core::time::Monotonic;
 use peerpool_core::wire::{Control, Version};
 
-use super::facts;
+use super::facts::{self, Group};
 use super::{Fault, Rule, Verdict, demand};
 use peer::{Link, Peer};
 
 /// All peers, by id.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
+    /// By which netgroups are told, if there is one.
+    as_map: Option<AsMap>,
     table: Vec<Peer>,
     last: Option<PeerId>,
     filled: usize,
@@ -53,8 +56,17 @@ fn of(peer: &Peer) -> String {
 }
 
 impl Peers {
+    pub(super) fn new(as_map: Option<AsMap>) -> Self {
+        Self { as_map, ..Self::default() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.table.len()
+    }
+
+    /// The netgroup of a host.
+    pub(super) fn group(&self, host: &Host) -> Option<Group> {
+        facts::group(self.as_map.as_ref().map(AsMap::as_bytes), host)
     }
 
     /// Ready peers that count.
@@ -397,11 +409,10 @@ impl Peers {
 
     /// Whether the netgroup of `address` takes one more automatic dial.
     fn check_group(&self, address: Address, policy: &Policy) -> Verdict {
-        let Some(group) = facts::group(&address.host) else { return Ok(()) };
+        let Some(group) = self.group(&address.host) else { return Ok(()) };
         let (mut ready, mut in_flight) = (0, 0);
         for peer in self.table.iter().filter(|peer| peer.link != Link::Gone) {
-            if facts::is_kept(peer.connection_type)
-                && facts::group(&peer.address.host) == Some(group)
+            if facts::is_kept(peer.connection_type) && self.group(&peer.address.host) == Some(group)
             {
                 ready += usize::from(peer.is_ready());
                 in_flight += usize::from(peer.said != PeerState::Ready);
@@ -460,12 +471,12 @@ impl Peers {
         self.left -= usize::from(newcomer && self.left > 0);
         let text = || format!("{address} makes {filled} ready peers of {target}");
         demand(!counts || filled <= target, Rule::Target, text)?;
-        let group = facts::group(&address.host).filter(|_| automatic);
+        let group = self.group(&address.host).filter(|_| automatic);
         let Some(group) = group else { return Ok(()) };
         let same = |peer: &&Peer| {
             peer.is_ready()
                 && facts::is_kept(peer.connection_type)
-                && facts::group(&peer.address.host) == Some(group)
+                && self.group(&peer.address.host) == Some(group)
         };
         let ready = self.table.iter().filter(same).count();
         let text = || format!("{address} makes {ready} ready peers in its netgroup");

@@ -28,7 +28,7 @@ pub(super) const ONE_NETWORK: Scenario = Scenario {
     says: "a pool has peers of IPv4 only, where another has IPv6, too",
     accepts: "it tells its user of that: an event whose name speaks of networks, and that the \
               other pool does not tell",
-    expected: Expected::Fail { why: "a floor per network, and an event where it is not reached" },
+    expected: Expected::Fail { why: "an event where a network is left without a peer" },
     run: run_one_network,
 };
 

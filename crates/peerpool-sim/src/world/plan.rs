@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bitcoin::p2p::{Magic, ServiceFlags};
 use peerpool_core::address::Address;
+use peerpool_core::netgroup::NetGroups;
 use peerpool_core::policy::Policy;
 
 use super::churn::Churn;
@@ -67,6 +68,8 @@ pub struct Plan {
     /// Whether a book of up to 500 addresses is checked after each turn, even if it says that it has
     /// not changed: such runs take several times as long. Default false.
     pub checks_always: bool,
+    /// Whether pools have an AS map that knows every node. Default false.
+    pub as_map: bool,
     /// The pools under test. Default one, as the library makes it.
     pub pools: Vec<PoolPlan>,
 }
@@ -99,6 +102,8 @@ pub struct PoolPlan {
     pub manual: Vec<Address>,
     /// Whether it dials only those. Default false.
     pub connect_only: bool,
+    /// Who belongs together, as it sees it. Default by prefix; [`Plan::as_map`] sets it.
+    pub groups: NetGroups,
     /// When it starts. Default at once.
     pub starts_at: Duration,
     /// Whether a restart finds its addr book again, as a data directory keeps it. Default true.
@@ -112,6 +117,7 @@ impl Default for PoolPlan {
             seeds: vec![SeedKind::Honest; 3],
             manual: Vec::new(),
             connect_only: false,
+            groups: NetGroups::default(),
             starts_at: Duration::ZERO,
             remembers: true,
         }
@@ -144,6 +150,7 @@ impl Default for Plan {
             quirks: 0.0,
             slow_rate: 1,
             checks_always: false,
+            as_map: false,
             pools: vec![PoolPlan::default()],
         }
     }

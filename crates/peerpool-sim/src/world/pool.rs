@@ -9,7 +9,6 @@ use peerpool_core::engine::{Config, Engine};
 use peerpool_core::event::Status;
 use peerpool_core::id::PeerId;
 use peerpool_core::io::Output;
-use peerpool_core::netgroup::NetGroups;
 use peerpool_core::policy::{Policy, PolicyError};
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
@@ -83,7 +82,7 @@ impl PoolUnderTest {
             connect_only: plan.connect_only,
             user_agent: "/peerpool-sim/".to_owned(),
             only_nets: vec![],
-            groups: NetGroups::default(),
+            groups: plan.groups.clone(),
             height: 0,
         };
         let seed = draw::hash(world.seed, &[ENGINE, index as u64, u64::from(generation)]);

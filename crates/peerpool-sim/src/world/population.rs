@@ -1,6 +1,6 @@
 //! The nodes of a world: where they live, what they are, and who is there when.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use peerpool_core::netgroup::NetGroup;
 use peerpool_core::rng::Rng;
 use peerpool_core::time::Monotonic;
 
+use super::as_map::{Route, encode};
 use super::churn::{Churn, STAY, Session};
 use super::layout::{Land, Site};
 use super::plan::Plan;
@@ -268,6 +269,22 @@ impl Population {
         let at = self.index.binary_search_by_key(&socket.ip(), |entry| entry.0).ok()?;
         let (_, id) = self.index[at];
         (self.nodes[id.0 as usize].address == socket).then_some(id)
+    }
+
+    /// An AS map that knows the netgroup of every node.
+    pub(super) fn as_map(&self) -> Vec<u8> {
+        let route = |id| {
+            let address = Address::from(self.listing(id).address);
+            let (bits, len) = match address.host.ip()? {
+                IpAddr::V4(ip) => (u128::from(ip.to_ipv6_mapped()), 112),
+                IpAddr::V6(ip) => (u128::from(ip), 36),
+            };
+            let first = bits & !(u128::MAX >> len);
+            Some(((first, len), Atlas::asn(self, &address)))
+        };
+        let routes: BTreeMap<(u128, u32), u32> = self.ids().filter_map(route).collect();
+        let routes = routes.into_iter().filter(|(_, asn)| *asn != 0);
+        encode(routes.map(|((first, len), asn)| Route { first, len, asn }).collect())
     }
 
     /// Every node.
