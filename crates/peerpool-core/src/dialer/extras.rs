@@ -73,11 +73,9 @@ impl Extras {
                 return Some(of(ConnectionType::Feeler, Purpose::Slot)(address));
             }
         }
+        let room = tally.in_flight < policy.max_dials && tally.manual < tally.ready;
         let rotation = [policy.rotation_interval, policy.rotation_retry];
-        if is_due(&mut self.rotation_at, now.mono, rotation, rng)
-            && tally.newcomers == 0
-            && tally.manual < tally.ready
-        {
+        if is_due(&mut self.rotation_at, now.mono, rotation, rng) && tally.newcomers == 0 && room {
             let chosen = book.select_known(now, nets, rng);
             return chosen.map(of(ConnectionType::OutboundFullRelay, Purpose::Newcomer));
         }
