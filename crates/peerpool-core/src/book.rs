@@ -12,6 +12,7 @@
 )]
 
 mod bag;
+mod barred;
 mod burned;
 mod candidates;
 mod check;
@@ -27,8 +28,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::address::{Address, Host, Net, PerNet};
+use crate::banned::Banned;
 use crate::event::Known;
 use crate::id::BurnReason;
+use crate::misbehavior::Discouraged;
 use crate::netgroup::{NetGroup, NetGroups};
 use crate::policy::{Policy, meets};
 use crate::rng::Rng;
@@ -57,8 +60,8 @@ pub enum Heard {
     /// It is burned, and stays so.
     Burned,
     /// It is not kept: unroutable, too old, port 0 or a port of another service, lacking
-    /// services, ourselves, on a network we cannot dial, or one port too many of its host; or its
-    /// place is taken by one that is as good.
+    /// services, ourselves, banned, discouraged, on a network we cannot dial, or one port too many
+    /// of its host; or its place is taken by one that is as good.
     Refused,
 }
 
@@ -92,6 +95,10 @@ pub struct Book {
     /// Records per shelf.
     counts: [usize; Shelf::ALL.len()],
     burned: Burned,
+    banned: Banned,
+    discouraged: Discouraged,
+    /// When to look next whether a ban is over.
+    bans_end_at: Option<Monotonic>,
     own: BTreeSet<Host>,
     /// Addresses in the book that are to be dialled first after a restart.
     anchors: BTreeSet<Address>,
@@ -139,6 +146,9 @@ impl Book {
             per_net: PerNet::default(),
             counts: [0; Shelf::ALL.len()],
             burned: Burned::new(policy.burn_memory, policy.max_burned),
+            banned: Banned::new(policy.max_bans),
+            discouraged: Discouraged::new(policy.max_discouraged),
+            bans_end_at: None,
             own: BTreeSet::new(),
             anchors: BTreeSet::new(),
             changes: Changes::default(),
@@ -273,6 +283,11 @@ impl Book {
         if busy {
             return (Shelf::InUse, None);
         }
+        if let Some(bar) = self.bar(record) {
+            // Good for nothing is good for nothing, and makes room for others.
+            let (worth, until) = self.worth(now, record);
+            return if worth == Shelf::Idle { (worth, until) } else { (bar, until) };
+        }
         if record.verdict.is_some() {
             return (Shelf::Waiting, None);
         }
@@ -327,7 +342,7 @@ impl Book {
                 self.manual_due.remove(&id);
                 None
             }
-            Shelf::InUse => None,
+            Shelf::InUse | Shelf::Banned | Shelf::Discouraged => None,
         };
         if let Some((moved, spot)) = moved
             && let Some(record) = self.records.get_mut(moved)
@@ -354,7 +369,7 @@ impl Book {
                 self.resting.insert((record.tried_at, id));
             }
             Shelf::Manual => self.manual_due.insert(id),
-            Shelf::InUse => {}
+            Shelf::InUse | Shelf::Banned | Shelf::Discouraged => {}
         }
     }
 
@@ -416,6 +431,8 @@ impl Book {
             waiting: self.counts[Shelf::Waiting as usize],
             burned: self.burned.len(),
             ineligible: self.counts[Shelf::Idle as usize],
+            banned: self.counts[Shelf::Banned as usize],
+            discouraged: self.counts[Shelf::Discouraged as usize],
         }
     }
 

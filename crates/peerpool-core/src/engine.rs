@@ -4,6 +4,7 @@
 //! `outcome.rs` says what an ending means, `session.rs` serves ready peers. Numbers and choices
 //! are elsewhere: [`crate::dialer`], [`crate::book`], [`crate::lease`].
 
+mod bars;
 mod dial;
 mod kept;
 mod outcome;
@@ -221,6 +222,8 @@ impl Engine {
             connected: self.peers.view(now.mono, PeerState::Connected),
             ready: self.peers.view(now.mono, PeerState::Ready),
             burned: self.book.burned().clone(),
+            bans: self.book.banned().len(),
+            discouraged: self.book.discouraged().len(),
             dials: self.dials,
             surplus: self.surplus,
             starved: self.starved,
@@ -246,10 +249,14 @@ impl Engine {
     /// bytes were read. Time stands still then; only a unix clock set back by more than the
     /// tolerance is believed.
     fn even_out(&mut self, now: Now) -> Now {
+        self.latest = self.evened_out(now);
+        self.latest
+    }
+
+    fn evened_out(&self, now: Now) -> Now {
         let set_back = now.unix + TOLERANCE < self.latest.unix;
         let unix = if set_back { now.unix } else { now.unix.max(self.latest.unix) };
-        self.latest = Now { mono: now.mono.max(self.latest.mono), unix };
-        self.latest
+        Now { mono: now.mono.max(self.latest.mono), unix }
     }
 
     fn policy(&self) -> &Policy {
@@ -278,6 +285,11 @@ impl Engine {
             Input::Closed { peer, reason } => self.on_closed(now, peer, reason),
             Input::Lease { lease, services, wait } => self.on_lease(lease, services, wait),
             Input::Release { lease } => self.on_release(lease),
+            Input::Ban { subnet, until } => self.on_ban(now, subnet, until),
+            Input::Unban { subnet } => self.on_unban(now, subnet),
+            Input::Report { peer, address, misbehavior, reason } => {
+                self.on_report(now, peer, address, misbehavior, reason);
+            }
             Input::Close => self.on_close(),
         }
     }

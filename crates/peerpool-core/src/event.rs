@@ -7,7 +7,9 @@ use std::time::Duration;
 use bitcoin::p2p::ServiceFlags;
 
 use crate::address::{Address, Net};
+use crate::banned::{Ban, Subnet};
 use crate::id::{BurnReason, ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState};
+use crate::misbehavior::Misbehavior;
 
 /// Why a dial ended without a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +76,9 @@ pub struct PeerVersion {
     /// Whether it wants transactions relayed (BIP37).
     pub relay: bool,
 }
+
+/// Longest reason that is kept of a report of misbehavior, in bytes.
+pub const MAX_REASON: usize = 256;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,6 +173,37 @@ pub enum Event {
         /// What the verdict would be.
         reason: BurnReason,
     },
+    /// The user banned a host or a subnet.
+    Banned {
+        /// Whom, since when, and until when.
+        ban: Ban,
+    },
+    /// A ban is over.
+    Unbanned {
+        /// Whose.
+        subnet: Subnet,
+        /// Whether its time was up; otherwise the user ended it.
+        expired: bool,
+    },
+    /// A peer did what no honest one does. Nothing comes of it if the user named its address.
+    Misbehaved {
+        /// The peer; it may be gone.
+        peer: PeerId,
+        /// Its address.
+        address: Address,
+        /// What it did.
+        misbehavior: Misbehavior,
+        /// In the words of the holder of a lease; empty where the pool saw it itself. At most
+        /// [`MAX_REASON`] bytes.
+        reason: String,
+    },
+    /// The host of an address is discouraged, on all its ports.
+    Discouraged {
+        /// The address of the peer that misbehaved.
+        address: Address,
+        /// For how long.
+        lasts: Duration,
+    },
     /// A peer told us of addresses. Not told of a message that its ration pays nothing for.
     Gossip {
         /// The peer.
@@ -245,6 +281,10 @@ impl Event {
             Self::Burned { .. } => "burned",
             Self::BackedOff { .. } => "backed_off",
             Self::VerdictWaits { .. } => "verdict_waits",
+            Self::Banned { .. } => "banned",
+            Self::Unbanned { .. } => "unbanned",
+            Self::Misbehaved { .. } => "misbehaved",
+            Self::Discouraged { .. } => "discouraged",
             Self::Gossip { .. } => "gossip",
             Self::Full { .. } => "full",
             Self::Starved { .. } => "starved",
@@ -269,6 +309,7 @@ impl Event {
             | Self::DialFailed { peer, .. }
             | Self::Disconnected { peer, .. }
             | Self::Gossip { peer, .. }
+            | Self::Misbehaved { peer, .. }
             | Self::Leased { peer, .. }
             | Self::Released { peer, .. } => Some(*peer),
             _ => None,
@@ -286,6 +327,8 @@ impl Event {
             | Self::Burned { address, .. }
             | Self::BackedOff { address, .. }
             | Self::VerdictWaits { address, .. }
+            | Self::Misbehaved { address, .. }
+            | Self::Discouraged { address, .. }
             | Self::Gossip { address, .. } => Some(*address),
             _ => None,
         }
@@ -306,6 +349,10 @@ pub struct Known {
     pub burned: usize,
     /// Hearsay that is too old, and addresses without the required services.
     pub ineligible: usize,
+    /// Addresses that the user has banned, by themselves or with their subnet.
+    pub banned: usize,
+    /// Addresses on hosts that are discouraged.
+    pub discouraged: usize,
 }
 
 /// What is known of one peer.
@@ -363,6 +410,10 @@ pub struct Status {
     pub ready: Vec<PeerStatus>,
     /// Burned addresses, by reason.
     pub burned: BTreeMap<BurnReason, usize>,
+    /// Bans of hosts and subnets.
+    pub bans: usize,
+    /// Discouraged hosts.
+    pub discouraged: usize,
     /// Dials sent since the start.
     pub dials: u64,
     /// Dials and links closed because the pool (or the netgroup) was already full.

@@ -183,6 +183,10 @@ pub enum DisconnectReason {
     Yielded,
     /// A manual peer took this slot.
     Replaced,
+    /// The user banned its host.
+    Banned,
+    /// Its host is discouraged, for what it did or for what another port of its host did.
+    Discouraged,
     /// The pool is closing.
     PoolClosed,
 }
@@ -206,6 +210,8 @@ impl DisconnectReason {
             Self::Rotated => "rotated",
             Self::Yielded => "yielded",
             Self::Replaced => "replaced",
+            Self::Banned => "banned",
+            Self::Discouraged => "discouraged",
             Self::PoolClosed => "pool_closed",
         }
     }

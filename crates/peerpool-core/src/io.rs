@@ -5,8 +5,11 @@ use std::net::IpAddr;
 use bitcoin::p2p::ServiceFlags;
 
 use crate::address::Address;
+use crate::banned::Subnet;
 use crate::event::{DialError, Event};
 use crate::id::{DisconnectReason, LeaseId, PeerId};
+use crate::misbehavior::Misbehavior;
+use crate::time::UnixTime;
 use crate::wire::Control;
 
 /// Something that happened outside.
@@ -23,6 +26,31 @@ pub enum Input {
     },
     /// The user named an address.
     AddManual(Address),
+    /// The user bans a host or a subnet: its links are dropped, its addresses kept but not dialled,
+    /// manual ones neither. Ignored where [`Banned::check`](crate::banned::Banned::check) says no.
+    Ban {
+        /// Whom.
+        subnet: Subnet,
+        /// Until when.
+        until: UnixTime,
+    },
+    /// The user ends a ban. Ignored if there is none of just this subnet.
+    Unban {
+        /// Whose.
+        subnet: Subnet,
+    },
+    /// A holder of a lease says what its peer did, which may be gone by now. First-hand proof only:
+    /// its host is discouraged for it, unless the user named its address.
+    Report {
+        /// The peer of the lease.
+        peer: PeerId,
+        /// Its address.
+        address: Address,
+        /// What it did.
+        misbehavior: Misbehavior,
+        /// In words, for events; cut to [`MAX_REASON`](crate::event::MAX_REASON) bytes.
+        reason: String,
+    },
     /// The dial of this peer was answered.
     Connected {
         /// The peer.

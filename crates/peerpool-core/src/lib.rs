@@ -20,6 +20,7 @@
 )]
 
 pub mod address;
+pub mod banned;
 pub mod book;
 pub mod chain;
 pub mod dialer;
@@ -32,6 +33,7 @@ pub mod io;
 pub mod lease;
 pub mod link;
 pub mod liveness;
+pub mod misbehavior;
 pub mod netgroup;
 pub mod peer;
 pub mod policy;

@@ -291,6 +291,16 @@ policy! {
     max_addresses: usize = 65_536, 16 => 10_000_000;
     /// Burned addresses remembered.
     max_burned: usize = 65_536, 16 => 10_000_000;
+    /// Bans of hosts and subnets at once.
+    max_bans: usize = 10_000, 1 => 1_000_000;
+    /// Discouraged hosts remembered; who is forgotten soonest makes room. Core's filter holds
+    /// 50,000.
+    max_discouraged: usize = 50_000, 16 => 10_000_000;
+    /// A host is discouraged this long for what a peer there did that no honest one does. Core
+    /// forgets when it restarts.
+    discourage_memory: Duration = hours(24), SHORTEST => days(365);
+    /// A host is discouraged this long for a peer there that the holder of a lease found useless.
+    useless_memory: Duration = hours(1), SHORTEST => days(365);
     /// Addresses of our own that are remembered, so that gossip naming them can be refused.
     max_own_addresses: usize = 64, 1 => 10_000;
     /// Ports other than the default that gossip may name of one host, burned ones included.

@@ -60,6 +60,8 @@ impl Book {
             return Err(format!("{lost}: an anchor, and not in the book"));
         }
         self.burned.check()?;
+        self.banned.check_table()?;
+        self.discouraged.check_table()?;
         if self.records.len() > self.policy.max_addresses + self.manual.len()
             || self.burned.len() > self.policy.max_burned
         {
@@ -279,7 +281,7 @@ impl Counted {
             Shelf::Idle => self.idle.add(&id),
             Shelf::BackingOff => self.backing_off.add(&(record.tried_at, id)),
             Shelf::Waiting | Shelf::Deferred => self.resting.add(&(record.tried_at, id)),
-            Shelf::InUse => {}
+            Shelf::InUse | Shelf::Banned | Shelf::Discouraged => {}
         }
         if record.verdict.is_some() {
             self.verdicts.add(&id);

@@ -168,6 +168,7 @@ impl Book {
             && dialable
             && self.nets.contains(&host.net())
             && !self.own.contains(host)
+            && !self.is_barred(host)
             && (self.policy.allow_unroutable || host.is_routable())
     }
 

@@ -41,12 +41,16 @@ pub(super) enum Shelf {
     Experienced,
     /// Heard of lately; a candidate.
     Hearsay,
+    /// It is banned.
+    Banned,
+    /// Its host is discouraged.
+    Discouraged,
     /// Too old.
     Idle,
 }
 
 impl Shelf {
-    pub(super) const ALL: [Shelf; 8] = [
+    pub(super) const ALL: [Shelf; 10] = [
         Shelf::InUse,
         Shelf::Waiting,
         Shelf::BackingOff,
@@ -54,6 +58,8 @@ impl Shelf {
         Shelf::Manual,
         Shelf::Experienced,
         Shelf::Hearsay,
+        Shelf::Banned,
+        Shelf::Discouraged,
         Shelf::Idle,
     ];
 }

@@ -44,9 +44,10 @@ impl Book {
         }
     }
 
-    /// When the first back-off ends.
+    /// When the first back-off ends, or the next ban or discouragement.
     pub fn wake_at(&self) -> Option<Monotonic> {
-        self.retries.first().map(|(at, _)| *at)
+        let retry = self.retries.first().map(|(at, _)| *at);
+        retry.into_iter().chain(self.bars_end_at()).min()
     }
 
     /// Closes or opens a netgroup to selection.

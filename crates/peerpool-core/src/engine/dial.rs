@@ -22,6 +22,7 @@ impl Engine {
         }
         self.tried_at = now.mono;
         self.book.advance(now);
+        self.end_bars(now);
         let tally = loop {
             let Self { dialer, peers, book, config, rng, .. } = self;
             let tally = dialer.tally(peers);

@@ -7,6 +7,7 @@ use crate::address::Address;
 use crate::event::{DialError, Event};
 use crate::id::{BurnReason, ConnectionType, DisconnectReason, LinkFault, PeerId, PeerState};
 use crate::io::Output;
+use crate::misbehavior::Misbehavior;
 use crate::peer::{Peer, Stage};
 use crate::time::Now;
 
@@ -110,6 +111,11 @@ impl Engine {
             Some(verdict) => self.on_failed(now, address, verdict),
             None if connection_type == ConnectionType::AddrFetch => {}
             None => self.on_lost(now, address, uptime.unwrap_or_default()),
+        }
+        if let (PeerState::Ready, DisconnectReason::Fault(fault)) = (state, reason)
+            && let Some(misbehavior) = Misbehavior::of(fault)
+        {
+            self.on_misbehavior(now, id, address, misbehavior, String::new());
         }
     }
 

@@ -12,6 +12,7 @@ use crate::handshake::{Handshake, Handshaken, Rules, Step};
 use crate::id::{ConnectionType, DisconnectReason, PeerId};
 use crate::io::Output;
 use crate::liveness::{Due, Liveness};
+use crate::misbehavior::Misbehavior;
 use crate::peer::{Peer, Purpose, Session, Stage};
 use crate::time::Now;
 use crate::wire::{AddrEntry, Control, PROTOCOL_VERSION, Version};
@@ -233,6 +234,10 @@ impl Engine {
         let session = self.peers.get_mut(id).and_then(|peer| peer.session_mut());
         if session.is_some_and(|session| std::mem::replace(&mut session.repeated, true)) {
             self.leave(now, id, DisconnectReason::Protocol);
+            if let Some(address) = self.peers.get(id).map(|peer| peer.address) {
+                let misbehavior = Misbehavior::Protocol;
+                self.on_misbehavior(now, id, address, misbehavior, String::new());
+            }
         }
     }
 

@@ -67,7 +67,7 @@ fn sources_addresses_come_from_peers_too() {
         0.001 connecting #1 11.2.1.1:8333 OutboundFullRelay
         0.002 connected #1 11.2.1.1:8333
         0.003 ready #1 11.2.1.1:8333
-        0.003 starved Known { blocked: 0, backing_off: 0, waiting: 0, burned: 0, ineligible: 0 }
+        0.003 starved Known { blocked: 0, backing_off: 0, waiting: 0, burned: 0, ineligible: 0, banned: 0, discouraged: 0 }
         0.004 gossip #1 11.2.1.1:8333 2 of 2
         0.004 connecting #2 11.3.1.1:8333 OutboundFullRelay
         0.004 connecting #3 11.4.1.1:8333 OutboundFullRelay

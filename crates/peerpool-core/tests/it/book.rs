@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
-use peerpool_core::address::{Address, Net};
+use peerpool_core::address::{Address, Host, Net};
+use peerpool_core::banned::Subnet;
 use peerpool_core::book::{Book, Heard, Source};
 use peerpool_core::id::BurnReason;
 use peerpool_core::netgroup::NetGroup;
@@ -36,6 +37,11 @@ enum Op {
     Recover,
     GiveUp,
     SetClosed(usize, bool),
+    /// A subnet, and for how many seconds.
+    Ban(usize, u64),
+    Unban(usize),
+    /// A host, and for how many seconds.
+    Discourage(usize, u64),
     /// Seconds on the monotonic clock, and on the unix clock.
     Advance(u64, i64),
 }
@@ -56,6 +62,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::Recover),
         1 => Just(Op::GiveUp),
         2 => (0..SHAPE[0], any::<bool>()).prop_map(|(group, on)| Op::SetClosed(group, on)),
+        2 => (0..SUBNETS.len(), 1u64..20_000).prop_map(|(which, secs)| Op::Ban(which, secs)),
+        1 => (0..SUBNETS.len()).prop_map(Op::Unban),
+        1 => (who(), 1u64..20_000).prop_map(|(who, secs)| Op::Discourage(who, secs)),
         4 => (span(), span()).prop_map(|(mono, unix)| Op::Advance(mono, unix as i64)),
         // The book is promised that no clock goes back by less.
         1 => (span(), span()).prop_map(|(mono, unix)| Op::Advance(mono, -601 - unix as i64)),
@@ -63,9 +72,28 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 1..120)
 }
 
+fn subnet(which: usize) -> Subnet {
+    SUBNETS[which].parse().expect("a subnet")
+}
+
 fn nth(who: usize) -> Address {
     let (port, host, group) = (who % 2, who / 2 % 2, who / 4);
     address(&format!("11.{}.1.{}:{}", group + 1, host + 1, 8333 + port))
+}
+
+/// What is banned: of one netgroup a host, half and all of it, and of all a half.
+const SUBNETS: [&str; 5] = ["11.1.1.1", "11.1.0.0/17", "11.1.0.0/16", "11.2.0.0/15", "11.1.1.2"];
+
+/// Whether a host is in the subnet of this number.
+fn is_in(which: usize, host: &Host) -> bool {
+    let Host::Ipv4(ip) = host else { return false };
+    let [_, group, _, host] = ip.octets();
+    match which {
+        0 => (group, host) == (1, 1),
+        1 | 2 => group == 1,
+        3 => group > 1,
+        _ => (group, host) == (1, 2),
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -95,9 +123,20 @@ struct Model {
     burned: BTreeMap<Address, (Duration, bool)>,
     in_use: BTreeSet<Address>,
     closed: BTreeSet<NetGroup>,
+    /// Until when, by the number of the subnet.
+    bans: BTreeMap<usize, u64>,
+    discouraged: BTreeMap<Host, Duration>,
 }
 
 impl Model {
+    fn is_banned(&self, host: &Host) -> bool {
+        self.bans.keys().any(|which| is_in(*which, host))
+    }
+
+    fn is_barred(&self, host: &Host) -> bool {
+        self.is_banned(host) || self.discouraged.contains_key(host)
+    }
+
     fn burn(&mut self, who: Address, own: bool) {
         let manual = self.known.get(&who).is_some_and(|known| known.manual);
         if own || !manual {
@@ -129,7 +168,9 @@ impl Model {
         let worth = known.manual
             || within(known.seen, self.policy.max_address_age)
             || known.success.is_some_and(|at| within(at, self.policy.experience_age));
-        if !worth || self.in_use.iter().any(used) || known.verdict.is_some() {
+        let barred =
+            if known.manual { self.is_banned(&who.host) } else { self.is_barred(&who.host) };
+        if !worth || barred || self.in_use.iter().any(used) || known.verdict.is_some() {
             return Some(false);
         }
         if !known.manual && self.closed.contains(&NetGroup::of(&who.host)) {
@@ -148,6 +189,8 @@ impl Model {
         self.unix = self.unix.saturating_add_signed(unix);
         let memory = self.policy.burn_memory;
         self.burned.retain(|_, (at, own)| *own || self.mono - *at < memory);
+        self.bans.retain(|_, until| self.unix < *until);
+        self.discouraged.retain(|_, until| self.mono < *until);
         if self.unix + 600 < before {
             for known in self.known.values_mut() {
                 known.seen = known.seen.min(self.unix);
@@ -178,7 +221,9 @@ impl Pair {
                 let source = Source::Peer(nth(0));
                 let heard = book.hear(now, who, SERVICES, UnixTime(seen), source, rng);
                 let fresh = age < model.policy.max_address_age.as_secs();
-                if let Some(known) = model.known.get_mut(&who) {
+                if model.is_barred(&who.host) {
+                    assert_eq!(heard, Heard::Refused, "{who}");
+                } else if let Some(known) = model.known.get_mut(&who) {
                     known.seen = known.seen.max(seen).min(known.seen.max(unix));
                 } else if fresh && !model.burned.contains_key(&who) {
                     // Its place may be taken.
@@ -303,6 +348,37 @@ impl Pair {
                 };
             }
             Op::Advance(mono, unix) => model.advance(mono, unix),
+            Op::Ban(..) | Op::Unban(_) | Op::Discourage(..) => self.apply_bar(op),
+            _ => unreachable!("every operation has its arm"),
+        }
+    }
+
+    /// Whom the book is to offer nobody.
+    fn apply_bar(&mut self, op: Op) {
+        let now = self.now();
+        let Self { book, model, .. } = self;
+        match op {
+            Op::Ban(which, secs) => {
+                let until = model.unix + secs;
+                // Wider ones cover: the whole netgroup each of its parts, the half both hosts.
+                let wider: &[usize] = [&[0, 1, 2][..], &[1, 2], &[2], &[3], &[4, 1, 2]][which];
+                let covered = wider.iter().any(|other| model.bans.contains_key(other));
+                let ban = book.ban(now, subnet(which), UnixTime(until));
+                assert_eq!(ban.is_err(), covered, "{ban:?}");
+                if !covered {
+                    model.bans.insert(which, until);
+                }
+            }
+            Op::Unban(which) => {
+                let ended = book.unban(now, &subnet(which)).is_ok();
+                assert_eq!(ended, model.bans.remove(&which).is_some());
+            }
+            Op::Discourage(who, secs) => {
+                let (host, memory) = (nth(who).host, Duration::from_secs(secs));
+                book.discourage(now, host, memory);
+                let until = model.discouraged.entry(host).or_default();
+                *until = (*until).max(model.mono + memory);
+            }
             _ => unreachable!("every operation has its arm"),
         }
     }
@@ -315,6 +391,10 @@ impl Pair {
             known.rests = known.rests.filter(|(_, to)| self.model.mono < *to);
         }
         self.book.advance(now);
+        let ended = self.book.end_bars(now).len();
+        assert_eq!(self.book.banned().len(), self.model.bans.len(), "{ended} ended");
+        let discouraged = self.book.discouraged().entries().map(|(host, _)| host);
+        assert!(discouraged.eq(self.model.discouraged.keys().copied()));
         // Who made room for others was good for nothing.
         let gone = |at: &Address| self.book.source(at).is_none();
         let forgotten: Vec<_> = self.model.known.keys().copied().filter(gone).collect();
@@ -336,6 +416,7 @@ impl Pair {
             for at in drawn.into_iter().chain(self.book.select_manual(&mut self.rng)) {
                 assert_ne!(self.model.eligible(&at), Some(false), "{at} was drawn");
                 assert!(!self.book.is_burned(&at), "{at} is burned");
+                assert!(!self.model.is_banned(&at.host), "{at} is banned");
             }
         }
     }

@@ -79,7 +79,7 @@ fn an_attempt_is_one_verdict_with_one_event() {
         1.001 connected #2 11.10.1.1:8333
         11.001 disconnected #2 11.10.1.1:8333 Connected handshake_timed_out
         11.001 burned 11.10.1.1:8333 handshake_timed_out
-        11.002 starved Known { blocked: 0, backing_off: 0, waiting: 0, burned: 1, ineligible: 0 }
+        11.002 starved Known { blocked: 0, backing_off: 0, waiting: 0, burned: 1, ineligible: 0, banned: 0, discouraged: 0 }
         60.000 seed_asked seed.test
         60.001 seed_answered seed.test 0 of 1
     "#]]

@@ -283,7 +283,7 @@ fn a_silent_peer_is_pinged_and_dropped() {
         3660.005 full 0.002s
         3720.005 disconnected #2 11.2.1.1:8333 Ready pong_timed_out
         3720.005 backed_off 11.2.1.1:8333 failures=0 retry_in=64s
-        3720.006 starved Known { blocked: 0, backing_off: 2, waiting: 0, burned: 0, ineligible: 0 }
+        3720.006 starved Known { blocked: 0, backing_off: 2, waiting: 0, burned: 0, ineligible: 0, banned: 0, discouraged: 0 }
         3720.006 seed_asked seed.test
         3720.007 seed_answered seed.test 0 of 2
         3733.632 connecting #3 11.3.1.1:8333 OutboundFullRelay

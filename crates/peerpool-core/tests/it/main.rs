@@ -3,6 +3,7 @@
 mod addresses;
 mod anchors;
 mod attacks;
+mod bars;
 mod book;
 mod burning;
 mod clocks;

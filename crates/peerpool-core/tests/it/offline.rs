@@ -28,7 +28,7 @@ fn a_failure_burns_only_if_evidence_lies_within_30_s() {
         0.002 connecting #2 11.2.1.1:8333 OutboundFullRelay
         0.003 dial_failed #2 11.2.1.1:8333 refused
         0.003 verdict_waits 11.2.1.1:8333 refused
-        0.003 starved Known { blocked: 0, backing_off: 0, waiting: 2, burned: 0, ineligible: 0 }
+        0.003 starved Known { blocked: 0, backing_off: 0, waiting: 2, burned: 0, ineligible: 0, banned: 0, discouraged: 0 }
         20.000 connecting #3 11.4.1.1:8333 Manual
         20.000 fed
         20.001 burned 11.2.1.1:8333 refused

@@ -126,7 +126,7 @@ fn try_connect_runs_at_the_start_on_addresses_failures_losses_and_timers() {
         0.002 connecting #2 11.2.1.1:8333 OutboundFullRelay
         0.003 dial_failed #2 11.2.1.1:8333 refused
         0.003 verdict_waits 11.2.1.1:8333 refused
-        0.003 starved Known { blocked: 0, backing_off: 0, waiting: 2, burned: 0, ineligible: 0 }
+        0.003 starved Known { blocked: 0, backing_off: 0, waiting: 2, burned: 0, ineligible: 0, banned: 0, discouraged: 0 }
         1.000 connecting #3 11.4.1.1:8333 Manual
         1.000 fed
         1.001 burned 11.2.1.1:8333 refused
@@ -136,7 +136,7 @@ fn try_connect_runs_at_the_start_on_addresses_failures_losses_and_timers() {
         1.002 full 1.002s
         3602.000 disconnected #3 11.4.1.1:8333 Ready closed_by_peer
         3602.000 backed_off 11.4.1.1:8333 failures=0 retry_in=64s
-        3602.000 starved Known { blocked: 0, backing_off: 1, waiting: 0, burned: 2, ineligible: 0 }
+        3602.000 starved Known { blocked: 0, backing_off: 1, waiting: 0, burned: 2, ineligible: 0, banned: 0, discouraged: 0 }
         3602.000 seed_asked seed.test
         3602.001 seed_answered seed.test 0 of 2
         3662.000 seed_asked seed.test

@@ -374,6 +374,12 @@ fn describe(event: &Event) -> String {
         Event::BackedOff { failures, retry_in, .. } => {
             format!("failures={failures} retry_in={}s", retry_in.as_secs())
         }
+        Event::Banned { ban } => format!("{} until {}", ban.subnet, ban.until.0 - START),
+        Event::Unbanned { subnet, expired } => format!("{subnet} expired={expired}"),
+        Event::Misbehaved { misbehavior, reason, .. } => {
+            format!("{} {reason:?}", misbehavior.as_str())
+        }
+        Event::Discouraged { lasts, .. } => format!("lasts={}s", lasts.as_secs()),
         Event::Gossip { received, kept, .. } => format!("{kept} of {received}"),
         Event::Starved { known } => format!("{known:?}"),
         Event::Full { took } => format!("{:.3}s", took.as_secs_f64()),
