@@ -6,6 +6,7 @@
 //! then, and to run the checks of its book. What the pool cannot know, such as that its own link is
 //! down, the world tells through [`Checks::on_network`] and [`Checks::expect_full`].
 
+mod bars;
 mod facts;
 mod fates;
 mod known;
@@ -31,6 +32,7 @@ use peerpool_core::policy::Policy;
 use peerpool_core::time::{Monotonic, Now};
 use peerpool_core::wire::Control;
 
+use bars::Bars;
 use fates::Fates;
 use known::Known;
 use leases::Leases;
@@ -52,6 +54,9 @@ pub enum Rule {
     Twice,
     /// Whoever fails burns, backs off or waits for its verdict; no burned address is dialled.
     Burned,
+    /// No banned or discouraged host is dialled or kept; nobody is discouraged but for what it did
+    /// itself, and nobody is banned but by the user.
+    Barred,
     /// No address is dialled that was heard of too long ago, or never.
     Stale,
     /// No address is dialled that the public internet cannot reach, or that is our own.
@@ -84,6 +89,7 @@ impl Rule {
             Self::Target => "target",
             Self::Twice => "twice",
             Self::Burned => "burned",
+            Self::Barred => "barred",
             Self::Stale => "stale",
             Self::Unfit => "unfit",
             Self::Budget => "budget",
@@ -163,6 +169,7 @@ pub struct Checks {
     /// Whom the input of this turn is about.
     about: Option<PeerId>,
     fates: Fates,
+    bars: Bars,
     /// Who answered with a nonce of ours in this turn: it is ourselves.
     itself: Option<Address>,
     peers: Peers,
@@ -187,6 +194,7 @@ impl Checks {
             local: None,
             about: None,
             fates: Fates::default(),
+            bars: Bars::default(),
             itself: None,
             peers: Peers::new(config.groups.as_map().cloned()),
             known: Known::new(config),
@@ -249,6 +257,7 @@ impl Checks {
         self.leases.begin_turn();
         self.fates.begin_turn();
         self.peers.begin_turn();
+        self.bars.on_input(now, input, &self.peers, &self.policy);
         self.itself = None;
         self.about = match input {
             Input::Connected { peer, .. }
@@ -291,6 +300,7 @@ impl Checks {
                 self.leases.on_lease(*lease, *services, *wait);
             }
             Input::Release { lease } => self.leases.on_release(*lease),
+            Input::Ban { .. } | Input::Unban { .. } | Input::Report { .. } => {}
             Input::Close => self.closed = true,
         }
     }
@@ -303,6 +313,9 @@ impl Checks {
             Control::Version(version) => {
                 let itself = self.peers.on_version(peer, version);
                 self.itself = itself.then_some(address);
+                if self.peers.repeats() == Some(peer) {
+                    self.bars.on_repeated(peer);
+                }
             }
             Control::Verack => heard.verack |= heard.version.is_some(),
             Control::Ping(nonce) => self.peers.on_ping(peer, *nonce),
@@ -390,6 +403,7 @@ impl Checks {
         let now = self.clock.mono;
         self.known.end_turn(now, &self.outage)?;
         self.peers.end_turn(now, &self.policy)?;
+        self.bars.end_turn(self.clock, &self.peers, self.closed)?;
         if self.outage.doubts_on {
             let witness = |host: &Host| self.is_witness(host);
             self.peers.check_asked(witness)?;
@@ -441,6 +455,7 @@ impl Checks {
             + 6 * peers
             + 3 * self.leases.len()
             + 2 * self.supply.seeds()
+            + self.bars.bans()
             + self.known.verdicts();
         demand(outputs.len() <= most, Rule::Bound, || {
             format!("{} outputs in one turn, {most} allowed", outputs.len())

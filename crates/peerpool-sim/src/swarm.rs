@@ -205,7 +205,7 @@ impl Swarm {
             (0..self.world.pools().len()).for_each(|pool| self.world.drop_links(pool));
             self.world.run_until(since)?;
         }
-        faults::end_all(&mut self.world);
+        faults::end_all(&mut self.world)?;
         // Netgroups may be too few for more than one.
         let peers = if self.world.is_cramped() { 1 } else { usize::MAX };
         for pool in 0..self.world.pools().len() {
@@ -218,11 +218,13 @@ impl Swarm {
     }
 }
 
-/// How long a pool may take to be full once the network allows it: burns fade, and only then, at
+/// How long a pool may take to be full once the network allows it: burns fade, and whoever is
+/// discouraged is forgotten, and only then, at
 /// the next round of asking the seeds, is a node heard of anew; whoever backs off is waited for;
 /// dials and handshakes take their time, more than once where nodes are slow.
 fn time_to_recover(policy: &Policy) -> Duration {
-    policy.burn_memory + policy.pong_deadline + policy.ping_interval + time_to_replace(policy)
+    let memory = policy.burn_memory.max(policy.discourage_memory).max(policy.useless_memory);
+    memory + policy.pong_deadline + policy.ping_interval + time_to_replace(policy)
 }
 
 /// How long it may be short of a peer after that: whoever else it knows may back off, or the seeds
@@ -328,6 +330,10 @@ fn policy(rng: &mut Rng) -> Policy {
         addr_fetch_interval: rng.between(secs(600), secs(6 * 3600)),
         max_address_age: rng.between(secs(1800), secs(4 * 3600)),
         burn_memory: rng.between(secs(600), secs(3 * 3600)),
+        discourage_memory: rng.between(secs(600), secs(3 * 3600)),
+        useless_memory: rng.between(secs(60), secs(3600)),
+        max_bans: 1 + rng.below(20),
+        max_discouraged: 16 + rng.below(50),
         experience_age: rng.between(secs(3600), secs(30 * 86_400)),
         quick_drop: rng.between(secs(5), secs(120)),
         dial_timeout: rng.between(secs(2), secs(10)),

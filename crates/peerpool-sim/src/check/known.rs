@@ -132,6 +132,10 @@ impl Known {
         }
     }
 
+    pub(super) fn is_manual(&self, address: &Address) -> bool {
+        self.manual.contains(address)
+    }
+
     pub(super) fn manual_len(&self) -> usize {
         self.manual.len()
     }

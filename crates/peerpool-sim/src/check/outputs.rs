@@ -123,6 +123,13 @@ impl Checks {
                 let filled = self.peers.slots_filled();
                 self.supply.on_event(now.mono, event, filled, self.target(), &self.policy)
             }
+            Event::Banned { .. }
+            | Event::Unbanned { .. }
+            | Event::Misbehaved { .. }
+            | Event::Discouraged { .. } => {
+                let is_manual = |address: &Address| self.known.is_manual(address);
+                self.bars.on_event(now, event, is_manual, &self.policy)
+            }
             Event::Offline => self.outage.on_offline(now.mono),
             Event::Online => {
                 self.known.on_online();
@@ -168,6 +175,7 @@ impl Checks {
         if offline {
             self.outage.on_probe(now.mono, self.policy.probe_interval)?;
         }
+        self.bars.check_dial(now, address, connection_type)?;
         self.known.check_dial(now, address, connection_type, &self.outage, &self.policy)?;
         self.known.on_dialled(now.mono, address, connection_type);
         self.supply.on_dialled(now.mono)
@@ -181,16 +189,19 @@ impl Checks {
         reason: DisconnectReason,
     ) -> Verdict {
         let now = self.clock;
-        let ours = matches!(
-            reason,
-            DisconnectReason::Surplus
-                | DisconnectReason::Replaced
-                | DisconnectReason::AddrFetchDone
-                | DisconnectReason::FeelerDone
-                | DisconnectReason::Rotated
-                | DisconnectReason::Yielded
-                | DisconnectReason::PoolClosed
-        );
+        self.bars.check_drop(now, address, reason)?;
+        let barred = matches!(reason, DisconnectReason::Banned | DisconnectReason::Discouraged);
+        let ours = barred
+            || matches!(
+                reason,
+                DisconnectReason::Surplus
+                    | DisconnectReason::Replaced
+                    | DisconnectReason::AddrFetchDone
+                    | DisconnectReason::FeelerDone
+                    | DisconnectReason::Rotated
+                    | DisconnectReason::Yielded
+                    | DisconnectReason::PoolClosed
+            );
         let ended = self.peers.on_ended(peer, address, state)?;
         self.check_own_end(address, state, reason, &ended)?;
         if reason == DisconnectReason::Rotated {
@@ -201,7 +212,7 @@ impl Checks {
         let stayed = uptime >= self.policy.quick_drop;
         match state {
             PeerState::Connecting => {}
-            PeerState::Connected if ours && !shaken => {}
+            PeerState::Connected if barred || ours && !shaken => {}
             PeerState::Connected if ours => {
                 self.known.on_success(now, address);
                 self.known.prove(address);

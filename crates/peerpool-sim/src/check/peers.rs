@@ -114,6 +114,25 @@ impl Peers {
         self.table.iter().find(|peer| peer.is_held()).map(|peer| peer.id)
     }
 
+    /// Whether a peer is ready, and held.
+    pub(super) fn is_ready(&self, id: PeerId) -> bool {
+        self.place(id).is_some_and(|place| {
+            let peer = &self.table[place];
+            peer.is_ready() && peer.is_held()
+        })
+    }
+
+    /// Everybody whom the pool holds on to.
+    pub(super) fn held(&self) -> impl Iterator<Item = (PeerId, Address, ConnectionType)> {
+        let held = self.table.iter().filter(|peer| peer.is_held());
+        held.map(|peer| (peer.id, peer.address, peer.connection_type))
+    }
+
+    /// Who repeats its version once too often in this turn.
+    pub(super) const fn repeats(&self) -> Option<PeerId> {
+        self.repeats
+    }
+
     /// Ready peers that fill a slot and serve fewer leases than these, and their services.
     pub(super) fn free(&self, slots: usize) -> impl Iterator<Item = (PeerId, ServiceFlags)> {
         let free = self.table.iter().filter(move |peer| peer.fills_slot() && peer.leases < slots);

@@ -1,6 +1,7 @@
 //! The checkers under test: the real engine through random days without a breach, and each rule
 //! with its fault planted.
 
+mod bars;
 mod days;
 mod duties;
 mod forge;

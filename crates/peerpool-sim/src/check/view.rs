@@ -27,6 +27,15 @@ impl Checks {
         let max = self.policy.max_burned;
         let text = || format!("{burned} burned addresses, {max} allowed");
         demand(burned <= max, Rule::Bound, text)?;
+        let (bans, discouraged) = (status.bans, status.discouraged);
+        let fits = bans == self.bars.bans() && discouraged >= self.bars.discouraged();
+        demand(fits, Rule::View, || {
+            let ours = (self.bars.bans(), self.bars.discouraged());
+            format!("{bans} bans and {discouraged} discouraged, by what it did {ours:?}")
+        })?;
+        let max = self.policy.max_discouraged;
+        let text = || format!("{discouraged} discouraged hosts, {max} allowed");
+        demand(discouraged <= max, Rule::Bound, text)?;
         let theirs = (status.waiters, status.leases, status.starved, status.offline);
         let (waiting, held) = self.leases.counts();
         let ours = (waiting, held, self.supply.starved, self.outage.offline);

@@ -8,6 +8,7 @@ use peerpool_core::address::{Address, Net};
 use peerpool_core::event::Status;
 use peerpool_core::id::LeaseId;
 use peerpool_core::io::Input;
+use peerpool_core::misbehavior::Misbehavior;
 use peerpool_core::netgroup::NetGroup;
 use peerpool_core::policy::Policy;
 
@@ -43,7 +44,7 @@ pub(super) const USELESS_PEERS: Scenario = Scenario {
            was of no use",
     accepts: "the pool is told of all seven; they are replaced within 10 s, and not dialled again \
               for 10 min",
-    expected: Expected::Fail { why: "leases with feedback" },
+    expected: Expected::Pass,
     run: run_useless,
 };
 
@@ -155,10 +156,15 @@ fn leases(world: &World) -> BTreeMap<Address, usize> {
     status.ready.iter().map(|peer| (peer.address, peer.leases)).collect()
 }
 
-/// Says to the pool that the peer of a lease was of no use; false: it cannot be told yet. Without
-/// that, it would be right to keep them. The one place to connect, the day it can.
-const fn report_useless(_world: &mut World, _lease: LeaseId) -> bool {
-    false
+/// Says to the pool that the ready peer of a lease was of no use. False: there is none.
+fn report_useless(world: &mut World, address: Address) -> Result<bool, Failure> {
+    let status = world.pool(0).status(world.now().mono);
+    let Some(peer) = status.ready.iter().find(|peer| peer.address == address) else {
+        return Ok(false);
+    };
+    let (misbehavior, reason) = (Misbehavior::Useless, "it answers pings, and no more".to_owned());
+    world.input(0, Input::Report { peer: peer.id, address, misbehavior, reason })?;
+    Ok(true)
 }
 
 fn run_useless(setting: &Setting) -> Result<Outcome, Failure> {
@@ -178,7 +184,7 @@ fn run_useless(setting: &Setting) -> Result<Outcome, Failure> {
         let peer = after.into_iter().find(|(peer, count)| before.get(peer) != Some(count));
         if let Some((peer, _)) = peer.filter(|(peer, _)| useless.contains(peer)) {
             leased.insert(peer);
-            if report_useless(&mut world, lease) {
+            if report_useless(&mut world, peer)? {
                 told.insert(peer);
             }
         }

@@ -4,8 +4,10 @@ use std::fmt;
 
 use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Address;
+use peerpool_core::banned::Subnet;
 use peerpool_core::id::LeaseId;
 use peerpool_core::io::Input;
+use peerpool_core::misbehavior::Misbehavior;
 
 use super::{Swarm, pick, secs};
 use crate::actor::{Kind, SeedKind};
@@ -38,11 +40,15 @@ pub enum Fault {
     Leases,
     /// A user names a node, dead or alive.
     Named,
+    /// A user bans a node, or the subnet it is in, for minutes up to hours, or ends a ban.
+    Banned,
+    /// A user says of a ready peer that it is of no use, or that what it says is invalid.
+    Reported,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 11] = [
+    pub const ALL: [Fault; 13] = [
         Fault::Outage,
         Fault::NoRoute,
         Fault::Partition,
@@ -54,6 +60,8 @@ impl Fault {
         Fault::SeedTurned,
         Fault::Leases,
         Fault::Named,
+        Fault::Banned,
+        Fault::Reported,
     ];
 
     /// The name in reports.
@@ -70,6 +78,8 @@ impl Fault {
             Fault::SeedTurned => "seed_turned",
             Fault::Leases => "leases",
             Fault::Named => "named",
+            Fault::Banned => "banned",
+            Fault::Reported => "reported",
         }
     }
 }
@@ -143,6 +153,8 @@ impl Swarm {
                 let named = Address { port, ..address };
                 return self.world.input(pool, Input::AddManual(named));
             }
+            Fault::Banned => return self.ban(pool),
+            Fault::Reported => return self.report(pool),
         }
         Ok(())
     }
@@ -167,6 +179,33 @@ impl Swarm {
         }
     }
 
+    fn ban(&mut self, pool: usize) -> Result<(), Breach> {
+        let bans: Vec<Subnet> = bans(&self.world, pool);
+        if !bans.is_empty() && self.rng.chance(0.3) {
+            let subnet = pick(&mut self.rng, &bans);
+            return self.world.input(pool, Input::Unban { subnet });
+        }
+        let node = self.select_node();
+        let host = Address::from(self.world.population().listing(node).address).host;
+        let prefix = pick(&mut self.rng, &[4, 8, 16, 24, 32]);
+        let subnet = Subnet::new(host, prefix).unwrap_or_else(|_| Subnet::of(host));
+        let lasts = self.rng.between(secs(60), secs(4 * 3600));
+        let until = self.world.pool(pool).now(self.world.now().mono).unix + lasts;
+        self.world.input(pool, Input::Ban { subnet, until })
+    }
+
+    fn report(&mut self, pool: usize) -> Result<(), Breach> {
+        let status = self.world.pool(pool).status(self.world.now().mono);
+        let ready: Vec<_> = status.ready.iter().map(|peer| (peer.id, peer.address)).collect();
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let (peer, address) = pick(&mut self.rng, &ready);
+        let kinds = [Misbehavior::Useless, Misbehavior::InvalidData];
+        let (misbehavior, reason) = (pick(&mut self.rng, &kinds), "as drawn".to_owned());
+        self.world.input(pool, Input::Report { peer, address, misbehavior, reason })
+    }
+
     fn lease(&mut self, pool: usize) -> Result<(), Breach> {
         for _ in 0..1 + self.rng.below(8) {
             self.leases += 1;
@@ -180,14 +219,23 @@ impl Swarm {
     }
 }
 
+/// Whom a pool's user has banned.
+fn bans(world: &World, pool: usize) -> Vec<Subnet> {
+    world.pool(pool).engine().book().banned().entries().map(|ban| ban.subnet).collect()
+}
+
 /// Faults end: every ordinary node is honest and there to stay, nothing is lost, clocks are right,
-/// seeds answer.
-pub(super) fn end_all(world: &mut World) {
+/// seeds answer, nobody is banned.
+pub(super) fn end_all(world: &mut World) -> Result<(), Breach> {
     world.heal();
     for pool in 0..world.pools().len() {
         world.set_unix_error(pool, 0);
         for seed in 0..world.pool(pool).seeds().len() {
             world.set_seed(pool, seed, SeedKind::Honest);
         }
+        for subnet in bans(world, pool) {
+            world.input(pool, Input::Unban { subnet })?;
+        }
     }
+    Ok(())
 }

@@ -60,6 +60,9 @@ impl Said for Input {
             Self::Lease { .. } => parts(9, "lease", None, None),
             Self::Release { .. } => parts(10, "release", None, None),
             Self::Close => parts(11, "close", None, None),
+            Self::Ban { .. } => parts(12, "ban", None, None),
+            Self::Unban { .. } => parts(13, "unban", None, None),
+            Self::Report { peer, address, .. } => parts(14, "report", Some(*peer), Some(*address)),
         }
     }
 
@@ -93,6 +96,15 @@ impl Said for Input {
                 sink.number("wait", (*wait).into());
             }
             Self::Release { lease } => sink.number("lease", lease.0),
+            Self::Ban { subnet, until } => {
+                sink.words(&subnet.to_string());
+                sink.number("until", until.0);
+            }
+            Self::Unban { subnet } => sink.words(&subnet.to_string()),
+            Self::Report { misbehavior, reason, .. } => {
+                sink.words(misbehavior.as_str());
+                sink.words(&reason.escape_default().to_string());
+            }
             Self::Wake | Self::AddManual(_) | Self::Progress { .. } | Self::Close => {}
         }
     }
@@ -241,15 +253,32 @@ fn event_details(event: &Event, sink: &mut impl Sink) {
             sink.number("failures", (*failures).into());
             sink.span("retry_in", *retry_in);
         }
+        Event::Banned { ban } => {
+            sink.words(&ban.subnet.to_string());
+            sink.number("since", ban.since.0);
+            sink.number("until", ban.until.0);
+        }
+        Event::Unbanned { subnet, expired } => {
+            sink.words(&subnet.to_string());
+            sink.number("expired", (*expired).into());
+        }
+        Event::Misbehaved { misbehavior, reason, .. } => {
+            sink.words(misbehavior.as_str());
+            sink.words(&reason.escape_default().to_string());
+        }
+        Event::Discouraged { lasts, .. } => sink.span("lasts", *lasts),
         Event::Gossip { received, kept, .. } => counts(*received, *kept, sink),
         Event::Full { took } => sink.span("took", *took),
         Event::Starved { known } => {
-            let Known { blocked, backing_off, waiting, burned, ineligible } = *known;
+            let Known { blocked, backing_off, waiting, burned, ineligible, banned, discouraged } =
+                *known;
             sink.number("blocked", blocked as u64);
             sink.number("backing_off", backing_off as u64);
             sink.number("waiting", waiting as u64);
             sink.number("burned", burned as u64);
             sink.number("ineligible", ineligible as u64);
+            sink.number("banned", banned as u64);
+            sink.number("discouraged", discouraged as u64);
         }
         Event::Leased { lease, .. } | Event::Released { lease, .. } => {
             sink.number("lease", lease.0);

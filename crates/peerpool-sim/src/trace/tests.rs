@@ -4,11 +4,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
+use peerpool_core::banned::{Ban, Subnet};
 use peerpool_core::event::{DialError, Event, Known, PeerVersion, UserAgent};
 use peerpool_core::id::{
     BurnReason, ConnectionType, DisconnectReason, LeaseId, LinkFault, PeerState,
 };
 use peerpool_core::io::Refusal;
+use peerpool_core::misbehavior::Misbehavior;
 use peerpool_core::time::{Monotonic, UnixTime};
 use peerpool_core::wire::{AddrEntry, Control, Version};
 
@@ -101,9 +103,30 @@ fn inputs() -> Vec<Input> {
         lease(1, 0, false),
         Input::Release { lease: LeaseId(1) },
         Input::Close,
+        ban("1.2.3.4", 1),
+        ban("1.2.3.0/24", 1),
+        ban("1.2.3.4", 2),
+        Input::Unban { subnet: subnet("1.2.3.4") },
+        Input::Unban { subnet: subnet("1.2.3.5") },
+        report("1.2.3.4:1", Misbehavior::Useless, ""),
+        report("1.2.3.4:2", Misbehavior::Useless, ""),
+        report("1.2.3.4:1", Misbehavior::InvalidData, ""),
+        report("1.2.3.4:1", Misbehavior::Useless, "why"),
     ];
     inputs.extend(messages.map(|message| Input::Control { peer: PEER, message }));
     inputs
+}
+
+fn subnet(text: &str) -> Subnet {
+    text.parse().expect("a subnet")
+}
+
+fn ban(text: &str, until: u64) -> Input {
+    Input::Ban { subnet: subnet(text), until: UnixTime(until) }
+}
+
+fn report(at: &str, misbehavior: Misbehavior, reason: &str) -> Input {
+    Input::Report { peer: PEER, address: address(at), misbehavior, reason: reason.to_owned() }
 }
 
 fn events() -> Vec<Event> {
@@ -118,6 +141,16 @@ fn events() -> Vec<Event> {
     };
     let backed_off = |failures, retry_in| Event::BackedOff { address, failures, retry_in };
     let gossip = |received, kept| Event::Gossip { peer, address, received, kept };
+    let banned = |since, until| {
+        let (since, until) = (UnixTime(since), UnixTime(until));
+        Event::Banned { ban: Ban { subnet: subnet("1.2.3.4"), since, until } }
+    };
+    let misbehaved = |misbehavior, reason: &str| Event::Misbehaved {
+        peer,
+        address,
+        misbehavior,
+        reason: reason.to_owned(),
+    };
     let gone = |state, reason| Event::Disconnected { peer, address, state, reason };
     let (lease, span) = (LeaseId(1), Duration::from_millis(1));
     vec![
@@ -149,6 +182,19 @@ fn events() -> Vec<Event> {
         Event::Starved { known },
         Event::Starved { known: Known { blocked: 1, ..known } },
         Event::Starved { known: Known { burned: 1, ..known } },
+        Event::Starved { known: Known { banned: 1, ..known } },
+        Event::Starved { known: Known { discouraged: 1, ..known } },
+        banned(1, 3),
+        banned(2, 3),
+        banned(1, 4),
+        Event::Unbanned { subnet: subnet("1.2.3.4"), expired: false },
+        Event::Unbanned { subnet: subnet("1.2.3.5"), expired: false },
+        Event::Unbanned { subnet: subnet("1.2.3.4"), expired: true },
+        misbehaved(Misbehavior::Useless, ""),
+        misbehaved(Misbehavior::TooMany, ""),
+        misbehaved(Misbehavior::Useless, "why"),
+        Event::Discouraged { address, lasts: span },
+        Event::Discouraged { address, lasts: 2 * span },
         Event::Fed,
         Event::Offline,
         Event::Online,
@@ -214,7 +260,7 @@ fn any_one_thing_changes_the_hash() {
 fn the_hash_is_the_same_on_every_platform() {
     assert_eq!(
         hash(0, now(1, 2), &inputs(), &outputs()),
-        15_753_738_697_303_877_158,
+        14_397_616_419_673_622_545,
         "a new number is a new format"
     );
 }

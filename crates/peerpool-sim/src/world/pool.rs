@@ -119,7 +119,7 @@ impl PoolUnderTest {
     }
 
     /// The pool's own clocks.
-    pub(super) fn now(&self, mono: Monotonic) -> Now {
+    pub(crate) fn now(&self, mono: Monotonic) -> Now {
         let unix = true_unix(mono).0.saturating_add_signed(self.unix_error);
         Now { mono, unix: UnixTime(unix) }
     }

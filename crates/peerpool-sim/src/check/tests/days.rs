@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Address;
-use peerpool_core::id::LeaseId;
+use peerpool_core::banned::Subnet;
+use peerpool_core::id::{DisconnectReason, LeaseId, LinkFault};
 use peerpool_core::io::Input;
+use peerpool_core::misbehavior::Misbehavior;
 use peerpool_core::policy::Policy;
 use peerpool_core::rng::Rng;
 use peerpool_core::wire::{AddrEntry, Control};
@@ -53,6 +55,10 @@ fn draw_policy(policy: &mut Policy, rng: &mut Rng) {
         policy.max_burned = 16 + rng.below(16);
         policy.max_addresses = 16 + rng.below(100);
         policy.max_failures = 1 + rng.below(10);
+        policy.max_bans = 1 + rng.below(4);
+        policy.max_discouraged = 16;
+        policy.discourage_memory = secs(60 + rng.below(5000));
+        policy.useless_memory = secs(60 + rng.below(600));
     }
 }
 
@@ -97,7 +103,7 @@ impl Day {
     fn fault(&mut self) -> Result<(), Breach> {
         let ready = self.town.ready();
         let one = if ready.is_empty() { None } else { Some(ready[self.rng.below(ready.len())]) };
-        match (self.rng.below(10), one) {
+        match (self.rng.below(13), one) {
             (0 | 1, _) => {
                 let n = self.rng.below(self.nodes);
                 self.turn(n);
@@ -139,6 +145,27 @@ impl Day {
             (9, _) if self.rng.chance(0.05) => {
                 self.town.unix_error = self.rng.below(20_000) as i64 - 10_000;
             }
+            (10, _) if self.rng.chance(0.3) => {
+                let host = self.relative().host;
+                let prefix = [8, 16, 24, 32][self.rng.below(4)];
+                let subnet = Subnet::new(host, prefix).unwrap_or_else(|_| Subnet::of(host));
+                let until = self.town.now.unix + secs(self.rng.below(2_000));
+                self.town.input(Input::Ban { subnet, until })?;
+                if self.rng.chance(0.3) {
+                    self.town.input(Input::Unban { subnet })?;
+                }
+            }
+            (11, Some((peer, address))) => {
+                let kinds = [Misbehavior::InvalidData, Misbehavior::Useless];
+                let misbehavior = kinds[self.rng.below(2)];
+                let reason = "as drawn".to_owned();
+                self.town.input(Input::Report { peer, address, misbehavior, reason })?;
+            }
+            (12, Some((peer, _))) if self.rng.chance(0.5) => {
+                let faults = [LinkFault::TooMany, LinkFault::BadMagic, LinkFault::Flood];
+                let fault = faults[self.rng.below(3)];
+                self.town.end(peer, DisconnectReason::Fault(fault))?;
+            }
             _ => {}
         }
         Ok(())
@@ -174,18 +201,22 @@ fn the_engine_breaks_no_rule_on_random_days() {
     // Days on which little happens prove little.
     for word in [
         "backed_off",
+        "banned",
         "burned",
         "dial_failed",
         "disconnected",
+        "discouraged",
         "fed",
         "full",
         "gossip",
         "leased",
+        "misbehaved",
         "offline",
         "online",
         "ready",
         "released",
         "starved",
+        "unbanned",
         "verdict_waits",
     ] {
         assert!(told.get(word).is_some_and(|times| *times > 20), "{word}: {told:?}");

@@ -168,8 +168,13 @@ impl Town {
 
     /// The peer leaves.
     pub(super) fn leave(&mut self, peer: PeerId) -> Result<(), Breach> {
+        self.end(peer, DisconnectReason::ClosedByPeer)
+    }
+
+    /// The peer's link ends.
+    pub(super) fn end(&mut self, peer: PeerId, reason: DisconnectReason) -> Result<(), Breach> {
         if self.links.contains_key(&peer) {
-            self.input(Input::Closed { peer, reason: DisconnectReason::ClosedByPeer })?;
+            self.input(Input::Closed { peer, reason })?;
         }
         Ok(())
     }
