@@ -49,6 +49,18 @@ pub(crate) fn details(event: &Event) -> Map<String, Value> {
         Event::BackedOff { failures, retry_in, .. } => {
             json!({ "failures": failures, "retry_in": seconds(*retry_in) })
         }
+        Event::Banned { ban } => json!({
+            "subnet": ban.subnet.to_string(),
+            "since": ban.since.0,
+            "until": ban.until.0,
+        }),
+        Event::Unbanned { subnet, expired } => {
+            json!({ "subnet": subnet.to_string(), "expired": expired })
+        }
+        Event::Misbehaved { misbehavior, reason, .. } => {
+            json!({ "misbehavior": misbehavior.as_str(), "reason": reason })
+        }
+        Event::Discouraged { lasts, .. } => json!({ "lasts": seconds(*lasts) }),
         Event::Gossip { received, kept, .. } => json!({ "received": received, "kept": kept }),
         Event::Full { took } => json!({ "took": seconds(*took) }),
         Event::Starved { known: all } => json!({ "known": known(all) }),
@@ -83,6 +95,8 @@ pub(crate) fn status(status: &Status) -> Value {
         "connected": peers(&status.connected),
         "ready": peers(&status.ready),
         "burned": burned(status),
+        "bans": status.bans,
+        "discouraged": status.discouraged,
         "dials": status.dials,
         "surplus": status.surplus,
         "starved": status.starved,
@@ -167,6 +181,8 @@ fn known(known: &Known) -> Value {
         "waiting": known.waiting,
         "burned": known.burned,
         "ineligible": known.ineligible,
+        "banned": known.banned,
+        "discouraged": known.discouraged,
     })
 }
 
@@ -207,7 +223,7 @@ fn rounded(number: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use peerpool::{Address, BurnReason, PeerId, UserAgent};
+    use peerpool::{Address, Ban, BurnReason, Misbehavior, PeerId, Subnet, UnixTime, UserAgent};
 
     use super::*;
 
@@ -236,6 +252,22 @@ mod tests {
         assert_eq!(
             line(ready),
             r#"{"event":"ready","at":1.5,"id":7,"address":"127.0.0.1:18444","user_agent":"/\\x1b[2J\\\"/","services":["network","witness","0x8000"],"protocol":70016,"height":-1,"relay":false}"#
+        );
+        let misbehaved = Event::Misbehaved {
+            peer: PeerId(7),
+            address: address(),
+            misbehavior: Misbehavior::InvalidData,
+            reason: "no work".to_owned(),
+        };
+        assert_eq!(
+            line(misbehaved),
+            r#"{"event":"misbehaved","at":1.5,"id":7,"address":"127.0.0.1:18444","misbehavior":"invalid_data","reason":"no work"}"#
+        );
+        let subnet: Subnet = "1.2.3.0/24".parse().expect("a subnet");
+        let ban = Ban { subnet, since: UnixTime(1), until: UnixTime(2) };
+        assert_eq!(
+            line(Event::Banned { ban }),
+            r#"{"event":"banned","at":1.5,"subnet":"1.2.3.0/24","since":1,"until":2}"#
         );
         assert_eq!(line(Event::Online), r#"{"event":"online","at":1.5}"#);
     }

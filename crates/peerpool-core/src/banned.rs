@@ -59,6 +59,8 @@ pub enum BanError {
         /// A ban of more than it, which covers it.
         by: Option<Ban>,
     },
+    /// The pool is closed.
+    Closed,
 }
 
 impl fmt::Display for BanError {
@@ -75,6 +77,7 @@ impl fmt::Display for BanError {
                 write!(f, "a ban until unix time {} would be over; now it is {}", until.0, now.0)
             }
             Self::Full { max_bans } => write!(f, "there are {max_bans} bans, and no more allowed"),
+            Self::Closed => f.write_str("the pool is closed"),
             Self::NotBanned { subnet, by: None } => write!(f, "{subnet} is not banned"),
             Self::NotBanned { subnet, by: Some(by) } => {
                 write!(f, "{subnet} is not banned by itself; the ban of {} covers it", by.subnet)
@@ -132,11 +135,11 @@ impl Banned {
         !self.bans.is_empty() && self.covering(&Subnet::of(*host)).is_some()
     }
 
-    /// Whether [`Banned::ban`] would do it.
+    /// The ban that [`Banned::ban`] would make.
     ///
     /// # Errors
     /// It is over already, covered by another ban, or one too many.
-    pub fn check(&self, now: UnixTime, subnet: Subnet, until: UnixTime) -> Result<(), BanError> {
+    pub fn check(&self, now: UnixTime, subnet: Subnet, until: UnixTime) -> Result<Ban, BanError> {
         if until <= now {
             return Err(BanError::Past { until, now });
         }
@@ -147,7 +150,7 @@ impl Banned {
         if self.bans.len() >= self.capacity && !self.bans.contains_key(&subnet) {
             return Err(BanError::Full { max_bans: self.capacity });
         }
-        Ok(())
+        Ok(Ban { subnet, since: now, until: until.min(Ban::FOREVER) })
     }
 
     /// Bans a subnet until a time. Bans of parts of it stay beside it.
@@ -155,8 +158,7 @@ impl Banned {
     /// # Errors
     /// See [`Banned::check`].
     pub fn ban(&mut self, now: UnixTime, subnet: Subnet, until: UnixTime) -> Result<Ban, BanError> {
-        self.check(now, subnet, until)?;
-        let ban = Ban { subnet, since: now, until: until.min(Ban::FOREVER) };
+        let ban = self.check(now, subnet, until)?;
         self.insert(ban);
         Ok(ban)
     }
@@ -178,10 +180,18 @@ impl Banned {
     /// # Errors
     /// There is none.
     pub fn unban(&mut self, subnet: &Subnet) -> Result<Ban, BanError> {
-        let missing = || BanError::NotBanned { subnet: *subnet, by: self.covering(subnet) };
-        let ban = self.bans.get(subnet).copied().ok_or_else(missing)?;
+        let ban = self.find(subnet)?;
         self.remove(&ban);
         Ok(ban)
+    }
+
+    /// The ban of just this subnet.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find(&self, subnet: &Subnet) -> Result<Ban, BanError> {
+        let missing = || BanError::NotBanned { subnet: *subnet, by: self.covering(subnet) };
+        self.bans.get(subnet).copied().ok_or_else(missing)
     }
 
     /// Ends the bans that are over, and returns them.

@@ -27,7 +27,8 @@ pub enum Input {
     /// The user named an address.
     AddManual(Address),
     /// The user bans a host or a subnet: its links are dropped, its addresses kept but not dialled,
-    /// manual ones neither. Ignored where [`Banned::check`](crate::banned::Banned::check) says no.
+    /// manual ones neither. Ignored where [`Engine::check_ban`](crate::engine::Engine::check_ban)
+    /// says no.
     Ban {
         /// Whom.
         subnet: Subnet,
@@ -48,7 +49,8 @@ pub enum Input {
         address: Address,
         /// What it did.
         misbehavior: Misbehavior,
-        /// In words, for events; cut to [`MAX_REASON`](crate::event::MAX_REASON) bytes.
+        /// In words, for events; cut to [`MAX_REASON`](crate::event::MAX_REASON) bytes, and each
+        /// control character becomes a space.
         reason: String,
     },
     /// The dial of this peer was answered.

@@ -258,6 +258,9 @@ impl Checks {
         self.fates.begin_turn();
         self.peers.begin_turn();
         self.bars.on_input(now, input, &self.peers, &self.policy);
+        if self.closed {
+            self.bars.owe_nothing();
+        }
         self.itself = None;
         self.about = match input {
             Input::Connected { peer, .. }

@@ -25,10 +25,11 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use crate::bans::BanCommand;
 use crate::clock::Clock;
 use crate::connection::{Close, Common, End, Order};
 use crate::events::Stamped;
-use crate::lease::{DialFailure, Grant};
+use crate::lease::{self, DialFailure, Grant, Release};
 use crate::pool::{Pool, Shared};
 use crate::seeds::Resolver;
 use log::EventLog;
@@ -49,6 +50,7 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Result<Grant, Refusal>>,
     },
     Add(Address),
+    Bans(BanCommand),
     Report(oneshot::Sender<Report>),
     Close {
         grace: Duration,
@@ -109,13 +111,13 @@ struct Closing {
 }
 
 #[derive(Debug)]
-struct Driver {
-    engine: Engine,
-    common: Arc<Common>,
+pub(crate) struct Driver {
+    pub(crate) engine: Engine,
+    pub(crate) common: Arc<Common>,
     seeds: Vec<String>,
     resolver: Resolver,
     commands: mpsc::Receiver<Command>,
-    releases: mpsc::Receiver<LeaseId>,
+    releases: mpsc::Receiver<Release>,
     inputs: mpsc::Receiver<(Now, Input)>,
     /// For new connections.
     to_inputs: mpsc::Sender<(Now, Input)>,
@@ -138,7 +140,7 @@ struct Driver {
 /// What the driver waited for.
 enum Turn {
     Command(Option<Command>),
-    Release(LeaseId),
+    Release(Release),
     Inputs,
     Ended(Result<(Id, Outcome), JoinError>),
     Wake,
@@ -212,7 +214,7 @@ impl Driver {
                 Turn::Command(Some(command)) => self.on_command(command),
                 // Every handle is dropped: nobody waits for a polite end.
                 Turn::Command(None) => self.on_close(Duration::ZERO, None),
-                Turn::Release(lease) => self.on_release(lease),
+                Turn::Release(release) => self.on_release(release),
                 Turn::Inputs => self.on_batch(&mut batch),
                 Turn::Ended(ended) => {
                     // What the task sent before it ended goes first.
@@ -239,7 +241,7 @@ impl Driver {
         let listens = self.closing.is_none() || !self.commands.is_closed();
         tokio::select! {
             command = self.commands.recv(), if listens => Turn::Command(command),
-            Some(lease) = self.releases.recv() => Turn::Release(lease),
+            Some(release) = self.releases.recv() => Turn::Release(release),
             _ = self.inputs.recv_many(batch, INPUT_BATCH) => Turn::Inputs,
             Some(ended) = self.tasks.join_next_with_id() => Turn::Ended(ended),
             () = sleep_or_never(wake) => Turn::Wake,
@@ -252,11 +254,11 @@ impl Driver {
         self.peers.is_empty() || closing.deadline <= Instant::now()
     }
 
-    fn handle(&mut self, input: Input) {
+    pub(crate) fn handle(&mut self, input: Input) {
         self.handle_at(self.common.clock.now(), input);
     }
 
-    fn handle_at(&mut self, now: Now, input: Input) {
+    pub(crate) fn handle_at(&mut self, now: Now, input: Input) {
         self.engine.handle(now, input);
         while let Some(output) = self.engine.poll() {
             self.on_output(output);
@@ -287,6 +289,7 @@ impl Driver {
                 }
             }
             Command::Add(address) => self.handle(Input::AddManual(address)),
+            Command::Bans(command) => self.on_ban_command(command),
             Command::Report(reply) => {
                 let status = self.engine.status(self.common.clock.now());
                 let failures = self.failures.iter().copied().collect();
@@ -311,10 +314,13 @@ impl Driver {
         }
     }
 
-    fn on_release(&mut self, lease: LeaseId) {
+    fn on_release(&mut self, Release { lease, report }: Release) {
         self.waiting.remove(&lease);
         if let Some(peer) = self.held.remove(&lease) {
             self.order(peer, Order::Detach(lease));
+        }
+        if let Some(lease::Report { peer, address, misbehavior, reason }) = report {
+            self.handle(Input::Report { peer, address, misbehavior, reason });
         }
         self.handle(Input::Release { lease });
     }

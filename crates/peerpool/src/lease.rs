@@ -15,6 +15,7 @@ use peerpool_core::address::Address;
 use peerpool_core::event::{DialError, PeerVersion, Status};
 use peerpool_core::id::{LeaseId, PeerId};
 use peerpool_core::io::Refusal;
+use peerpool_core::misbehavior::Misbehavior;
 use peerpool_core::policy::Policy;
 use peerpool_core::wire::{self, RawMessage};
 use tokio::sync::{mpsc, oneshot};
@@ -38,23 +39,40 @@ impl Require {
     }
 }
 
+/// A lease given back, and what its holder has to say of the peer.
+#[derive(Debug)]
+pub(crate) struct Release {
+    pub(crate) lease: LeaseId,
+    pub(crate) report: Option<Report>,
+}
+
+/// What a holder says of its peer.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) peer: PeerId,
+    pub(crate) address: Address,
+    pub(crate) misbehavior: Misbehavior,
+    pub(crate) reason: String,
+}
+
 /// The right to one lease, from the request on. Dropping it is the release.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     lease: LeaseId,
-    permit: Option<mpsc::OwnedPermit<LeaseId>>,
+    permit: Option<mpsc::OwnedPermit<Release>>,
+    report: Option<Report>,
 }
 
 impl Ticket {
-    pub(crate) fn new(lease: LeaseId, permit: mpsc::OwnedPermit<LeaseId>) -> Self {
-        Self { lease, permit: Some(permit) }
+    pub(crate) fn new(lease: LeaseId, permit: mpsc::OwnedPermit<Release>) -> Self {
+        Self { lease, permit: Some(permit), report: None }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
-            permit.send(self.lease);
+            permit.send(Release { lease: self.lease, report: self.report.take() });
         }
     }
 }
@@ -217,6 +235,21 @@ impl Lease {
     pub async fn recv(&mut self) -> Result<NetworkMessage, Disconnected> {
         let message = self.inbox.recv().await.ok_or(Disconnected)?;
         Ok(wire::decode(&message))
+    }
+
+    /// Gives the lease back, and tells the pool what its peer did. Neither blocks nor fails. All
+    /// links to the peer's host are dropped, and it is not dialled for `Policy::discourage_memory`;
+    /// after [`Misbehavior::Useless`], which proves nothing, for `Policy::useless_memory`. The slot
+    /// goes to another peer. It counts though the peer is gone by now.
+    ///
+    /// Say only what you have seen of this peer yourself. Slow, stale or silent peers need no
+    /// report: the pool leaves them by itself. Of a peer whose address you named yourself it is
+    /// only told, as [`Event::Misbehaved`](crate::Event::Misbehaved): it is yours to ban.
+    ///
+    /// `reason` is for events and logs, and cut to 256 bytes.
+    pub fn report(mut self, misbehavior: Misbehavior, reason: impl Into<String>) {
+        let (peer, address, reason) = (self.peer, self.address, reason.into());
+        self.ticket.report = Some(Report { peer, address, misbehavior, reason });
     }
 
     /// Waits until the peer is gone. Cancel safe.

@@ -36,6 +36,7 @@
     )
 )]
 
+mod bans;
 mod builder;
 mod clock;
 mod connect;
@@ -58,6 +59,7 @@ pub use lease::{DialFailure, Disconnected, Lease, LeaseError, Require, SendError
 pub use pool::{Pool, ReadyError};
 
 pub use peerpool_core::address::{Address, Host, Net, ParseAddressError};
+pub use peerpool_core::banned::{Ban, BanError, Subnet, SubnetError};
 pub use peerpool_core::chain::Chain;
 pub use peerpool_core::event::{
     DialError, Event, Known, PeerStatus, PeerVersion, Status, UserAgent, Variety,
@@ -65,6 +67,8 @@ pub use peerpool_core::event::{
 pub use peerpool_core::id::{
     BurnReason, ConnectionType, DisconnectReason, LeaseId, LinkFault, PeerId, PeerState,
 };
+pub use peerpool_core::misbehavior::Misbehavior;
 pub use peerpool_core::netgroup::{AsMap, AsMapError, MAX_AS_MAP, NetGroup, NetGroups};
 pub use peerpool_core::policy::{Field, Policy, PolicyError, format_duration, parse_duration};
+pub use peerpool_core::time::UnixTime;
 pub use peerpool_core::wire::PROTOCOL_VERSION;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::builder::Builder;
 use crate::driver::{Command, Report};
 use crate::events::{Events, Stamped};
-use crate::lease::{Lease, LeaseError, Require, Ticket, Waiter};
+use crate::lease::{Lease, LeaseError, Release, Require, Ticket, Waiter};
 
 /// A running pool. Cheap to clone; all clones are the same pool.
 ///
@@ -30,7 +30,7 @@ pub struct Pool {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) releases: mpsc::Sender<LeaseId>,
+    pub(crate) releases: mpsc::Sender<Release>,
     pub(crate) ready: watch::Receiver<usize>,
     /// Weak, so that subscribers see the end when the driver is gone.
     pub(crate) events: broadcast::WeakSender<Stamped>,
@@ -141,6 +141,10 @@ impl Pool {
             // An error means that the driver is gone: closed is closed.
             let _ = closed.await;
         }
+    }
+
+    pub(crate) fn commands(&self) -> &mpsc::Sender<Command> {
+        &self.shared.commands
     }
 
     async fn report(&self) -> Option<Report> {

@@ -92,6 +92,25 @@ impl Subnet {
     }
 }
 
+impl From<Host> for Subnet {
+    fn from(host: Host) -> Self {
+        Self::of(host)
+    }
+}
+
+impl From<Address> for Subnet {
+    /// The host of an address, on all its ports.
+    fn from(address: Address) -> Self {
+        Self::of(address.host)
+    }
+}
+
+impl From<IpAddr> for Subnet {
+    fn from(ip: IpAddr) -> Self {
+        Self::of(ip.into())
+    }
+}
+
 const CJDNS: &str = "of CJDNS (fc00::/8) only single addresses can be banned";
 const NAME: &str = "an onion or I2P name is banned alone, without a prefix";
 

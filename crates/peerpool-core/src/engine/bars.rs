@@ -8,7 +8,7 @@ use crate::misbehavior::Misbehavior;
 use crate::peer::Peer;
 use crate::time::{Now, UnixTime};
 
-use super::Engine;
+use super::{Engine, Phase};
 
 impl Engine {
     /// Takes in bans of an earlier run, before the first input; returns how many were. Those that
@@ -17,15 +17,32 @@ impl Engine {
         self.book.restore_bans(now, bans)
     }
 
-    /// Whether [`Input::Ban`](crate::io::Input::Ban) would do it now.
+    /// The ban that [`Input::Ban`](crate::io::Input::Ban) would make now.
     ///
     /// # Errors
-    /// See [`Banned::check`](crate::banned::Banned::check).
-    pub fn check_ban(&self, now: Now, subnet: Subnet, until: UnixTime) -> Result<(), BanError> {
+    /// See [`Banned::check`](crate::banned::Banned::check); or the pool is closed.
+    pub fn check_ban(&self, now: Now, subnet: Subnet, until: UnixTime) -> Result<Ban, BanError> {
+        self.check_open()?;
         self.book.banned().check(self.evened_out(now).unix, subnet, until)
     }
 
+    /// The ban that [`Input::Unban`](crate::io::Input::Unban) would end.
+    ///
+    /// # Errors
+    /// There is none, or the pool is closed.
+    pub fn check_unban(&self, subnet: &Subnet) -> Result<Ban, BanError> {
+        self.check_open()?;
+        self.book.banned().find(subnet)
+    }
+
+    fn check_open(&self) -> Result<(), BanError> {
+        if self.phase == Phase::Closed { Err(BanError::Closed) } else { Ok(()) }
+    }
+
     pub(super) fn on_ban(&mut self, now: Now, subnet: Subnet, until: UnixTime) {
+        if self.phase == Phase::Closed {
+            return;
+        }
         self.end_bars(now);
         let Ok(ban) = self.book.ban(now, subnet, until) else { return };
         self.tell(Event::Banned { ban });
@@ -34,6 +51,9 @@ impl Engine {
     }
 
     pub(super) fn on_unban(&mut self, now: Now, subnet: Subnet) {
+        if self.phase == Phase::Closed {
+            return;
+        }
         self.end_bars(now);
         if self.book.unban(now, &subnet).is_ok() {
             self.tell(Event::Unbanned { subnet, expired: false });
@@ -55,8 +75,13 @@ impl Engine {
         misbehavior: Misbehavior,
         mut reason: String,
     ) {
+        if self.phase == Phase::Closed {
+            return;
+        }
         let end = (0..=MAX_REASON).rev().find(|end| reason.is_char_boundary(*end));
         reason.truncate(end.unwrap_or(0));
+        // It may quote the peer, which must not write to a terminal.
+        let reason = reason.replace(char::is_control, " ");
         self.on_misbehavior(now, peer, address, misbehavior, reason);
     }
 

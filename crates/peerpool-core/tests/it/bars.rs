@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use expect_test::expect;
 use peerpool_core::address::Address;
-use peerpool_core::banned::{Ban, Banned, Subnet};
+use peerpool_core::banned::{Ban, BanError, Banned, Subnet};
 use peerpool_core::event::{Event, MAX_REASON};
 use peerpool_core::id::{DisconnectReason, LinkFault, PeerId};
 use peerpool_core::io::Input;
@@ -319,14 +319,14 @@ fn a_report_may_come_when_its_peer_is_gone_and_its_reason_is_cut() {
     let peer = peer_at(&script, nth(1));
     script.drop_peer(nth(1));
     let (address, misbehavior) = (nth(1), Misbehavior::InvalidData);
-    let reason = "ä".repeat(MAX_REASON);
+    let reason = "\u{1b}[2J".to_owned() + &"ä".repeat(MAX_REASON);
     script.input(Input::Report { peer, address, misbehavior, reason });
     assert_eq!(script.status().discouraged, 1);
     let told = script.events.iter().find_map(|event| match event {
         Event::Misbehaved { reason, .. } => Some(reason.clone()),
         _ => None,
     });
-    assert_eq!(told, Some("ä".repeat(MAX_REASON / 2)));
+    assert_eq!(told, Some(" [2J".to_owned() + &"ä".repeat(MAX_REASON / 2 - 2)));
     script.run_secs(HOUR);
     assert_eq!(script.dialled(nth(1)).len(), 1);
 }
@@ -394,5 +394,8 @@ fn closing_and_bans_get_along() {
     script.input(Input::Report { peer, address, misbehavior, reason: String::new() });
     script.input(Input::Control { peer, message: Control::Ping(1) });
     script.run_secs(HOUR);
-    assert!(script.ready().is_empty() && script.dials.len() == 1);
+    let status = script.status();
+    assert_eq!((status.bans, status.discouraged, script.dials.len()), (0, 0, 1));
+    let error = script.engine.check_unban(&subnet("11.0.0.0/8")).expect_err("it is closed");
+    assert_eq!(error, BanError::Closed);
 }

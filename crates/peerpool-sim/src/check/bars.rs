@@ -86,6 +86,11 @@ impl Bars {
         };
     }
 
+    /// A closed pool takes no notice.
+    pub(super) const fn owe_nothing(&mut self) {
+        self.owed = None;
+    }
+
     /// A peer repeats its version once too often.
     pub(super) fn on_repeated(&mut self, peer: PeerId) {
         self.owed = Some(Owed::Misbehaved(peer, Some(Misbehavior::Protocol)));

@@ -80,7 +80,7 @@ async fn a_request_released_before_it_arrives_is_not_granted() {
     driver.handle(Input::Wake);
     let (reply, answer) = oneshot::channel();
     drop(answer);
-    driver.on_release(LeaseId(0));
+    driver.on_release(Release { lease: LeaseId(0), report: None });
     let services = ServiceFlags::NONE;
     driver.on_command(Command::Lease { lease: LeaseId(0), services, wait: true, reply });
     assert_eq!(driver.engine.status(driver.common.clock.now()).waiters, 0);

@@ -8,6 +8,7 @@
 
 mod alone;
 mod bad_input;
+mod bans;
 mod chaos;
 mod closing;
 mod devnet;
