@@ -9,10 +9,12 @@ use std::time::Duration;
 use bitcoin::p2p::ServiceFlags;
 use libfuzzer_sys::fuzz_target;
 use peerpool_core::address::{Address, Host};
+use peerpool_core::banned::Subnet;
 use peerpool_core::engine::{Config, Engine};
 use peerpool_core::event::DialError;
 use peerpool_core::id::{DisconnectReason, LeaseId, LinkFault, PeerId};
 use peerpool_core::io::{Input, Output};
+use peerpool_core::misbehavior::Misbehavior;
 use peerpool_core::netgroup::NetGroups;
 use peerpool_core::policy::Policy;
 use peerpool_core::rng::Rng;
@@ -180,7 +182,7 @@ impl Shell<'_> {
         if !std::mem::replace(&mut self.started, true) {
             return Some(Input::Wake);
         }
-        Some(match self.script.u8() % 16 {
+        Some(match self.script.u8() % 18 {
             0 => self.wake(),
             1 => Input::SeedAnswer {
                 seed: usize::from(self.script.u8() % 2),
@@ -197,6 +199,8 @@ impl Shell<'_> {
             12 => Input::Progress { peer: self.up()? },
             13 => self.closed()?,
             14 => self.lease_or_release(),
+            15 => self.ban_or_unban(),
+            16 => self.report(),
             _ if self.script.u8() == 0xff => Input::Close,
             _ => self.wake(),
         })
@@ -268,6 +272,7 @@ impl Shell<'_> {
             DisconnectReason::SendQueueFull,
             DisconnectReason::Fault(LinkFault::BadMagic),
             DisconnectReason::Fault(LinkFault::Flood),
+            DisconnectReason::Fault(LinkFault::TooMany),
         ])?;
         Some(Input::Closed { peer, reason })
     }
@@ -311,6 +316,27 @@ impl Shell<'_> {
             address: address(self.script.u16()),
         };
         Control::Addr((0..count).map(entry).collect())
+    }
+
+    fn ban_or_unban(&mut self) -> Input {
+        let how = self.script.u8();
+        let host = address(self.script.u16()).host;
+        let subnet = Subnet::new(host, how % 40).unwrap_or_else(|_| Subnet::of(host));
+        let lasts = u64::from(self.script.u16());
+        match how & 0x80 {
+            0 => Input::Ban { subnet, until: UnixTime(self.now.unix.0 + lasts) },
+            _ => Input::Unban { subnet },
+        }
+    }
+
+    /// What is said of a peer, as it may be said when it is gone.
+    fn report(&mut self) -> Input {
+        let address = address(self.script.u16());
+        let how = self.script.u8();
+        let misbehavior =
+            if how & 1 == 0 { Misbehavior::Useless } else { Misbehavior::InvalidData };
+        let reason = "\u{1b}ä".repeat(usize::from(how));
+        Input::Report { peer: PeerId(u64::from(how)), address, misbehavior, reason }
     }
 
     fn lease_or_release(&mut self) -> Input {

@@ -253,20 +253,6 @@ fn event_details(event: &Event, sink: &mut impl Sink) {
             sink.number("failures", (*failures).into());
             sink.span("retry_in", *retry_in);
         }
-        Event::Banned { ban } => {
-            sink.words(&ban.subnet.to_string());
-            sink.number("since", ban.since.0);
-            sink.number("until", ban.until.0);
-        }
-        Event::Unbanned { subnet, expired } => {
-            sink.words(&subnet.to_string());
-            sink.number("expired", (*expired).into());
-        }
-        Event::Misbehaved { misbehavior, reason, .. } => {
-            sink.words(misbehavior.as_str());
-            sink.words(&reason.escape_default().to_string());
-        }
-        Event::Discouraged { lasts, .. } => sink.span("lasts", *lasts),
         Event::Gossip { received, kept, .. } => counts(*received, *kept, sink),
         Event::Full { took } => sink.span("took", *took),
         Event::Starved { known } => {
@@ -284,7 +270,32 @@ fn event_details(event: &Event, sink: &mut impl Sink) {
             sink.number("lease", lease.0);
         }
         Event::Missed { events } => sink.number("events", *events),
+        Event::Banned { .. }
+        | Event::Unbanned { .. }
+        | Event::Misbehaved { .. }
+        | Event::Discouraged { .. } => bar_details(event, sink),
         // Online and offline, fed, connected: their word says it all.
+        _ => {}
+    }
+}
+
+/// Of whom the pool has nothing to do with.
+fn bar_details(event: &Event, sink: &mut impl Sink) {
+    match event {
+        Event::Banned { ban } => {
+            sink.words(&ban.subnet.to_string());
+            sink.number("since", ban.since.0);
+            sink.number("until", ban.until.0);
+        }
+        Event::Unbanned { subnet, expired } => {
+            sink.words(&subnet.to_string());
+            sink.number("expired", (*expired).into());
+        }
+        Event::Misbehaved { misbehavior, reason, .. } => {
+            sink.words(misbehavior.as_str());
+            sink.words(&reason.escape_default().to_string());
+        }
+        Event::Discouraged { lasts, .. } => sink.span("lasts", *lasts),
         _ => {}
     }
 }

@@ -103,6 +103,7 @@ impl Litecoind {
     }
 
     /// Where a file of the node's is.
+    #[allow(dead_code, reason = "the command line's tests do without")]
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.data.join("regtest").join(name)
     }
