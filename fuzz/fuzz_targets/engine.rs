@@ -335,7 +335,7 @@ impl Shell<'_> {
         let how = self.script.u8();
         let misbehavior =
             if how & 1 == 0 { Misbehavior::Useless } else { Misbehavior::InvalidData };
-        let reason = "\u{1b}ä".repeat(usize::from(how));
+        let reason = "\u{1b}\u{e4}".repeat(usize::from(how));
         Input::Report { peer: PeerId(u64::from(how)), address, misbehavior, reason }
     }
 

@@ -1,3 +1,5 @@
+//! Bans as Core's tests have them, and against a scan of all bans.
+
 use proptest::prelude::*;
 
 use super::*;

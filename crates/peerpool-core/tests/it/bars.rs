@@ -319,14 +319,14 @@ fn a_report_may_come_when_its_peer_is_gone_and_its_reason_is_cut() {
     let peer = peer_at(&script, nth(1));
     script.drop_peer(nth(1));
     let (address, misbehavior) = (nth(1), Misbehavior::InvalidData);
-    let reason = "\u{1b}[2J".to_owned() + &"ä".repeat(MAX_REASON);
+    let reason = "\u{1b}[2J".to_owned() + &"\u{e4}".repeat(MAX_REASON);
     script.input(Input::Report { peer, address, misbehavior, reason });
     assert_eq!(script.status().discouraged, 1);
     let told = script.events.iter().find_map(|event| match event {
         Event::Misbehaved { reason, .. } => Some(reason.clone()),
         _ => None,
     });
-    assert_eq!(told, Some(" [2J".to_owned() + &"ä".repeat(MAX_REASON / 2 - 2)));
+    assert_eq!(told, Some(" [2J".to_owned() + &"\u{e4}".repeat(MAX_REASON / 2 - 2)));
     script.run_secs(HOUR);
     assert_eq!(script.dialled(nth(1)).len(), 1);
 }
