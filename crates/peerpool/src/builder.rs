@@ -12,9 +12,11 @@ use peerpool_core::netgroup::{AsMap, AsMapError, MAX_AS_MAP, NetGroups};
 use peerpool_core::policy::{Policy, PolicyError};
 use peerpool_core::rng::Rng;
 
+use crate::clock::Clock;
 use crate::driver;
 use crate::pool::Pool;
 use crate::seeds::Resolver;
+use crate::store::{self, Owner, Saver, SeedNames, StoreError};
 
 /// Descriptors a pool needs besides its peers: resolver sockets, the runtime's own, the host's.
 const OTHER_FILES: usize = 32;
@@ -78,8 +80,11 @@ impl Builder {
         self
     }
 
-    /// Where the pool keeps what it must remember; created at the start. Default: nowhere. For now
-    /// the addr book lives in memory only and nothing is written.
+    /// Where the pool keeps what it learns: the addr book with its history, in one SQLite file, see
+    /// [`store`]. Created at the start, held by one pool at a time. Default: nowhere, the
+    /// addr book lives in memory only and nothing is written.
+    ///
+    /// [`store`]: crate::store
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(path.into());
         self
@@ -169,8 +174,9 @@ impl Builder {
     }
 
     /// Starts the pool on the current tokio runtime, which needs its I/O and time drivers. Returns
-    /// at once; [`Pool::ready`] waits for peers. Raises the soft limit of open files of this
-    /// process if the pool may need more. Cancel safe: it does not wait.
+    /// once the data directory is read, if it has one, or else at once; [`Pool::ready`] waits for
+    /// peers. Raises the soft limit of open files of this process if the pool may need more. Cancel
+    /// safe.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -191,13 +197,13 @@ impl Builder {
             return Err(StartError::Address { address: *address });
         }
         raise_open_files(&self.policy)?;
-        if let Some(path) = &self.data_dir {
-            std::fs::create_dir_all(path)
-                .map_err(|source| StartError::DataDir { path: path.clone(), source })?;
-        }
         let groups = match self.asmap {
             Some(asmap) => NetGroups::with_as_map(asmap.read(self.data_dir.as_deref())?),
             None => NetGroups::default(),
+        };
+        let store = match &self.data_dir {
+            Some(path) => Some(load(path.clone(), &self.chain).await?),
+            None => None,
         };
         let resolver = resolver(self.dns_server)?;
         let seeds = if self.dns { self.chain.seeds.clone() } else { Vec::new() };
@@ -212,9 +218,20 @@ impl Builder {
             groups,
             height: self.height,
         };
-        let engine = Engine::new(config, rng(self.rng_seed)?).map_err(StartError::Policy)?;
-        let setup =
-            driver::Setup { engine, policy: self.policy, magic: self.chain.magic, seeds, resolver };
+        let mut engine = Engine::new(config, rng(self.rng_seed)?).map_err(StartError::Policy)?;
+        let clock = Clock::start();
+        let saver = match store {
+            Some((owner, mut loaded)) => {
+                let kept = std::mem::take(&mut loaded.changes);
+                engine.track_changes();
+                let restored = engine.restore(clock.now(), loaded.key, kept);
+                tracing::debug!(?restored, "the addr book is read");
+                Some(Saver::start(owner, loaded, &self.policy).map_err(StartError::Store)?)
+            }
+            None => None,
+        };
+        let (policy, magic) = (self.policy, self.chain.magic);
+        let setup = driver::Setup { engine, policy, clock, magic, seeds, resolver, saver };
         Ok(driver::start(setup))
     }
 }
@@ -259,6 +276,26 @@ fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Reads the data directory, off the runtime's threads.
+async fn load(path: PathBuf, chain: &Chain) -> Result<(Owner, store::Loaded), StartError> {
+    let mut key = [0; 16];
+    getrandom::fill(&mut key).map_err(|error| StartError::Randomness(error.to_string()))?;
+    let names = SeedNames::new(chain.seeds.iter().cloned());
+    let owner = Owner { dir: path.clone(), magic: chain.magic };
+    let magic = chain.magic;
+    let read = move || {
+        std::fs::create_dir_all(&path)
+            .map_err(|source| StartError::DataDir { path: path.clone(), source })?;
+        store::load(&path, magic, names, key).map_err(StartError::Store)
+    };
+    let read = tokio::task::spawn_blocking(read).await;
+    let loaded = read.unwrap_or_else(|error| {
+        let error = StoreError::Failed { path: owner.dir.clone(), error: error.to_string() };
+        Err(StartError::Store(error))
+    })?;
+    Ok((owner, loaded))
 }
 
 fn rng(seed: Option<u64>) -> Result<Rng, StartError> {
@@ -354,6 +391,10 @@ pub enum StartError {
         /// What is wrong with it.
         source: AsMapError,
     },
+    /// The addr book in the data directory cannot be used: another process holds it, or it is of
+    /// another chain or a later version, or it cannot be read. A damaged one is no reason, nor is one
+    /// that cannot be written.
+    Store(StoreError),
     /// The DNS server cannot be asked.
     DnsServer {
         /// The server.
@@ -399,6 +440,7 @@ impl fmt::Display for StartError {
             Self::AsMap { path: None, source } => {
                 write!(f, "the AS map cannot be used: {source}")
             }
+            Self::Store(error) => error.fmt(f),
             Self::DnsServer { server, error } => {
                 write!(f, "the DNS server {server} cannot be asked: {error}")
             }
@@ -414,6 +456,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Policy(error) => Some(error),
+            Self::Store(error) => Some(error),
             Self::OpenFilesUnknown(error)
             | Self::DataDir { source: error, .. }
             | Self::AsMapUnreadable { source: error, .. } => Some(error),

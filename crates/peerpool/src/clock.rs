@@ -1,11 +1,15 @@
 //! The two clocks of the shell, read together. Not a timer.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use peerpool_core::time::{Monotonic, Now, UnixTime};
 use tokio::time::Instant;
 
-/// Reads both clocks; the monotonic one counts from when this was made.
+/// What the monotonic clock shows when it is started. Times of former runs, which are kept, lie
+/// before that: ten years are as long as any time of the policy.
+const START: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// Reads both clocks; the monotonic one counts from ten years before this was made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     origin: Instant,
@@ -21,14 +25,14 @@ impl Clock {
     }
 
     pub(crate) fn mono(&self) -> Monotonic {
-        Monotonic::new(self.origin.elapsed())
+        Monotonic::new(START + self.origin.elapsed())
     }
 
     /// The instant at which the monotonic clock shows `at`.
     pub(crate) fn instant(&self, at: Monotonic) -> Instant {
         // A deadline past the end of the clock never comes; so far off, any late instant does.
-        const FAR: std::time::Duration = std::time::Duration::from_secs(30 * 365 * 86_400);
-        self.origin + at.since_origin().min(FAR)
+        const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+        self.origin + at.since_origin().saturating_sub(START).min(FAR)
     }
 }
 

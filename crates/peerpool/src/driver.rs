@@ -5,6 +5,7 @@
 
 mod log;
 mod outputs;
+mod saving;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -32,7 +33,9 @@ use crate::events::Stamped;
 use crate::lease::{self, DialFailure, Grant, Release};
 use crate::pool::{Pool, Shared};
 use crate::seeds::Resolver;
+use crate::store::{Saver, State};
 use log::EventLog;
+use saving::Saving;
 
 /// Inputs taken before commands and releases get their turn.
 const INPUT_BATCH: usize = 64;
@@ -70,9 +73,11 @@ pub(crate) struct Report {
 pub(crate) struct Setup {
     pub(crate) engine: Engine,
     pub(crate) policy: Policy,
+    pub(crate) clock: Clock,
     pub(crate) magic: [u8; 4],
     pub(crate) seeds: Vec<String>,
     pub(crate) resolver: Resolver,
+    pub(crate) saver: Option<Saver>,
 }
 
 /// The driver's side of one peer, from the dial on.
@@ -133,6 +138,9 @@ pub(crate) struct Driver {
     ready: watch::Sender<usize>,
     failures: VecDeque<DialFailure>,
     log: EventLog,
+    /// Keeps what the pool learns, if it has a data directory.
+    saver: Option<Saver>,
+    saving: Saving,
     last: Arc<OnceLock<Status>>,
     closing: Option<Closing>,
 }
@@ -143,6 +151,8 @@ enum Turn {
     Release(Release),
     Inputs,
     Ended(Result<(Id, Outcome), JoinError>),
+    /// It stands otherwise with the store; `None` if its thread is gone.
+    Saving(Option<State>),
     Wake,
 }
 
@@ -155,7 +165,7 @@ pub(crate) fn start(setup: Setup) -> Pool {
 
 /// A driver that does not run yet, and its handle.
 fn prepare(setup: Setup) -> (Driver, Pool) {
-    let Setup { engine, policy, magic, seeds, resolver } = setup;
+    let Setup { engine, policy, clock, magic, seeds, resolver, saver } = setup;
     let (to_commands, commands) = mpsc::channel(policy.command_queue);
     let (to_releases, releases) = mpsc::channel(release_queue(&policy));
     let (to_inputs, inputs) = mpsc::channel(policy.input_queue);
@@ -176,7 +186,7 @@ fn prepare(setup: Setup) -> (Driver, Pool) {
     };
     let driver = Driver {
         engine,
-        common: Arc::new(Common { magic, policy, clock: Clock::start() }),
+        common: Arc::new(Common { magic, policy, clock }),
         seeds,
         resolver,
         commands,
@@ -193,6 +203,8 @@ fn prepare(setup: Setup) -> (Driver, Pool) {
         ready,
         failures: VecDeque::new(),
         log,
+        saver,
+        saving: Saving::default(),
         last,
         closing: None,
     };
@@ -221,6 +233,7 @@ impl Driver {
                     self.take_waiting_inputs();
                     self.on_ended(ended);
                 }
+                Turn::Saving(state) => self.on_saving(state),
                 Turn::Wake => {
                     // A pong that is here already must not be called late.
                     self.take_waiting_inputs();
@@ -244,6 +257,7 @@ impl Driver {
             Some(release) = self.releases.recv() => Turn::Release(release),
             _ = self.inputs.recv_many(batch, INPUT_BATCH) => Turn::Inputs,
             Some(ended) = self.tasks.join_next_with_id() => Turn::Ended(ended),
+            state = saving::changed(&mut self.saver) => Turn::Saving(state),
             () = sleep_or_never(wake) => Turn::Wake,
         }
     }
@@ -263,6 +277,7 @@ impl Driver {
         while let Some(output) = self.engine.poll() {
             self.on_output(output);
         }
+        self.hand_over(now);
     }
 
     fn on_batch(&mut self, batch: &mut Vec<(Now, Input)>) {
@@ -291,7 +306,7 @@ impl Driver {
             Command::Add(address) => self.handle(Input::AddManual(address)),
             Command::Bans(command) => self.on_ban_command(command),
             Command::Report(reply) => {
-                let status = self.engine.status(self.common.clock.now());
+                let status = self.status();
                 let failures = self.failures.iter().copied().collect();
                 // The caller may be gone; then nobody needs the report.
                 let _ = reply.send(Report { status, failures });
@@ -367,8 +382,9 @@ impl Driver {
         for peer in left {
             self.on_peer_ended(peer, End::Closed(DisconnectReason::PoolClosed));
         }
+        self.finish_saving().await;
         // Nobody else sets it, so it is unset.
-        let _ = self.last.set(self.engine.status(self.common.clock.now()));
+        let _ = self.last.set(self.status());
         let done = self.closing.take().map(|closing| closing.done).unwrap_or_default();
         // Ends the streams of events and refuses callers, before the close returns.
         drop(self);

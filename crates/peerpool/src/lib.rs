@@ -48,6 +48,7 @@ mod lease;
 mod pool;
 pub mod seeds;
 pub mod settings;
+pub mod store;
 
 pub use bitcoin;
 pub use bitcoin::p2p::ServiceFlags;
@@ -57,6 +58,7 @@ pub use builder::{Builder, StartError};
 pub use events::{Events, Stamped};
 pub use lease::{DialFailure, Disconnected, Lease, LeaseError, Require, SendError};
 pub use pool::{Pool, ReadyError};
+pub use store::{Store, StoreError};
 
 pub use peerpool_core::address::{Address, Host, Net, ParseAddressError};
 pub use peerpool_core::banned::{Ban, BanError, Subnet, SubnetError};

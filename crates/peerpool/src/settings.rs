@@ -44,7 +44,7 @@ pub struct Settings {
     pub chain: Chain,
     /// Every number. `allow_unroutable` is on by default on a local chain (regtest), else off.
     pub policy: Policy,
-    /// Where the pool keeps what it learns; default none: it is kept in memory.
+    /// Where the pool keeps what it learns; default none: it is kept in memory only.
     pub data_dir: Option<PathBuf>,
     /// An AS map, by which netgroups are autonomous systems; default none. See [`Builder::asmap`].
     pub asmap: Option<PathBuf>,

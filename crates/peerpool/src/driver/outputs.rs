@@ -102,9 +102,12 @@ impl Driver {
     }
 
     /// Keeps what the driver itself needs to know of an event, and tells the subscribers.
-    fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: Event) {
         self.log.write(self.common.clock.mono(), &event);
         let at = SystemTime::now();
+        if let Some(saver) = &mut self.saver {
+            saver.note(self.common.clock.now().unix, &event);
+        }
         match &event {
             Event::Connecting { peer, connection_type, .. } if !connection_type.counts() => {
                 self.extras.insert(*peer);

@@ -37,7 +37,8 @@ fn setup(manual: Vec<Address>) -> Setup {
     };
     let engine = Engine::new(config, Rng::from_u64(1)).unwrap();
     let seeds = vec!["seed.test".to_owned()];
-    Setup { engine, policy, magic: chain.magic, seeds, resolver: Resolver::system() }
+    let (clock, resolver) = (Clock::start(), Resolver::system());
+    Setup { engine, policy, clock, magic: chain.magic, seeds, resolver, saver: None }
 }
 
 #[tokio::test]

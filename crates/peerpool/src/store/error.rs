@@ -1,0 +1,133 @@
+//! Why a store cannot be opened, read or written.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+/// Why a store cannot be opened, read or written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another owner, a running pool most likely, holds the directory.
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The file was written by a later version. It is left as it is.
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// The version of its schema.
+        found: u32,
+        /// The latest version known here.
+        known: u32,
+    },
+    /// The file is of another chain. It is left as it is.
+    OtherChain {
+        /// The file.
+        path: PathBuf,
+        /// The magic of the chain it is of, in hex.
+        found: String,
+        /// The magic of the chain asked for, in hex.
+        wanted: String,
+    },
+    /// The file is damaged, or not one of ours.
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: String,
+    },
+    /// The directory or the file cannot be written: read-only, not ours, or the disk is full.
+    Unwritable {
+        /// The file or directory.
+        path: PathBuf,
+        /// What went wrong.
+        error: String,
+    },
+    /// Anything else, such as a disk that fails, or another process that holds the file for long.
+    Failed {
+        /// The file or directory.
+        path: PathBuf,
+        /// What went wrong.
+        error: String,
+    },
+}
+
+impl StoreError {
+    pub(super) fn corrupt(path: &Path, error: impl fmt::Display) -> Self {
+        Self::Corrupt { path: path.to_owned(), error: error.to_string() }
+    }
+
+    pub(super) fn io(path: &Path, error: &io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        let (path, text) = (path.to_owned(), error.to_string());
+        match error.kind() {
+            Kind::PermissionDenied
+            | Kind::ReadOnlyFilesystem
+            | Kind::StorageFull
+            | Kind::QuotaExceeded
+            | Kind::FileTooLarge => Self::Unwritable { path, error: text },
+            _ => Self::Failed { path, error: text },
+        }
+    }
+
+    pub(super) fn sqlite(path: &Path, error: &rusqlite::Error) -> Self {
+        let (path, text) = (path.to_owned(), error.to_string());
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Corrupt { path, error: text }
+            }
+            Some(
+                ErrorCode::ReadOnly
+                | ErrorCode::DiskFull
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied,
+            ) => Self::Unwritable { path, error: text },
+            _ => Self::Failed { path, error: text },
+        }
+    }
+
+    /// Whether the file is damaged, or not one of ours.
+    pub const fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Corrupt { .. })
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked { dir } => write!(
+                f,
+                "the data directory {} is in use by another process; close the pool that runs \
+                 there, or name another directory",
+                dir.display()
+            ),
+            Self::TooNew { path, found, known } => write!(
+                f,
+                "{} was written by a later version (its schema is {found}, this version knows up \
+                 to {known}); use that version, or name another directory",
+                path.display()
+            ),
+            Self::OtherChain { path, found, wanted } => write!(
+                f,
+                "{} is the addr book of the chain with the magic {found}, not {wanted}; name \
+                 another directory",
+                path.display()
+            ),
+            Self::Corrupt { path, error } => {
+                write!(f, "{} is damaged or not an addr book: {error}", path.display())
+            }
+            Self::Unwritable { path, error } => {
+                write!(f, "{} cannot be written: {error}", path.display())
+            }
+            Self::Failed { path, error } => {
+                write!(f, "{} cannot be read or written: {error}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}

@@ -1,0 +1,169 @@
+//! Opening the store of a pool that starts: what can be read is read, and what stands in the way is
+//! told.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use peerpool_core::book::Change;
+
+use super::lock::Lock;
+use super::row::{SeedNames, to_changes};
+use super::{STORE_FILE, Store, StoreError};
+
+/// What a data directory held.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The key of the book's tables.
+    pub(crate) key: [u8; 16],
+    /// All that was kept.
+    pub(crate) changes: Vec<Change>,
+    /// The names of seeds, those of the file too.
+    pub(crate) names: SeedNames,
+    /// To be written; `None` if it cannot be, for now.
+    pub(crate) store: Option<Store>,
+    /// Why it cannot.
+    pub(crate) failure: Option<StoreError>,
+    /// A damaged file, where it is now, and what is wrong with it.
+    pub(crate) set_aside: Option<(PathBuf, StoreError)>,
+}
+
+/// Reads the store of a directory that exists, for a pool on the chain with this magic. `key` is for
+/// a book that has none yet.
+///
+/// # Errors
+/// The pool must not start: there is another owner, the file is another's, or it is there and
+/// cannot be read.
+pub(crate) fn load(
+    dir: &Path,
+    magic: [u8; 4],
+    names: SeedNames,
+    key: [u8; 16],
+) -> Result<Loaded, StoreError> {
+    match open_for(dir, magic) {
+        Ok((store, set_aside)) => {
+            let mut loaded = read(store, names, key)?;
+            let key = loaded.key;
+            let owned = loaded.store.as_mut().map_or(Ok(()), |store| store.set_owner(magic, key));
+            owned.or_else(|error| match error {
+                // To be written later.
+                StoreError::Unwritable { .. } => {
+                    loaded.store = None;
+                    loaded.failure = Some(error);
+                    Ok(())
+                }
+                other => Err(other),
+            })?;
+            Ok(Loaded { set_aside, ..loaded })
+        }
+        Err(error @ StoreError::Unwritable { .. }) => {
+            if Lock::is_held(dir) {
+                return Err(StoreError::Locked { dir: dir.to_owned() });
+            }
+            read_only(dir, magic, names, key, error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens a store as its owner. A damaged file is moved out of the way, and a new one begun.
+pub(super) fn open_for(
+    dir: &Path,
+    magic: [u8; 4],
+) -> Result<(Store, Option<(PathBuf, StoreError)>), StoreError> {
+    let lock = Lock::take(dir)?;
+    let (error, lock) = match Store::open_locked(dir, lock) {
+        Ok(store) => {
+            check_chain(&store, magic)?;
+            return Ok((store, None));
+        }
+        Err(failed) => failed,
+    };
+    if !error.is_corrupt() {
+        return Err(error);
+    }
+    let path = dir.join(STORE_FILE);
+    let aside = set_aside(&path).map_err(|error| StoreError::io(&path, &error))?;
+    let store = Store::open_locked(dir, lock).map_err(|(error, _)| error)?;
+    Ok((store, Some((aside, error))))
+}
+
+fn check_chain(store: &Store, magic: [u8; 4]) -> Result<(), StoreError> {
+    let hex = |magic: [u8; 4]| format!("{:08x}", u32::from_be_bytes(magic));
+    match store.chain()? {
+        Some(found) if found != magic => Err(StoreError::OtherChain {
+            path: store.path().to_owned(),
+            found: hex(found),
+            wanted: hex(magic),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn read(store: Store, mut names: SeedNames, key: [u8; 16]) -> Result<Loaded, StoreError> {
+    let changes = to_changes(store.addresses()?, store.burned()?, &mut names);
+    let key = store.key()?.unwrap_or(key);
+    let store = Some(store);
+    Ok(Loaded { key, changes, names, store, failure: None, set_aside: None })
+}
+
+/// What can be read where nothing can be written.
+fn read_only(
+    dir: &Path,
+    magic: [u8; 4],
+    names: SeedNames,
+    key: [u8; 16],
+    failure: StoreError,
+) -> Result<Loaded, StoreError> {
+    let nothing = |names, failure| Loaded {
+        key,
+        changes: Vec::new(),
+        names,
+        store: None,
+        failure: Some(failure),
+        set_aside: None,
+    };
+    if !dir.join(STORE_FILE).exists() {
+        return Ok(nothing(names, failure));
+    }
+    match Store::open_read_only(dir) {
+        Ok(store) => {
+            check_chain(&store, magic)?;
+            let loaded = read(store, names, key)?;
+            Ok(Loaded { store: None, failure: Some(failure), ..loaded })
+        }
+        // It cannot be moved out of the way.
+        Err(error @ StoreError::Corrupt { .. }) => Ok(nothing(names, error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Moves a file and what belongs to it out of the way; returns where it is then.
+pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let name = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let free = |n: u64| match n {
+        0 => name(&format!(".corrupt-{now}")),
+        n => name(&format!(".corrupt-{now}-{n}")),
+    };
+    let mut number = 0;
+    while free(number).exists() {
+        number += 1;
+    }
+    let aside = free(number);
+    fs::rename(path, &aside)?;
+    for suffix in ["-wal", "-shm"] {
+        let mut to = aside.as_os_str().to_owned();
+        to.push(suffix);
+        match fs::rename(name(suffix), to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(aside)
+}
