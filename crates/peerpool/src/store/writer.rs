@@ -171,6 +171,11 @@ impl Saver {
         self.state().failure
     }
 
+    #[cfg(test)]
+    pub(super) fn take_done(&mut self) -> oneshot::Receiver<()> {
+        self.done.take().unwrap()
+    }
+
     fn begin_close(&self) {
         self.shared.lock().closing = true;
         self.shared.stirred.notify_one();
