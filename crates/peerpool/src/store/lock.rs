@@ -13,7 +13,16 @@ pub(super) const LOCK_FILE: &str = "lock";
 /// A lock that is held until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Said aloud: a process that is being started elsewhere in this one may have a copy of the file
+    /// for a moment, and would hold the lock as long.
+    fn drop(&mut self) {
+        // An error leaves it to the system.
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -24,7 +33,7 @@ impl Lock {
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = open.map_err(|error| StoreError::io(&path, &error))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: dir.to_owned() }),
             Err(TryLockError::Error(error)) => Err(StoreError::io(&path, &error)),
         }

@@ -122,7 +122,7 @@ pub(super) fn migrate(
 /// Whether the file is whole: its pages, and that what is unique is.
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let found: String = connection
-        .pragma_query_value(None, "quick_check(1)", |row| row.get(0))
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(|error| StoreError::sqlite(path, &error))?;
     if found == "ok" { Ok(()) } else { Err(StoreError::corrupt(path, found)) }
 }
