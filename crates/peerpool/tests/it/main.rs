@@ -25,6 +25,7 @@ mod parity;
 mod raw;
 mod real_nodes;
 mod resources;
+mod store;
 
 use std::time::Duration;
 
