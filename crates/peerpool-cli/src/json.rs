@@ -65,6 +65,8 @@ pub(crate) fn details(event: &Event) -> Map<String, Value> {
         Event::Full { took } => json!({ "took": seconds(*took) }),
         Event::Starved { known: all } => json!({ "known": known(all) }),
         Event::Leased { lease, .. } | Event::Released { lease, .. } => json!({ "lease": lease.0 }),
+        Event::StoreFailed { error } => json!({ "error": error }),
+        Event::StoreSetAside { path, error } => json!({ "path": path, "error": error }),
         Event::Missed { events } => json!({ "events": events }),
         // Nothing to tell, or an event that a later version adds.
         _ => return Map::new(),
@@ -108,6 +110,7 @@ pub(crate) fn status(status: &Status) -> Value {
         "variety": variety(&status.variety),
         "waiters": status.waiters,
         "leases": status.leases,
+        "store_failure": status.store_failure,
     })
 }
 

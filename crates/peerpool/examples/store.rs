@@ -8,11 +8,11 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use peerpool::bitcoin::Network;
 use peerpool::store::{AddressRow, BurnedRow, Origin, STORE_FILE};
-use peerpool::{Address, BurnReason, Pool, ServiceFlags, Store};
+use peerpool::{Address, BurnReason, Net, Policy, ServiceFlags, Store};
+use peerpool_core::book::Book;
 use peerpool_core::rng::Rng;
-use peerpool_core::time::UnixTime;
+use peerpool_core::time::{Monotonic, Now, UnixTime};
 
 const HEARSAY: usize = 60_000;
 const EXPERIENCED: usize = 10_000;
@@ -24,8 +24,7 @@ fn random(rng: &mut Rng) -> Address {
 }
 
 fn row(rng: &mut Rng, source: Address, experienced: bool) -> AddressRow {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let now = UnixTime(seconds - rng.below(7200) as u64);
+    let now = unix() - Duration::from_secs(rng.below(7200) as u64);
     let known = experienced.then_some(now);
     AddressRow {
         address: random(rng),
@@ -43,6 +42,10 @@ fn row(rng: &mut Rng, source: Address, experienced: bool) -> AddressRow {
         tried: experienced,
         anchor: false,
     }
+}
+
+fn unix() -> UnixTime {
+    UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
 fn took(what: &str, begun: Instant) {
@@ -77,8 +80,7 @@ fn fill(dir: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     let dir = std::env::temp_dir().join(format!("peerpool-example-store-{}", std::process::id()));
     println!("{HEARSAY} from hearsay, {EXPERIENCED} from experience, {BURNED} burned");
     fill(&dir)?;
@@ -88,20 +90,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let store = Store::open(&dir)?;
     took("open and check", begun);
     let begun = Instant::now();
-    let rows = store.addresses()?.len() + store.burned()?.len();
-    took(&format!("read {rows} rows"), begun);
-    drop(store);
+    let changes = store.changes(&[])?;
+    took("read all of it", begun);
+    let policy = Policy { max_addresses: 100_000, ..Policy::default() };
+    let now = Now { mono: Monotonic::new(Duration::from_secs(1 << 30)), unix: unix() };
+    let mut book = Book::new(&policy, 8333, &[Net::Ipv4], &mut Rng::from_u64(2));
     let begun = Instant::now();
-    let pool = Pool::builder(Network::Bitcoin)
-        .no_dns()
-        .tune(|policy| policy.max_addresses = 100_000)
-        .data_dir(&dir)
-        .start()
-        .await?;
-    took("start a pool on it: open, check, read and fill the tables", begun);
-    let status = pool.status().await;
-    println!("in the tables: {}, burned: {:?}", status.available, status.burned);
-    pool.close(Duration::from_secs(5)).await;
+    let restored = book.restore(now, changes);
+    took("fill the tables", begun);
+    println!("{} addresses have a place, {} burned", restored.kept, restored.burned);
+    let begun = Instant::now();
+    let all = book.take_all(now).len();
+    took(&format!("take {all} from the book"), begun);
     std::fs::remove_dir_all(&dir)?;
     Ok(())
 }

@@ -49,6 +49,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use peerpool_core::address::Address;
+use peerpool_core::book::Change;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row};
 
 pub use error::StoreError;
@@ -183,6 +184,19 @@ impl Store {
     /// The file cannot be read.
     pub fn history(&self, address: &Address) -> Result<Option<History>, StoreError> {
         History::load(&self.connection, &address.to_string()).map_err(|error| self.error(&error))
+    }
+
+    /// All that is kept, as the core's addr book takes it in. Seeds have their place in `seeds` for a
+    /// number, those that are not among them one after the last.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn changes(&self, seeds: &[String]) -> Result<Vec<Change>, StoreError> {
+        self.changes_by(&mut SeedNames::new(seeds.iter().cloned()))
+    }
+
+    fn changes_by(&self, names: &mut SeedNames) -> Result<Vec<Change>, StoreError> {
+        Ok(row::to_changes(self.addresses()?, self.burned()?, names))
     }
 
     /// The magic of the chain whose addr book it is, once a pool has run.

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use peerpool_core::book::Change;
 
 use super::lock::Lock;
-use super::row::{SeedNames, to_changes};
+use super::row::SeedNames;
 use super::{STORE_FILE, Store, StoreError};
 
 /// What a data directory held.
@@ -102,7 +102,7 @@ fn check_chain(store: &Store, magic: [u8; 4]) -> Result<(), StoreError> {
 }
 
 fn read(store: Store, mut names: SeedNames, key: [u8; 16]) -> Result<Loaded, StoreError> {
-    let changes = to_changes(store.addresses()?, store.burned()?, &mut names);
+    let changes = store.changes_by(&mut names)?;
     let key = store.key()?.unwrap_or(key);
     let store = Some(store);
     Ok(Loaded { key, changes, names, store, failure: None, set_aside: None })

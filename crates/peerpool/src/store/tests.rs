@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Host;
-use peerpool_core::book::{Change, Saved, Source};
+use peerpool_core::book::{Saved, Source};
 use peerpool_core::id::BurnReason;
 use peerpool_core::policy::Policy;
 use peerpool_core::time::UnixTime;
@@ -66,20 +66,21 @@ fn address(n: u32) -> Address {
 }
 
 fn kept(n: u32, generation: u64) -> Change {
+    let every = |nth: u32| n.is_multiple_of(nth);
     let saved = Saved {
         address: address(n),
-        source: if n % 2 == 0 { Source::Seed(0) } else { Source::Peer(address(n + 1)) },
+        source: if every(2) { Source::Seed(0) } else { Source::Peer(address(n + 1)) },
         heard_at: UnixTime(1),
         services: ServiceFlags::from(u64::MAX - u64::from(n)),
         last_seen: UnixTime(generation),
-        last_success: (n % 3 == 0).then_some(UnixTime(generation)),
-        proven: n % 3 == 0,
+        last_success: (every(3)).then_some(UnixTime(generation)),
+        proven: every(3),
         failures: n,
         strikes: n + 1,
-        retry_at: (n % 4 == 0).then_some(UnixTime(generation + 1)),
-        tried_at: (n % 5 == 0).then_some(UnixTime(generation)),
-        asked_at: (n % 6 == 0).then_some(UnixTime(generation)),
-        tried: n % 3 == 0,
+        retry_at: (every(4)).then_some(UnixTime(generation + 1)),
+        tried_at: (every(5)).then_some(UnixTime(generation)),
+        asked_at: (every(6)).then_some(UnixTime(generation)),
+        tried: every(3),
         anchor: n == 0,
     };
     Change { address: address(n), kept: Some(saved), burned: None }
