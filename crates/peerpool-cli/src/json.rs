@@ -120,6 +120,8 @@ fn variety(variety: &Variety) -> Value {
         "netgroups": variety.netgroups,
         "asns": variety.asns,
         "unmapped": variety.unmapped,
+        "sources": variety.sources,
+        "of_one_source": variety.of_one_source,
         "addresses": nets(&variety.addresses),
     })
 }
@@ -299,6 +301,8 @@ mod tests {
                 netgroups: 1,
                 asns: Some(1),
                 unmapped: 0,
+                sources: 3,
+                of_one_source: 4,
                 addresses: [(Net::Ipv4, 7), (Net::Ipv6, 2)].into(),
             },
             ..Status::default()
@@ -319,6 +323,8 @@ mod tests {
                 "netgroups": 1,
                 "asns": 1,
                 "unmapped": 0,
+                "sources": 3,
+                "of_one_source": 4,
                 "addresses": { "ipv4": 7, "ipv6": 2 },
             })
         );

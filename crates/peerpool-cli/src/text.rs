@@ -137,6 +137,8 @@ mod tests {
             netgroups: 8,
             asns: Some(6),
             unmapped: 1,
+            sources: 3,
+            of_one_source: 4,
             addresses: [(Net::Ipv4, 812), (Net::Ipv6, 30)].into(),
         };
         let told = "netgroups 8  ASNs 6  unmapped 1  ipv4 6  ipv6 2";

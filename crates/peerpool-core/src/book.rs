@@ -78,6 +78,8 @@ pub struct Book {
     manual: BTreeSet<Address>,
     in_use: BTreeSet<Address>,
     closed: BTreeSet<NetGroup>,
+    /// Sources that have given the pool as many peers as one may, and whether others are awaited.
+    crowded: (BTreeSet<Source>, bool),
     hearsay: Candidates,
     experienced: Candidates,
     /// Addresses that we know from experience or that the user named, and that wait for the end of
@@ -136,6 +138,7 @@ impl Book {
             manual: BTreeSet::new(),
             in_use: BTreeSet::new(),
             closed: BTreeSet::new(),
+            crowded: (BTreeSet::new(), false),
             hearsay: Candidates::default(),
             experienced: Candidates { answered: true, ..Candidates::default() },
             backing_off: BTreeSet::new(),

@@ -390,6 +390,11 @@ pub struct Variety {
     pub asns: Option<usize>,
     /// Those of them on IPv4 and IPv6 whose autonomous system the map does not know; 0 without one.
     pub unmapped: usize,
+    /// Different sources that named the peers which the pool chose: DNS seeds, and peers.
+    pub sources: usize,
+    /// How many of those peers the one source named that named most. More than `max_source_share` of
+    /// the target means that no others were found.
+    pub of_one_source: usize,
     /// Addresses in the book by network, burned ones left out; networks without are left out.
     pub addresses: BTreeMap<Net, usize>,
 }

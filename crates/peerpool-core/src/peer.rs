@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::address::{Address, Net};
+use crate::book::Source;
 use crate::discovery::AddrBudget;
 use crate::event::{PeerStatus, Variety};
 use crate::handshake::{Handshake, Handshaken};
@@ -21,6 +22,8 @@ pub struct Peer {
     pub connection_type: ConnectionType,
     /// Why it was dialled.
     pub purpose: Purpose,
+    /// Where its address was first heard of.
+    pub source: Option<Source>,
     /// When the dial was sent.
     pub dialled_at: Monotonic,
     /// The nonce of our `version` to it.
@@ -178,7 +181,9 @@ impl Peers {
         self.nonces.insert(nonce);
         self.groups.entry(self.rule.of(&address.host)).or_default().insert(id);
         let purpose = Purpose::Slot;
-        let peer = Peer { address, connection_type, purpose, dialled_at: now, nonce, stage };
+        let source = None;
+        let peer =
+            Peer { address, connection_type, purpose, source, dialled_at: now, nonce, stage };
         self.table.insert(id, peer);
         id
     }
@@ -277,9 +282,28 @@ impl Peers {
                 None => variety.unmapped += usize::from(has_map && group.limited()),
             }
         }
+        let sources = self.sources();
+        variety.sources = sources.len();
+        variety.of_one_source = sources.values().copied().max().unwrap_or_default();
         variety.netgroups = netgroups.len();
         variety.asns = has_map.then_some(asns.len());
         variety
+    }
+
+    /// How many of the peers that the pool chose and keeps, or means to, each source has named.
+    pub fn sources(&self) -> BTreeMap<Source, usize> {
+        let mut sources = BTreeMap::new();
+        for peer in self.table.values().filter(|peer| peer.connection_type.is_kept()) {
+            let counted_on = match peer.stage {
+                Stage::Connecting { fresh } | Stage::Connected { fresh, .. } => fresh,
+                Stage::Ready(_) => true,
+                Stage::Closing { .. } => false,
+            };
+            if let Some(source) = peer.source.filter(|_| counted_on) {
+                *sources.entry(source).or_default() += 1;
+            }
+        }
+        sources
     }
 
     /// One of the three views of the status: the peers in `state`.

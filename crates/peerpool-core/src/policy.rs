@@ -222,6 +222,11 @@ policy! {
     /// Automatic peers kept in one netgroup. Core keeps one.
     max_peers_per_netgroup: usize = 1, 1 => 1000;
 
+    /// Share of the target, in percent, that automatic peers first heard of from one source (one DNS
+    /// seed, or one peer) may come to while candidates from others are found. The status tells the
+    /// largest share.
+    max_source_share: usize = 50, 1 => 100;
+
     /// Block-relay-only peers kept beside the target once it is reached. Core keeps 2.
     block_relay_count: usize = 2, 0 => 100;
     /// Mean time between two feelers of a full pool, drawn anew each time; 0ms means none. Core's

@@ -1,5 +1,6 @@
 //! Selection: samples from the shelves, never scans.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
@@ -10,7 +11,7 @@ use crate::rng::Rng;
 use crate::time::{Monotonic, Now};
 
 use super::candidates::{Candidates, From};
-use super::record::{Record, RecordId, ServiceClass, Shelf};
+use super::record::{Record, RecordId, ServiceClass, Shelf, Source};
 use super::{Book, TOLERANCE};
 
 impl Book {
@@ -60,6 +61,12 @@ impl Book {
         }
     }
 
+    /// Sources whose candidates are passed over as long as others are drawn, and altogether if
+    /// others are `awaited`.
+    pub fn set_crowded(&mut self, sources: BTreeSet<Source>, awaited: bool) {
+        self.crowded = (sources, awaited);
+    }
+
     /// A candidate in an open netgroup on one of `nets` that offers `services`, as far as its class
     /// tells: from experience or hearsay, half and half where both have one. Those that failed lately
     /// are less likely, by Core's factors. In constant time, however many there are.
@@ -94,8 +101,12 @@ impl Book {
     ) -> Option<Address> {
         let Self { closed, tables, records, .. } = self;
         let from = From { nets, class, closed, tables, records };
-        let id = among.select(&from, |record| chance(now.mono, record), rng)?;
-        Some(records.get(id)?.address)
+        let (crowded, awaited) = &self.crowded;
+        let chance = |record: &Record| {
+            if crowded.contains(&record.source) { 0.0 } else { chance(now.mono, record) }
+        };
+        let record = records.get(among.select(&from, chance, rng)?)?;
+        (!awaited || !crowded.contains(&record.source)).then_some(record.address)
     }
 
     /// An address to find out with whether the network is up: first one that the user named or that

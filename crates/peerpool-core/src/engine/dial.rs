@@ -1,5 +1,6 @@
 //! Starting attempts and giving them up: `try_connect`, the seeds, addr-fetch.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ impl Engine {
         self.book.advance(now);
         self.end_bars(now);
         let tally = loop {
+            self.note_crowded();
             let Self { dialer, peers, book, config, rng, .. } = self;
             let tally = dialer.tally(peers);
             let Some(dial) = dialer.select_dial(now, &tally, book, &config.policy, rng) else {
@@ -53,6 +55,7 @@ impl Engine {
         let peer = self.peers.insert(now.mono, address, connection_type, nonce);
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.purpose = purpose;
+            peer.source = self.book.source(&address);
         }
         self.book.set_in_use(now, address, true);
         self.refresh_group(address);
@@ -62,6 +65,15 @@ impl Engine {
         self.dials += 1;
         self.outputs.push_back(Output::Dial { peer, address });
         self.tell(Event::Connecting { peer, address, connection_type });
+    }
+
+    /// No source is to name more than its share of the pool's peers.
+    fn note_crowded(&mut self) {
+        let share = self.policy().max_source_share;
+        let most = (self.policy().target_connect_count * share / 100).max(1);
+        let crowded = self.peers.sources().into_iter().filter(|(_, count)| *count >= most);
+        let crowded = if share < 100 { crowded.map(|it| it.0).collect() } else { BTreeSet::new() };
+        self.book.set_crowded(crowded, self.seeds.is_asking());
     }
 
     pub(super) fn refresh_group(&mut self, address: Address) {

@@ -271,3 +271,37 @@ fn an_offline_pool_has_no_extras_dialled() {
     let probes = script.dials.len() - before;
     assert!((55..=61).contains(&probes), "{probes} probes in ten minutes, one each 10 s");
 }
+
+/// A pool of eight with two seeds, of which the first names so many nodes and the second four.
+fn two_seeds(first: u32) -> Script {
+    let mut config = config(|policy| {
+        policy.target_connect_count = 8;
+        policy.max_source_share = 50;
+    });
+    config.seeds = vec!["greedy.test".to_owned(), "modest.test".to_owned()];
+    let mut script = Script::new(config);
+    let named = |range: std::ops::Range<u32>| Ok(ips(&range.map(nth).collect::<Vec<_>>()));
+    script.seeds = vec![named(0..first), named(100..104)];
+    script
+}
+
+#[test]
+fn one_source_names_no_more_than_its_share_of_peers_while_there_are_others() {
+    let mut script = two_seeds(32);
+    script.run(MINUTE);
+    let (greedy, modest): (Vec<_>, Vec<_>) =
+        script.ready().into_iter().partition(|address| *address < nth(100));
+    assert_eq!((greedy.len(), modest.len()), (4, 4));
+    let variety = script.status().variety;
+    assert_eq!((variety.sources, variety.of_one_source), (2, 4));
+}
+
+#[test]
+fn a_source_beyond_its_share_is_better_than_no_peer_and_the_status_tells() {
+    let mut script = two_seeds(32);
+    script.seeds[1] = Ok(vec![]);
+    script.run(MINUTE);
+    assert_eq!(script.ready().len(), 8);
+    let variety = script.status().variety;
+    assert_eq!((variety.sources, variety.of_one_source), (1, 8));
+}

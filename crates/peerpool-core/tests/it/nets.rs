@@ -190,6 +190,8 @@ fn four_addresses_in_three_systems_are_told_as_that() {
     script.run_secs(1);
     let variety = script.status().variety;
     let expected = Variety {
+        sources: 0,
+        of_one_source: 0,
         nets: [(Net::Ipv4, 4)].into(),
         netgroups: 3,
         asns: Some(3),

@@ -90,7 +90,8 @@ pub(crate) fn ips(addresses: &[Address]) -> Vec<IpAddr> {
 }
 
 pub(crate) fn config(change: impl FnOnce(&mut Policy)) -> Config {
-    let mut policy = Policy { required_services: SERVICES, ..Policy::bare() };
+    let mut policy =
+        Policy { required_services: SERVICES, max_source_share: 100, ..Policy::bare() };
     change(&mut policy);
     Config {
         policy,
