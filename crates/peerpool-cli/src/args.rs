@@ -15,7 +15,7 @@ use peerpool::parse_duration;
 use peerpool::settings::{ENV_PREFIX, Flag, Settings};
 use peerpool_sim::actor::{Ages, Kind, Mix};
 use peerpool_sim::devnet::Builder;
-use peerpool_sim::eclipse;
+use peerpool_sim::eclipse::{self, Rules};
 
 use crate::failure::Failure;
 
@@ -289,6 +289,18 @@ pub(crate) enum Bench {
 #[derive(Debug, clap::Args)]
 #[command(mut_args = signed)]
 pub(crate) struct Eclipse {
+    /// The pool's own rules, or Bitcoin Core's
+    #[arg(long, value_name = "pool|core", default_value = "pool", value_parser = rules)]
+    pub(crate) rules: Rules,
+    /// Only attackers with this share of all addresses, in percent: 1, 5 or 20
+    #[arg(long, value_name = "PERCENT", value_parser = ["1", "5", "20"])]
+    pub(crate) share: Option<String>,
+    /// Only attackers in so many netgroups: 10 or 1000
+    #[arg(long, value_name = "N", value_parser = ["10", "1000"])]
+    pub(crate) groups: Option<String>,
+    /// Only attackers who neither flood gossip nor have a DNS seed
+    #[arg(long)]
+    pub(crate) plain: bool,
     /// Addresses in the network, 1000 to 100000
     #[arg(long, value_name = "N", default_value_t = 5000, value_parser = besieged)]
     pub(crate) nodes: usize,
@@ -441,6 +453,14 @@ fn groups(text: &str) -> Result<usize, String> {
 fn peers(text: &str) -> Result<usize, String> {
     let peers = text.parse().ok().filter(|peers| (1..=1000).contains(peers));
     peers.ok_or_else(|| "a whole number from 1 to 1000".to_owned())
+}
+
+fn rules(text: &str) -> Result<Rules, String> {
+    match text {
+        "pool" => Ok(Rules::Pool),
+        "core" => Ok(Rules::Core),
+        _ => Err("pool or core".to_owned()),
+    }
 }
 
 fn besieged(text: &str) -> Result<usize, String> {

@@ -100,6 +100,9 @@ macro_rules! policy {
             /// Lets addresses through that the public internet cannot reach. Default off, implied
             /// by regtest.
             pub allow_unroutable: bool,
+            /// Gives a netgroup that has more addresses than others no more than its share of
+            /// selections. Default on; Core draws addresses, whatever their netgroup.
+            pub even_netgroups: bool,
             /// Asks peers to relay transactions (`version.relay`, BIP37), fixed per connection at
             /// its dial. Default off.
             pub relay: bool,
@@ -111,6 +114,7 @@ macro_rules! policy {
                     $( $key: $default, )+
                     required_services: ServiceFlags::NETWORK | ServiceFlags::WITNESS,
                     allow_unroutable: false,
+                    even_netgroups: true,
                     relay: false,
                 }
             }
@@ -222,6 +226,9 @@ policy! {
     /// Automatic peers kept in one netgroup. Core keeps one.
     max_peers_per_netgroup: usize = 1, 1 => 1000;
 
+    /// Once candidates from experience lie in so many open netgroups, slots are filled from experience
+    /// alone, and hearsay is left to feelers. Below, each is drawn from half the time, as in Core.
+    enough_known: usize = 32, 1 => 1_000_000;
     /// Share of the target, in percent, that automatic peers first heard of from one source (one DNS
     /// seed, or one peer) may come to while candidates from others are found. The status tells the
     /// largest share.
@@ -235,6 +242,9 @@ policy! {
     /// Mean time between two rotations of a full pool, in each of which the peer that has been ready
     /// longest leaves once a newcomer is ready; 0ms means none. Core has none.
     rotation_interval: Duration = minutes(30), Duration::ZERO => days(30);
+    /// Peers to go back to first after a restart, of those that were ready. Core goes back to 2, which
+    /// relay blocks only.
+    max_anchors: usize = 1000, 0 => 1000;
     /// Mean time until another newcomer is dialled for a rotation that is due.
     rotation_retry: Duration = minutes(1), SHORTEST => days(1);
 

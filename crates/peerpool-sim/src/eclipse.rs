@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use peerpool_core::policy::Policy;
 use peerpool_core::time::Monotonic;
 
 use crate::actor::{Kind, SeedKind};
@@ -36,6 +37,38 @@ pub struct Case {
     pub floods: bool,
     /// Whether one of the pool's three DNS seeds is his.
     pub poisons: bool,
+}
+
+/// By which rules the pool chooses and keeps its peers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rules {
+    /// The library's defaults.
+    #[default]
+    Pool,
+    /// What differs in Bitcoin Core, as far as a policy can say it: 8 full-relay and 2
+    /// block-relay-only peers, feelers, 2 anchors; no rotation; what others name is a candidate for
+    /// 30 days, and what fails is tried again; addresses are drawn whatever their netgroup or
+    /// source. Dials, time-outs and DNS are the pool's.
+    Core,
+}
+
+impl Rules {
+    /// As policies say them.
+    pub fn policy(self) -> Policy {
+        match self {
+            Self::Pool => Policy::default(),
+            Self::Core => Policy {
+                rotation_interval: Duration::ZERO,
+                max_anchors: 2,
+                max_address_age: Duration::from_secs(30 * 86_400),
+                burn_memory: Duration::from_secs(600),
+                max_source_share: 100,
+                even_netgroups: false,
+                enough_known: 1_000_000,
+                ..Policy::default()
+            },
+        }
+    }
 }
 
 /// What an attacker came to in one run. Slots are ready peers of the pool.
@@ -75,29 +108,29 @@ impl Case {
     }
 
     /// The world in which he is met.
-    pub fn plan(&self, nodes: usize, seed: u64) -> Plan {
+    pub fn plan(&self, rules: Rules, nodes: usize, seed: u64) -> Plan {
         let attacker = Attacker {
             share: self.share,
             groups: self.groups,
             kind: if self.floods { Kind::Spammer } else { Kind::Sybil },
             relayed: self.floods.then_some(FLOODED),
         };
-        let mut pool = PoolPlan::default();
+        let mut pool = PoolPlan { policy: rules.policy(), ..PoolPlan::default() };
         if self.poisons {
             pool.seeds[0] = SeedKind::Hostile;
         }
         Plan { seed, nodes, attacker: Some(attacker), pools: vec![pool], ..Plan::default() }
     }
 
-    /// One run: 30 days, then a restart.
+    /// One run: 30 days, then a restart, which finds the addr book again.
     ///
     /// # Errors
     /// A checker found a breach.
     ///
     /// # Panics
     /// The case cannot be met among so many `nodes`: those of the table can within [`NODES`].
-    pub fn run(&self, nodes: usize, seed: u64) -> Result<Held, Box<Breach>> {
-        let plan = self.plan(nodes, seed);
+    pub fn run(&self, rules: Rules, nodes: usize, seed: u64) -> Result<Held, Box<Breach>> {
+        let plan = self.plan(rules, nodes, seed);
         let mut world = World::new(plan).expect("a case is met within NODES");
         let answering = world.population_mut().hostile_share();
         let end = Monotonic::default() + Duration::from_secs(u64::from(DAYS) * 86_400);
@@ -137,13 +170,14 @@ mod tests {
         assert_eq!(all.len(), 24);
         for (at, case) in all.iter().enumerate() {
             assert!(!all[..at].contains(case));
-            World::new(case.plan(5000, 1)).expect("within bounds");
+            World::new(case.plan(Rules::Pool, 5000, 1)).expect("within bounds");
         }
     }
 
     #[test]
     fn every_attacker_can_be_met_within_the_bounds_and_not_far_beyond() {
-        let every = |nodes| Case::all().iter().all(|case| case.plan(nodes, 1).check().is_ok());
+        let every =
+            |nodes| Case::all().iter().all(|case| case.plan(Rules::Core, nodes, 1).check().is_ok());
         assert!(every(*NODES.start()) && every(*NODES.end()));
         assert!(!every(NODES.end() + 1000));
     }

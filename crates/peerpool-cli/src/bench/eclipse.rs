@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use peerpool_sim::eclipse::{Case, Held};
+use peerpool_sim::eclipse::{Case, Held, Rules};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
@@ -24,7 +24,7 @@ pub(crate) async fn run(args: args::Eclipse) -> Result<(), Failure> {
     let mut stop = Stop::after(None)?;
     let mut records = Records::open(args.json, args.raw.as_deref())?;
     records.write("bench_eclipse", setting(&args))?;
-    let cases = Case::all();
+    let cases: Vec<Case> = Case::all().into_iter().filter(|case| is_wanted(case, &args)).collect();
     let total = cases.len() * args.seeds as usize;
     let mut progress = Progress::new(total);
     let mut found = Found::default();
@@ -37,9 +37,9 @@ pub(crate) async fn run(args: args::Eclipse) -> Result<(), Failure> {
         while under_way.len() < args.jobs
             && let Some((at, seed)) = runs.next()
         {
-            let (case, nodes) = (cases[at], args.nodes);
+            let (case, rules, nodes) = (cases[at], args.rules, args.nodes);
             under_way.spawn_blocking(move || {
-                let held = caught(|| case.run(nodes, seed));
+                let held = caught(|| case.run(rules, nodes, seed));
                 let held = held.and_then(|held| held.map_err(|breach| breach.to_string()));
                 (at, seed, held)
             });
@@ -117,6 +117,20 @@ impl Found {
     }
 }
 
+fn is_wanted(case: &Case, args: &args::Eclipse) -> bool {
+    let share = format!("{:.0}", case.share * 100.0);
+    args.share.as_ref().is_none_or(|wanted| *wanted == share)
+        && args.groups.as_ref().is_none_or(|wanted| *wanted == case.groups.to_string())
+        && !(args.plain && (case.floods || case.poisons))
+}
+
+const fn rules(rules: Rules) -> &'static str {
+    match rules {
+        Rules::Pool => "pool",
+        Rules::Core => "core",
+    }
+}
+
 fn in_words(case: &Case) -> String {
     let share = case.share * 100.0;
     let flood = if case.floods { ", flood" } else { "" };
@@ -126,6 +140,7 @@ fn in_words(case: &Case) -> String {
 
 fn setting(args: &args::Eclipse) -> Map<String, Value> {
     let mut map = Map::new();
+    map.insert("rules".into(), rules(args.rules).into());
     map.insert("nodes".into(), args.nodes.into());
     map.insert("seeds".into(), args.seeds.into());
     map.insert("first_seed".into(), args.rng_seed.into());
@@ -228,13 +243,14 @@ fn page(args: &args::Eclipse, rows: Vec<Vec<String>>, answering: &str) -> String
     let mut table = vec![header.map(str::to_owned).to_vec()];
     table.extend(rows);
     format!(
-        "an attacker's share of 8 slots in percent, {} seeds of {} nodes\n\n{}\n\naddr %: of all \
+        "an attacker's share of 8 slots in percent, {} seeds of {} nodes, rules of {}\n\n{}\n\naddr %: of all \
          addresses; of the nodes that answer {} are his\ngroups: at most; no more \
          than he has addresses, which at 1 % are {}\nDNS: one of three seeds is his; restart: an \
-         hour after it, with nothing kept\never all: runs in which he held every slot; all again: \
+         hour after it, with the book kept\never all: runs in which he held every slot; all again: \
          so an hour after the restart",
         args.seeds,
         args.nodes,
+        rules(args.rules),
         figures::table(&table),
         answering,
         args.nodes / 100,

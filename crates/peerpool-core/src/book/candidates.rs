@@ -208,7 +208,11 @@ impl Candidates {
         // Whose netgroups anybody may name are held to what is usual: those that are named once must
         // not gain by it. Where each address has answered, every netgroup counts the same.
         let usual = self.len as f64 / self.groups.len() as f64;
-        let fair = if self.answered { 1.0 } else { usual };
+        let fair = match (from.even, self.answered) {
+            (false, _) => f64::INFINITY,
+            (true, true) => 1.0,
+            (true, false) => usual,
+        };
         let mut factor = 1.0;
         for _ in 0..DRAWS {
             let mut draw = rng.below(total);
@@ -266,6 +270,11 @@ impl Candidates {
         Some(*first.get(nth).unwrap_or_else(|| &second[nth - first.len()]))
     }
 
+    /// Open netgroups with a candidate on one of `nets`.
+    pub(super) fn open_groups(&self, nets: &[Net]) -> usize {
+        nets.iter().map(|net| self.open[*net].len()).sum()
+    }
+
     pub(super) fn has_open(&self, nets: &[Net]) -> bool {
         nets.iter().any(|net| !self.open[*net].is_empty())
     }
@@ -282,6 +291,8 @@ impl Candidates {
 pub(super) struct From<'a> {
     pub(super) nets: &'a [Net],
     pub(super) class: ServiceClass,
+    /// Whether a netgroup gets no more than its share.
+    pub(super) even: bool,
     pub(super) closed: &'a BTreeSet<NetGroup>,
     pub(super) tables: &'a Tables,
     pub(super) records: &'a Slab,

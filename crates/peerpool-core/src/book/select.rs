@@ -68,7 +68,8 @@ impl Book {
     }
 
     /// A candidate in an open netgroup on one of `nets` that offers `services`, as far as its class
-    /// tells: from experience or hearsay, half and half where both have one. Those that failed lately
+    /// tells: from experience or hearsay, half and half where both have one, unless experience is
+    /// enough. Those that failed lately
     /// are less likely, by Core's factors. In constant time, however many there are.
     pub fn select(
         &self,
@@ -78,6 +79,7 @@ impl Book {
         rng: &mut Rng,
     ) -> Option<Address> {
         let first = match (self.experienced.has_open(nets), self.hearsay.has_open(nets)) {
+            (true, true) if self.experienced.open_groups(nets) >= self.policy.enough_known => true,
             (true, true) => rng.chance(0.5),
             (experienced, _) => experienced,
         };
@@ -100,7 +102,8 @@ impl Book {
         rng: &mut Rng,
     ) -> Option<Address> {
         let Self { closed, tables, records, .. } = self;
-        let from = From { nets, class, closed, tables, records };
+        let even = self.policy.even_netgroups;
+        let from = From { nets, class, even, closed, tables, records };
         let (crowded, awaited) = &self.crowded;
         let chance = |record: &Record| {
             if crowded.contains(&record.source) { 0.0 } else { chance(now.mono, record) }

@@ -139,6 +139,7 @@ impl Engine {
     pub(super) fn recall_anchors(&mut self) {
         let mut anchors = self.book.anchors();
         self.rng.shuffle(&mut anchors);
+        anchors.truncate(self.policy().max_anchors);
         self.dialer.set_anchors(anchors);
     }
 

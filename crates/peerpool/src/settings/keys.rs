@@ -114,6 +114,9 @@ const KEYS: &[Key] = &[
         draft.allow_unroutable = Some(boolean(text)?);
         Some(())
     }),
+    text("even_netgroups", BOOL, |draft, text| {
+        boolean(text).map(|even| draft.policy.even_netgroups = even)
+    }),
     text("relay", BOOL, |draft, text| boolean(text).map(|relay| draft.policy.relay = relay)),
     list(
         "required_services",
