@@ -292,6 +292,9 @@ pub(crate) struct Eclipse {
     /// The pool's own rules, or Bitcoin Core's
     #[arg(long, value_name = "pool|core", default_value = "pool", value_parser = rules)]
     pub(crate) rules: Rules,
+    /// Any rule to change, by its key, such as rotation_interval=1h; may be given again
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) set: Vec<(String, String)>,
     /// Only attackers with this share of all addresses, in percent: 1, 5 or 20
     #[arg(long, value_name = "PERCENT", value_parser = ["1", "5", "20"])]
     pub(crate) share: Option<String>,

@@ -269,6 +269,7 @@ impl Dialer {
         let late = late(peers);
         for (_, peer) in peers.iter() {
             let attempt = matches!(peer.stage, Stage::Connecting { .. } | Stage::Connected { .. });
+            tally.newcomers += usize::from(peer.purpose == Purpose::Newcomer && attempt);
             let extra = match peer.connection_type {
                 ConnectionType::AddrFetch => Some(&mut tally.addr_fetch),
                 ConnectionType::BlockRelayOnly => Some(&mut tally.block_relay),
@@ -279,7 +280,6 @@ impl Dialer {
                 *count += 1;
                 continue;
             }
-            tally.newcomers += usize::from(peer.purpose == Purpose::Newcomer && attempt);
             let chance = self.chance(peer, &late);
             let net = &mut tally.nets[peer.address.net()];
             net.ready += usize::from(peer.fills_slot());
@@ -379,7 +379,7 @@ impl Dialer {
             let wanted = tally.block_relay < policy.block_relay_count;
             wanted.then_some(ConnectionType::BlockRelayOnly)?
         } else {
-            let attempts = tally.attempts - tally.newcomers;
+            let attempts = tally.attempts.saturating_sub(tally.newcomers);
             let wanted = tally.ready + attempts < self.target && tally.in_flight < policy.max_dials;
             wanted.then_some(ConnectionType::OutboundFullRelay)?
         };

@@ -101,7 +101,8 @@ macro_rules! policy {
             /// by regtest.
             pub allow_unroutable: bool,
             /// Gives a netgroup that has more addresses than others no more than its share of
-            /// selections. Default on; Core draws addresses, whatever their netgroup.
+            /// selections, and less the more of its addresses have answered. Default on; Core draws
+            /// addresses, whatever their netgroup.
             pub even_netgroups: bool,
             /// Asks peers to relay transactions (`version.relay`, BIP37), fixed per connection at
             /// its dial. Default off.

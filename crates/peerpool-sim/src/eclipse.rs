@@ -108,14 +108,14 @@ impl Case {
     }
 
     /// The world in which he is met.
-    pub fn plan(&self, rules: Rules, nodes: usize, seed: u64) -> Plan {
+    pub fn plan(&self, policy: &Policy, nodes: usize, seed: u64) -> Plan {
         let attacker = Attacker {
             share: self.share,
             groups: self.groups,
             kind: if self.floods { Kind::Spammer } else { Kind::Sybil },
             relayed: self.floods.then_some(FLOODED),
         };
-        let mut pool = PoolPlan { policy: rules.policy(), ..PoolPlan::default() };
+        let mut pool = PoolPlan { policy: policy.clone(), ..PoolPlan::default() };
         if self.poisons {
             pool.seeds[0] = SeedKind::Hostile;
         }
@@ -128,9 +128,10 @@ impl Case {
     /// A checker found a breach.
     ///
     /// # Panics
-    /// The case cannot be met among so many `nodes`: those of the table can within [`NODES`].
-    pub fn run(&self, rules: Rules, nodes: usize, seed: u64) -> Result<Held, Box<Breach>> {
-        let plan = self.plan(rules, nodes, seed);
+    /// The case cannot be met among so many `nodes`, or with this `policy`: those of the table can
+    /// within [`NODES`].
+    pub fn run(&self, policy: &Policy, nodes: usize, seed: u64) -> Result<Held, Box<Breach>> {
+        let plan = self.plan(policy, nodes, seed);
         let mut world = World::new(plan).expect("a case is met within NODES");
         let answering = world.population_mut().hostile_share();
         let end = Monotonic::default() + Duration::from_secs(u64::from(DAYS) * 86_400);
@@ -170,14 +171,17 @@ mod tests {
         assert_eq!(all.len(), 24);
         for (at, case) in all.iter().enumerate() {
             assert!(!all[..at].contains(case));
-            World::new(case.plan(Rules::Pool, 5000, 1)).expect("within bounds");
+            World::new(case.plan(&Policy::default(), 5000, 1)).expect("within bounds");
         }
     }
 
     #[test]
     fn every_attacker_can_be_met_within_the_bounds_and_not_far_beyond() {
-        let every =
-            |nodes| Case::all().iter().all(|case| case.plan(Rules::Core, nodes, 1).check().is_ok());
+        let every = |nodes| {
+            Case::all()
+                .iter()
+                .all(|case| case.plan(&Rules::Core.policy(), nodes, 1).check().is_ok())
+        };
         assert!(every(*NODES.start()) && every(*NODES.end()));
         assert!(!every(NODES.end() + 1000));
     }

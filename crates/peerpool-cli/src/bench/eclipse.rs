@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use peerpool::Policy;
 use peerpool_sim::eclipse::{Case, Held, Rules};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
@@ -21,6 +22,7 @@ const SLOTS: f64 = 8.0;
 
 /// Runs it.
 pub(crate) async fn run(args: args::Eclipse) -> Result<(), Failure> {
+    let policy = policy(&args)?;
     let mut stop = Stop::after(None)?;
     let mut records = Records::open(args.json, args.raw.as_deref())?;
     records.write("bench_eclipse", setting(&args))?;
@@ -37,9 +39,9 @@ pub(crate) async fn run(args: args::Eclipse) -> Result<(), Failure> {
         while under_way.len() < args.jobs
             && let Some((at, seed)) = runs.next()
         {
-            let (case, rules, nodes) = (cases[at], args.rules, args.nodes);
+            let (case, policy, nodes) = (cases[at], policy.clone(), args.nodes);
             under_way.spawn_blocking(move || {
-                let held = caught(|| case.run(rules, nodes, seed));
+                let held = caught(|| case.run(&policy, nodes, seed));
                 let held = held.and_then(|held| held.map_err(|breach| breach.to_string()));
                 (at, seed, held)
             });
@@ -124,6 +126,17 @@ fn is_wanted(case: &Case, args: &args::Eclipse) -> bool {
         && !(args.plain && (case.floods || case.poisons))
 }
 
+/// The rules, with what the user changes of them.
+fn policy(args: &args::Eclipse) -> Result<Policy, Failure> {
+    let mut policy = args.rules.policy();
+    for (key, value) in &args.set {
+        let unknown = || Failure::said(format_args!("--set {key}: there is no such rule"));
+        policy.set(key, value).ok_or_else(unknown)?.map_err(Failure::said)?;
+    }
+    policy.check().map_err(Failure::said)?;
+    Ok(policy)
+}
+
 const fn rules(rules: Rules) -> &'static str {
     match rules {
         Rules::Pool => "pool",
@@ -141,6 +154,8 @@ fn in_words(case: &Case) -> String {
 fn setting(args: &args::Eclipse) -> Map<String, Value> {
     let mut map = Map::new();
     map.insert("rules".into(), rules(args.rules).into());
+    let set = args.set.iter().map(|(key, value)| (key.clone(), value.clone().into()));
+    map.insert("set".into(), Value::Object(set.collect()));
     map.insert("nodes".into(), args.nodes.into());
     map.insert("seeds".into(), args.seeds.into());
     map.insert("first_seed".into(), args.rng_seed.into());

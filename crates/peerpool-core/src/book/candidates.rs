@@ -205,14 +205,7 @@ impl Candidates {
         if total == 0 || !self.has_open(from.nets) {
             return None;
         }
-        // Whose netgroups anybody may name are held to what is usual: those that are named once must
-        // not gain by it. Where each address has answered, every netgroup counts the same.
         let usual = self.len as f64 / self.groups.len() as f64;
-        let fair = match (from.even, self.answered) {
-            (false, _) => f64::INFINITY,
-            (true, true) => 1.0,
-            (true, false) => usual,
-        };
         let mut factor = 1.0;
         for _ in 0..DRAWS {
             let mut draw = rng.below(total);
@@ -226,11 +219,11 @@ impl Candidates {
                 let record = from.records.get(id)?;
                 let group = record.group;
                 if !from.closed.contains(&group) {
-                    // A netgroup that has more addresses than others is drawn no more often.
                     let nets = group.nets().iter().filter(|net| from.nets.contains(net));
                     let crowd: usize = (self.groups.get(&group))
                         .map_or(1, |members| nets.map(|net| members.on(*net).len()).sum());
-                    let chance = chance(record) * (fair / crowd as f64).min(1.0) * factor;
+                    let even = if from.even { self.evenness(crowd, usual) } else { 1.0 };
+                    let chance = chance(record) * even * factor;
                     if chance >= 1.0 || rng.chance(chance) {
                         return Some(id);
                     }
@@ -240,6 +233,15 @@ impl Candidates {
             }
         }
         self.select_by_group(from, rng)
+    }
+
+    /// How likely one of so many candidates of a netgroup is taken, next to one of a netgroup of its
+    /// own. Anybody may name addresses anywhere: hearsay is evened out down to what is `usual`, lest
+    /// a netgroup gain by being named once. Where each address has answered, the more of them a
+    /// netgroup has the less likely it is as a whole, too: they may all be one operator's.
+    fn evenness(&self, crowd: usize, usual: f64) -> f64 {
+        let crowd = crowd as f64;
+        if self.answered { 1.0 / (crowd * crowd.sqrt()) } else { (usual / crowd).min(1.0) }
     }
 
     fn select_by_group(&self, from: &From<'_>, rng: &mut Rng) -> Option<RecordId> {

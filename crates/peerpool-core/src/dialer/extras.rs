@@ -77,7 +77,16 @@ impl Extras {
         let rotation = [policy.rotation_interval, policy.rotation_retry];
         if is_due(&mut self.rotation_at, now.mono, rotation, rng) && tally.newcomers == 0 && room {
             let chosen = book.select_known(now, nets, rng);
-            return chosen.map(of(ConnectionType::OutboundFullRelay, Purpose::Newcomer));
+            // Block-relay-only peers have their turn, or whoever got there would stay for ever.
+            let all = tally.ready + policy.block_relay_count;
+            let relays_blocks = rng.below(all.max(1)) < policy.block_relay_count
+                && tally.block_relay == policy.block_relay_count;
+            let connection_type = if relays_blocks {
+                ConnectionType::BlockRelayOnly
+            } else {
+                ConnectionType::OutboundFullRelay
+            };
+            return chosen.map(of(connection_type, Purpose::Newcomer));
         }
         None
     }

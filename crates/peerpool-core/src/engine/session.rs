@@ -99,8 +99,7 @@ impl Engine {
         }
         let services = handshaken.version().services;
         self.book.on_ready(now, address, services);
-        let full = self.peers.slots_filled() >= self.dialer.target(&self.book);
-        let rotates = full && newcomer;
+        let rotates = newcomer && self.is_full_of(connection_type);
         if let Some(reason) = self.why_not_kept(now, id, connection_type, rotates) {
             self.book.on_proven(now, address);
             return self.disconnect(id, reason);
@@ -151,17 +150,27 @@ impl Engine {
         connection_type: ConnectionType,
         rotates: bool,
     ) -> Option<DisconnectReason> {
-        let full = self.peers.slots_filled() >= self.dialer.target(&self.book);
+        let full = self.is_full_of(connection_type);
         let fits = match connection_type {
             ConnectionType::Feeler => return Some(DisconnectReason::FeelerDone),
             ConnectionType::AddrFetch => true,
-            ConnectionType::BlockRelayOnly => self.group_has_room(id),
-            ConnectionType::OutboundFullRelay => {
-                self.group_has_room(id) && (!full || rotates && self.rotate(now))
+            ConnectionType::BlockRelayOnly | ConnectionType::OutboundFullRelay => {
+                self.group_has_room(id) && (!full || rotates && self.rotate(now, connection_type))
             }
             ConnectionType::Manual => !full || self.replace_youngest(now),
         };
         (!fits).then_some(DisconnectReason::Surplus)
+    }
+
+    /// Whether there are as many ready peers of a kind as there may be.
+    fn is_full_of(&self, connection_type: ConnectionType) -> bool {
+        if connection_type != ConnectionType::BlockRelayOnly {
+            return self.peers.slots_filled() >= self.dialer.target(&self.book);
+        }
+        let ready = |(_, peer): &(PeerId, &Peer)| {
+            peer.connection_type == connection_type && peer.session().is_some()
+        };
+        self.peers.iter().filter(ready).count() >= self.policy().block_relay_count
     }
 
     /// A manual peer takes the slot of the youngest automatic one, of one that serves no lease if
@@ -181,12 +190,12 @@ impl Engine {
         true
     }
 
-    /// A newcomer is ready: the automatic peer that has been ready longest leaves for it, if there is
+    /// A newcomer is ready: the peer of its kind that has been ready longest leaves for it, if there is
     /// one. Leases pin a peer, but not all of them: if each serves one, who serves fewest leaves.
-    fn rotate(&mut self, now: Now) -> bool {
+    fn rotate(&mut self, now: Now, connection_type: ConnectionType) -> bool {
         let automatic = |(id, peer): (PeerId, &Peer)| {
             let session = peer.session()?;
-            let may_leave = peer.connection_type == ConnectionType::OutboundFullRelay;
+            let may_leave = peer.connection_type == connection_type;
             may_leave.then_some((session.leases, session.since, id, peer.address))
         };
         let Self { dialer, peers, config, rng, .. } = self;

@@ -156,7 +156,7 @@ impl Checks {
         let target = self.target();
         let filled = self.peers.slots_filled();
         let full = filled >= target;
-        let newcomer = full && !offline && connection_type == ConnectionType::OutboundFullRelay;
+        let newcomer = full && !offline && self.peers.has_all(connection_type, &self.policy);
         let rotates = self.peers.newcomers() == 0 && !self.policy.rotation_interval.is_zero();
         let what = (connection_type, newcomer);
         self.peers.on_connecting(now.mono, peer, address, what, &self.policy)?;
@@ -166,7 +166,8 @@ impl Checks {
             ConnectionType::Manual => offline || self.peers.manual() <= target,
             _ if offline || self.connect_only => false,
             ConnectionType::OutboundFullRelay => !full || rotates,
-            ConnectionType::BlockRelayOnly | ConnectionType::Feeler => full,
+            ConnectionType::BlockRelayOnly => full && (!newcomer || rotates),
+            ConnectionType::Feeler => full,
             ConnectionType::AddrFetch => self.supply.starved,
         };
         demand(needed, Rule::Target, || {
@@ -257,7 +258,7 @@ impl Checks {
                 connection_type == ConnectionType::Feeler && state == PeerState::Connected && shaken
             }
             DisconnectReason::Rotated => {
-                connection_type == ConnectionType::OutboundFullRelay && state == PeerState::Ready
+                facts::is_kept(connection_type) && state == PeerState::Ready
             }
             DisconnectReason::Yielded => extra && self.peers.slots_filled() < self.target(),
             _ => true,

@@ -89,6 +89,17 @@ impl Peers {
         self.table.iter().any(|peer| peer.in_flight() || yields(peer))
     }
 
+    /// Whether a full pool that dials one more of a kind means it to take the place of another.
+    pub(super) fn has_all(&self, kind: ConnectionType, policy: &Policy) -> bool {
+        let open = self.table.iter().filter(|peer| peer.link != Link::Gone);
+        let same = open.filter(|peer| peer.connection_type == kind).count();
+        match kind {
+            ConnectionType::OutboundFullRelay => true,
+            ConnectionType::BlockRelayOnly => same > 0 && same >= policy.block_relay_count,
+            _ => false,
+        }
+    }
+
     /// Attempts to find who takes another's place.
     pub(super) fn newcomers(&self) -> usize {
         let newcomer = |peer: &&Peer| peer.newcomer && !peer.is_ready() && peer.link != Link::Gone;
@@ -381,7 +392,7 @@ impl Peers {
         }
         let most = match connection_type {
             ConnectionType::AddrFetch => policy.max_addr_fetch,
-            ConnectionType::BlockRelayOnly => policy.block_relay_count,
+            ConnectionType::BlockRelayOnly => policy.block_relay_count + usize::from(newcomer),
             ConnectionType::Feeler => usize::from(!policy.feeler_interval.is_zero()),
             ConnectionType::OutboundFullRelay | ConnectionType::Manual => usize::MAX,
         };
