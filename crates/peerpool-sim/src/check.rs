@@ -209,7 +209,7 @@ impl Checks {
     /// The pool is one that was started again, and has the addr book of its former life, whose checks
     /// these are. It may have `forgotten` some of it.
     pub fn recall(&mut self, former: &mut Self, forgotten: bool) {
-        self.known.recall(&mut former.known, forgotten);
+        self.known.recall(&mut former.known, former.outage.epoch, forgotten);
     }
 
     /// Sets how many dials there may be in a second, and in a minute. The policy knows no such

@@ -108,7 +108,7 @@ impl Known {
 
     /// Takes over what a pool keeps over a restart. Times are kept in seconds, which may make what
     /// is to pass by then pass up to two of them sooner.
-    pub(super) fn recall(&mut self, former: &mut Self, forgotten: bool) {
+    pub(super) fn recall(&mut self, former: &mut Self, epoch: u64, forgotten: bool) {
         const ROUNDED: Duration = Duration::from_secs(2);
         let earlier = |at: Monotonic| Monotonic::new(at.since_origin().saturating_sub(ROUNDED));
         self.told = std::mem::take(&mut former.told);
@@ -121,8 +121,11 @@ impl Known {
         self.fading = fading.map(|(at, it)| (earlier(at), it)).collect();
         self.past = std::mem::take(&mut former.past);
         for past in self.past.values_mut() {
-            // An outage ends with the process, and so does the wait for evidence.
+            // An outage ends with the process, and so does the wait for evidence. Of the end of one
+            // before, `epoch` tells.
+            let strikes = if past.epoch == epoch { past.strikes } else { 0 };
             *past = Past {
+                strikes,
                 waits: None,
                 rests_until: earlier(past.rests_until),
                 asked_at: past.asked_at.map(earlier),

@@ -37,6 +37,8 @@ use row::{Cell, Dial, End, Outcome, Phase, Row, Site, Step};
 
 /// Peers played at once, against one pool.
 const AT_ONCE: usize = 64;
+/// Peers that name them all to the pool.
+const GOSSIPERS: u8 = 5;
 /// Of a row with an input for each byte, only so many are played: virtual time has them all.
 const MOST_INPUTS: usize = 12;
 
@@ -101,15 +103,20 @@ async fn rows_come_out_over_tcp_as_the_table_says() {
 async fn play(number: usize, batch: &[(String, Part, Outcome)], failures: &mut Vec<String>) {
     let mut peers = Vec::new();
     for (n, (_, part, _)) in batch.iter().enumerate() {
-        let host = [127, 100 + u8::try_from(number).unwrap(), 1 + u8::try_from(n).unwrap(), 1];
+        let host = [127, 100 + u8::try_from(n).unwrap(), 1 + u8::try_from(number).unwrap(), 1];
         peers.push(Peer::listen(host, part.clone()).await);
     }
     let addresses: Vec<SocketAddr> = peers.iter().map(|peer| peer.address).collect();
-    let gossiper = Gossiper::listen(addresses.clone(), site().now).await;
-    let pool = Pool::builder(Network::Regtest)
-        .no_dns()
-        .add(gossiper.address)
-        .target(1 + batch.len())
+    // Where one names an address whose place is taken, another finds it one.
+    let mut gossipers = Vec::new();
+    for n in 0..GOSSIPERS {
+        gossipers.push(Gossiper::listen([127, 90 + n, 1, 1], addresses.clone(), site().now).await);
+    }
+    let builder = Pool::builder(Network::Regtest).no_dns();
+    let pool = gossipers
+        .iter()
+        .fold(builder, |builder, gossiper| builder.add(gossiper.address))
+        .target(gossipers.len() + batch.len())
         .tune(patient)
         .rng_seed(1)
         .start()

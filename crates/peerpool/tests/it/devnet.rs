@@ -10,9 +10,11 @@ use peerpool_sim::devnet::{Devnet, DnsMode};
 use crate::events::Watch;
 use crate::{honest, ms, network, pool_on, within};
 
+/// Ready peers that fill a slot.
 async fn ready_addresses(pool: &Pool) -> BTreeSet<SocketAddr> {
     let status = pool.status().await;
-    status.ready.iter().filter_map(|peer| peer.address.socket_addr()).collect()
+    let counting = status.ready.iter().filter(|peer| peer.connection_type.counts());
+    counting.filter_map(|peer| peer.address.socket_addr()).collect()
 }
 
 fn dials_by_address(devnet: &Devnet) -> BTreeMap<SocketAddr, usize> {

@@ -157,7 +157,7 @@ async fn cut_off_at(cuts: impl Fn(Lengths) -> Vec<Cut>, ending: Ending) {
     let mut expected: BTreeMap<Address, BurnReason> = BTreeMap::new();
     let mut listeners = Vec::new();
     for (n, &cut) in cuts.iter().enumerate() {
-        let listener = raw::listen([127, 21, (n / 200) as u8, (n % 200) as u8], 0).await;
+        let listener = raw::listen([127, 21 + (n % 200) as u8, (n / 200) as u8, 1], 0).await;
         let address: SocketAddr = listener.local_addr().unwrap();
         expected.insert(address.into(), lengths.expected(cut));
         peers.spawn(async move {
@@ -165,9 +165,20 @@ async fn cut_off_at(cuts: impl Fn(Lengths) -> Vec<Cut>, ending: Ending) {
             listener
         });
     }
-    guide.say(&gossip(expected.keys().copied())).await;
     let mut burned = BTreeMap::new();
+    let mut kept = 0;
     while burned.len() < expected.len() {
+        // Who finds no free place is named again once those that did are burned.
+        if burned.len() == kept {
+            let left = expected.keys().copied().filter(|address| !burned.contains_key(address));
+            guide.say(&gossip(left)).await;
+            kept += watch
+                .until(|event| match event {
+                    Event::Gossip { kept, .. } => Some(*kept),
+                    _ => None,
+                })
+                .await;
+        }
         let burn = |event: &Event| match event {
             Event::Burned { address, reason } => Some((*address, *reason)),
             _ => None,

@@ -129,7 +129,7 @@ fn full_tables_cost_so_much_an_address_and_no_flood_makes_them_grow() {
     let mut book = Book::new(&policy, 8333, &[Net::Ipv4], &mut rng);
     let now = |n: u32| Now { mono: Monotonic::new(ms(n.into())), unix: UnixTime(1_700_000_000) };
     // In many netgroups, each named by somebody else.
-    let ip = |n: u32| 0x0b00_0000 + n.wrapping_mul(0x9e37_79b1) % 0x6000_0000;
+    let ip = |n: u32| 0x0b00_0000 + n.wrapping_mul(0x9e37_79b1) % 0x5000_0000;
     let nth = |n: u32| Address { host: Host::Ipv4(ip(n).into()), port: 8333 };
     let mut hear = |book: &mut Book, n: u32| {
         let services = policy.required_services;

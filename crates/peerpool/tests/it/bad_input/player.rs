@@ -76,8 +76,8 @@ pub(crate) struct Gossiper {
 }
 
 impl Gossiper {
-    pub(crate) async fn listen(others: Vec<SocketAddr>, now: u32) -> Self {
-        let listener = TcpListener::bind("127.98.1.1:0").await.unwrap();
+    pub(crate) async fn listen(host: [u8; 4], others: Vec<SocketAddr>, now: u32) -> Self {
+        let listener = TcpListener::bind(SocketAddr::from((host, 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let services = NETWORK | WITNESS;
         let told =
