@@ -209,6 +209,10 @@ impl Checks {
     /// The pool is one that was started again, and has the addr book of its former life, whose checks
     /// these are. It may have `forgotten` some of it.
     pub fn recall(&mut self, former: &mut Self, forgotten: bool) {
+        for address in former.peers.proven(former.clock.mono, self.policy.quick_drop) {
+            former.known.on_success(former.clock, address);
+            former.known.prove(address);
+        }
         self.known.recall(&mut former.known, former.outage.epoch, forgotten);
     }
 

@@ -2,6 +2,8 @@
 
 mod peer;
 
+use std::time::Duration;
+
 use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::{Address, Host};
 use peerpool_core::id::{ConnectionType, PeerId, PeerState};
@@ -72,6 +74,12 @@ impl Peers {
     /// Ready peers that count.
     pub(super) fn slots_filled(&self) -> usize {
         self.filled
+    }
+
+    /// Ready peers that have stayed for long enough.
+    pub(super) fn proven(&self, now: Monotonic, enough: Duration) -> Vec<Address> {
+        let stayed = |peer: &&Peer| peer.is_ready() && now.since(peer.ready_at) >= enough;
+        self.table.iter().filter(stayed).map(|peer| peer.address).collect()
     }
 
     /// Manual peers, whatever their state.

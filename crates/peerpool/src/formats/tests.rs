@@ -1,3 +1,5 @@
+//! The formats: written and read back, and whatever else a file may hold.
+
 mod core_files;
 mod hostile;
 mod peers;

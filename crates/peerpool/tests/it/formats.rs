@@ -1,5 +1,7 @@
 //! Files of a real node: read by us, and ours read by it.
 
+use std::path::PathBuf;
+
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,6 +15,13 @@ use serde_json::json;
 
 use crate::litecoind::{self, Litecoind, free_port, skip};
 use crate::within;
+
+impl Litecoind {
+    /// Where a file of the node's is.
+    fn file(&self, name: &str) -> PathBuf {
+        self.data.join("regtest").join(name)
+    }
+}
 
 const NODE: Ipv4Addr = Ipv4Addr::new(127, 2, 0, 1);
 const ONION: &str = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion";

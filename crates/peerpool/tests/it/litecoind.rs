@@ -16,7 +16,8 @@ use tokio::process::{Child, Command};
 pub(crate) struct Litecoind {
     pub(crate) address: SocketAddr,
     rpc: SocketAddr,
-    data: PathBuf,
+    /// Its data directory.
+    pub(crate) data: PathBuf,
     extra: Vec<String>,
     child: Option<Child>,
 }
@@ -100,12 +101,6 @@ impl Litecoind {
         self.call("stop", json!([])).await;
         let mut child = self.child.take().expect("the node runs");
         child.wait().await.unwrap();
-    }
-
-    /// Where a file of the node's is.
-    #[allow(dead_code, reason = "the command line's tests do without")]
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.data.join("regtest").join(name)
     }
 
     /// Mines blocks that anyone may spend.
