@@ -333,6 +333,9 @@ pub(crate) struct Fill {
     /// How many nodes the stand-in network has
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = nodes)]
     pub(crate) nodes: usize,
+    /// Measure a pool that was full once, and starts again with its addr book and without DNS
+    #[arg(long)]
+    pub(crate) warm: bool,
     /// Percentages alive of what the DNS seed and of what gossip names
     #[arg(
         long,

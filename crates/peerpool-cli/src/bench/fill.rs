@@ -61,6 +61,7 @@ fn setting(args: &args::Fill) -> Map<String, Value> {
     map.insert("nodes".into(), args.nodes.into());
     map.insert("latency".into(), json::seconds(args.latency));
     map.insert("gossip_ages".into(), args.gossip_ages.as_str().into());
+    map.insert("warm".into(), args.warm.into());
     map.insert("seeds".into(), args.seeds.into());
     map.insert("first_seed".into(), args.rng_seed.into());
     map.insert("timeout".into(), json::seconds(args.timeout));
@@ -106,11 +107,33 @@ impl Case {
             .latency(self.args.latency);
         let devnet = devnet::start(builder).await?;
         let known = self.living(&devnet)?;
-        let pool = self.fill(&devnet, |pool| pool.dns_server(devnet.dns_addr())).await?;
+        let pool = if self.args.warm {
+            self.fill_again(&devnet).await?
+        } else {
+            self.fill(&devnet, |pool| pool.dns_server(devnet.dns_addr())).await?
+        };
         let most_links = devnet.max_concurrent().into_values().max().unwrap_or(0);
         let oracle = self.fill(&devnet, |pool| pool.connect(known)).await?;
         devnet.close().await;
         Ok(Run { seed: self.seed, pool, oracle, most_links })
+    }
+
+    /// Fills a pool that keeps its book, and then one that starts with that book and asks no seed.
+    async fn fill_again(&self, devnet: &Devnet) -> Result<Filled, Failure> {
+        let name = format!("peerpool-warm-{}-{}-{}", std::process::id(), self.shares, self.seed);
+        let folder = std::env::temp_dir().join(name.replace('/', "-"));
+        let dns = devnet.dns_addr();
+        let first = self.fill(devnet, |pool| pool.data_dir(&folder).dns_server(dns)).await;
+        let again = match first {
+            Ok(_) => self.fill(devnet, |pool| pool.data_dir(&folder).no_dns()).await,
+            Err(failure) => Err(failure),
+        };
+        let removed = std::fs::remove_dir_all(&folder);
+        let again = again?;
+        removed.map_err(|error| {
+            Failure::said(format_args!("{} is left: {error}", folder.display()))
+        })?;
+        Ok(again)
     }
 
     /// Living nodes, as many as the target, each in a netgroup of its own.
@@ -329,7 +352,7 @@ fn report(args: &args::Fill, cases: &[Summary]) -> String {
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(cases.iter().map(Summary::row));
     format!(
-        "time to {} different ready nodes, {} seeds of {} nodes\nlatency {}, gossip ages: \
+        "time to {} different ready nodes, {} seeds of {} nodes{}\nlatency {}, gossip ages: \
          {}\n\n{}\n\nalive %: of what DNS and gossip name; half of the dead are silent, half \
          refuse\ndials, surplus, need: medians; need: of a pool that dials one at a time\nratio: \
          dials by need; oracle: the same pool, told {} living nodes only\nlatency: the system \
@@ -337,6 +360,7 @@ fn report(args: &args::Fill, cases: &[Summary]) -> String {
         args.target,
         args.seeds,
         args.nodes,
+        if args.warm { ", after a restart with the book of the last run and no DNS" } else { "" },
         text::short(args.latency),
         args.gossip_ages.as_str(),
         figures::table(&rows),

@@ -113,10 +113,7 @@ impl Maker {
                     ("133,000 in 4 MB", frame("addr", &megabytes)),
                 ])
                 .gives(protocol, protocol, too_many)
-                .differs(
-                    "discourages too",
-                    "who is left backs off; a list of offenders is to come",
-                ),
+                .differs("discourages too", "discouraged for a day too"),
             gossip(
                 Row::new("Addresses", "bytes behind the last address").frames([
                     ("addr", frame("addr", &[list(&[self.good(1)]), vec![7; 9]].concat())),

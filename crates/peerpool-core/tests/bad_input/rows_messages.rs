@@ -73,7 +73,7 @@ fn lists() -> Vec<Row> {
     };
     let tx = [&[1, 0, 0, 0][..], &[7; 32]].concat();
     let header = [7; 81];
-    let discourages = ("discourages too", "who is left backs off; a list of offenders is to come");
+    let discourages = ("discourages too", "discouraged for a day too");
     vec![
         Row::new("Messages", "inv, getdata or notfound of 50,000")
             .frames(["inv", "getdata", "notfound"].map(|name| (name, items(name, 50_000, &tx))))

@@ -304,14 +304,14 @@ impl Known {
         closed: bool,
         is_kept: impl Fn(&Address) -> bool,
     ) -> Verdict {
-        while let Some((until, address)) = self.rests.first().copied() {
-            let kept = is_kept(&address);
-            if until > now && !self.own.contains(&address.host) && kept {
-                let woken = closed || wake.is_some_and(|wake| wake <= until);
-                let text = || format!("the rest of {address} ends, and the pool sleeps on");
-                return demand(woken, Rule::Late, text);
-            }
+        while self.rests.first().is_some_and(|(until, _)| *until <= now) {
             self.rests.pop_first();
+        }
+        let held = |(_, it): &&(Monotonic, Address)| !self.own.contains(&it.host) && is_kept(it);
+        if let Some((until, address)) = self.rests.iter().find(held) {
+            let woken = closed || wake.is_some_and(|wake| wake <= *until);
+            let text = || format!("the rest of {address} ends, and the pool sleeps on");
+            demand(woken, Rule::Late, text)?;
         }
         Ok(())
     }

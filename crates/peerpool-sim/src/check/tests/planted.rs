@@ -171,7 +171,15 @@ fn what_a_full_pool_dials_beside_its_target_has_bounds() {
         short.breaks(Input::Wake, dial_as(3, nth(3), kind), Rule::Target, "with 1 ready of 2");
         let mut forge = full(1);
         forge.fine(Input::Wake, dial_as(3, nth(3), kind));
-        forge.breaks(Input::Wake, dial_as(4, nth(4), kind), Rule::Target, "number 2, 1 allowed");
+        if kind == relay {
+            // One more is a newcomer.
+            forge.fine(Input::Wake, dial_as(4, nth(4), kind));
+            let third = dial_as(5, nth(5), kind);
+            forge.breaks(Input::Wake, third, Rule::Target, "number 3, 2 allowed");
+        } else {
+            let second = dial_as(4, nth(4), kind);
+            forge.breaks(Input::Wake, second, Rule::Target, "number 2, 1 allowed");
+        }
     }
     full(0).breaks(Input::Wake, dial(3, nth(3)), Rule::Target, "with 2 ready of 2");
     let mut forge = full(1);
