@@ -199,10 +199,10 @@ impl Book {
         }
     }
 
-    /// Fills a new book with what was kept of another. Times to come are taken for now, a burn
-    /// older than `burn_memory` is over, and where places or the book are full, those that we know
-    /// best and latest go first. Those that are not taken in count as changed, if changes are
-    /// tracked: they are to be forgotten.
+    /// Fills a new book with what was kept of another. Times to come are taken for now. A burn older
+    /// than `burn_memory` is over, unless it is of ourselves. Where places or the book are full, those
+    /// that we know best and latest go first. Those that are not taken in count as changed, if
+    /// changes are tracked: they are to be forgotten.
     pub fn restore(&mut self, now: Now, kept: Vec<Change>) -> Restored {
         let mut restored = Restored::default();
         self.unix = now.unix;
@@ -215,7 +215,7 @@ impl Book {
         burns.sort_unstable();
         for (at, address, reason) in burns {
             let age = now.unix.since(at);
-            if age < self.policy.burn_memory {
+            if age < self.policy.burn_memory || reason == BurnReason::Itself {
                 let at = from_unix(now, at).unwrap_or_default().min(now.mono);
                 refused.extend(self.burned.insert(at, address, reason));
             } else {
