@@ -232,7 +232,7 @@ impl Candidates {
                 break;
             }
         }
-        self.select_by_group(from, rng)
+        if from.strict { None } else { self.select_by_group(from, rng) }
     }
 
     /// How likely one of so many candidates of a netgroup is taken, next to one of a netgroup of its
@@ -272,6 +272,11 @@ impl Candidates {
         Some(*first.get(nth).unwrap_or_else(|| &second[nth - first.len()]))
     }
 
+    /// Candidates of a netgroup.
+    pub(super) fn crowd(&self, group: NetGroup) -> usize {
+        self.groups.get(&group).map_or(0, Members::len)
+    }
+
     /// Open netgroups with a candidate on one of `nets`.
     pub(super) fn open_groups(&self, nets: &[Net]) -> usize {
         nets.iter().map(|net| self.open[*net].len()).sum()
@@ -293,6 +298,8 @@ impl Candidates {
 pub(super) struct From<'a> {
     pub(super) nets: &'a [Net],
     pub(super) class: ServiceClass,
+    /// Whether nobody is found where chances are too small, instead of anybody.
+    pub(super) strict: bool,
     /// Whether a netgroup gets no more than its share.
     pub(super) even: bool,
     pub(super) closed: &'a BTreeSet<NetGroup>,

@@ -101,14 +101,31 @@ impl Book {
         class: ServiceClass,
         rng: &mut Rng,
     ) -> Option<Address> {
+        self.draw(among, now, Among { nets, class, strict: false }, &|_| 1.0, rng)
+    }
+
+    /// A candidate, each by its chance and what else weighs.
+    fn draw(
+        &self,
+        candidates: &Candidates,
+        now: Now,
+        among: Among<'_>,
+        weight: &dyn Fn(&Record) -> f64,
+        rng: &mut Rng,
+    ) -> Option<Address> {
+        let Among { nets, class, strict } = among;
         let Self { closed, tables, records, .. } = self;
         let even = self.policy.even_netgroups;
-        let from = From { nets, class, even, closed, tables, records };
+        let from = From { nets, class, strict, even, closed, tables, records };
         let (crowded, awaited) = &self.crowded;
         let chance = |record: &Record| {
-            if crowded.contains(&record.source) { 0.0 } else { chance(now.mono, record) }
+            if crowded.contains(&record.source) {
+                0.0
+            } else {
+                chance(now.mono, record) * weight(record)
+            }
         };
-        let record = records.get(among.select(&from, chance, rng)?)?;
+        let record = records.get(candidates.select(&from, chance, rng)?)?;
         (!awaited || !crowded.contains(&record.source)).then_some(record.address)
     }
 
@@ -153,11 +170,16 @@ impl Book {
     }
 
     /// Whom a feeler dials: an incumbent of the tried table whose place another waits for, or else
-    /// somebody from hearsay.
+    /// somebody from hearsay in a netgroup of which we know nobody. Where none is found, somebody we
+    /// know, who may be gone; whoever fills netgroups with addresses is not met again and again.
     pub fn select_feeler(&self, now: Now, nets: &[Net], rng: &mut Rng) -> Option<Address> {
-        let any = ServiceClass::default();
         let test = self.select_test(rng).filter(|address| nets.contains(&address.net()));
-        test.or_else(|| self.select_of(&self.hearsay, now, nets, any, rng))
+        let news = |record: &Record| {
+            if self.experienced.crowd(record.group) == 0 { 1.0 } else { 0.0 }
+        };
+        let among = Among { nets, class: ServiceClass::default(), strict: true };
+        test.or_else(|| self.draw(&self.hearsay, now, among, &news, rng))
+            .or_else(|| self.select_known(now, nets, rng))
     }
 
     /// Whether there is an address to dial that is not resting after a failure.
@@ -205,6 +227,15 @@ impl Book {
             self.changes.mark(address);
         }
     }
+}
+
+/// What a draw is among.
+#[derive(Clone, Copy)]
+struct Among<'a> {
+    nets: &'a [Net],
+    class: ServiceClass,
+    /// Whether nobody is better than whoever has no chance.
+    strict: bool,
 }
 
 /// How likely a candidate is taken when it is drawn: Core's `GetChance`.

@@ -110,7 +110,13 @@ impl Engine {
         match verdict {
             Some(verdict) => self.on_failed(now, address, verdict),
             None if connection_type == ConnectionType::AddrFetch => {}
-            None => self.on_lost(now, address, uptime.unwrap_or_default()),
+            None => {
+                // Its word came over the network, which is up, then.
+                if matches!(reason, DisconnectReason::ClosedByPeer | DisconnectReason::Fault(_)) {
+                    self.book.set_anchor(address, false);
+                }
+                self.on_lost(now, address, uptime.unwrap_or_default());
+            }
         }
         if let (PeerState::Ready, DisconnectReason::Fault(fault)) = (state, reason)
             && let Some(misbehavior) = Misbehavior::of(fault)

@@ -126,6 +126,12 @@ impl Engine {
         if connection_type.is_kept() {
             self.book.set_anchor(address, true);
         }
+        if connection_type == ConnectionType::BlockRelayOnly && self.short_since.is_none() {
+            let tally = self.dialer.tally(&self.peers);
+            self.forget_old_anchors(
+                self.policy().block_relay_count.saturating_sub(tally.block_relay),
+            );
+        }
         self.tell(Event::Ready { peer: id, address, version });
         self.set_timer(id, PeerTimer::Proof, now.mono + self.policy().quick_drop);
         if connection_type == ConnectionType::AddrFetch {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use peerpool_core::address::Address;
 use peerpool_core::id::ConnectionType;
 
-use super::slots::ready;
 use super::{Expected, Failure, Figure, Outcome, Scenario, Setting, share};
 use crate::actor::{Ages, Kind, Mix};
 use crate::world::{Attacker, Plan, World};
@@ -44,6 +43,12 @@ pub(super) const EREBUS: Scenario = Scenario {
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// Ready peers, whatever they are for.
+fn ready(world: &World) -> BTreeSet<Address> {
+    let status = world.pool(0).status(world.now().mono);
+    status.ready.iter().map(|peer| peer.address).collect()
+}
 
 /// The first two that a pool dials which is killed and started again, and whether both were ready
 /// when it was killed.
