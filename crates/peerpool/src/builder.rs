@@ -225,8 +225,15 @@ impl Builder {
                 let kept = std::mem::take(&mut loaded.changes);
                 engine.track_changes();
                 let restored = engine.restore(clock.now(), loaded.key, kept);
-                tracing::debug!(?restored, "the addr book is read");
-                Some(Saver::start(owner, loaded, &self.policy).map_err(StartError::Store)?)
+                let bans = std::mem::take(&mut loaded.bans);
+                let banned = engine.restore_bans(clock.now(), bans.iter().copied());
+                tracing::debug!(?restored, banned, "the addr book is read");
+                let saver = Saver::start(owner, loaded, &self.policy);
+                let mut saver = saver.map_err(StartError::Store)?;
+                let now = clock.now().unix;
+                let over = bans.iter().filter(|ban| ban.until <= now);
+                saver.forget_bans(over.map(|ban| ban.subnet));
+                Some(saver)
             }
             None => None,
         };

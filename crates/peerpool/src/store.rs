@@ -1,8 +1,8 @@
 //! The addr book on disk: one SQLite file in the data directory, written by a thread of its own.
 //!
 //! What is kept: every address of the book with its source, services, times and failures; burned
-//! addresses with their reasons; and of both, what became of our dials ([`History`]). Each is a row
-//! under its address, in plain text where it can be, so that `sqlite3 peers.sqlite` answers questions
+//! addresses with their reasons; of both, what became of our dials ([`History`]); and the bans that
+//! the user made. Who is discouraged is not kept. Each is a row under its address or subnet, in plain text where it can be, so that `sqlite3 peers.sqlite` answers questions
 //! while the pool runs: the file is in WAL mode, and readers hold up nobody. Places in the tables of
 //! the book are not kept: they follow from the key in `meta`, the address and its source.
 //!
@@ -27,7 +27,7 @@
 //!   another chain, is left alone, and the pool does not start.
 //! - *One owner*: whoever holds the lock of the file `lock`. A second one is refused with
 //!   [`StoreError::Locked`], and reading needs no lock.
-//! - *Bounded*: `max_addresses` and `max_burned` rows, a history for each at most, of at most
+//! - *Bounded*: `max_addresses`, `max_burned` and `max_bans` rows, a history for each at most, of at most
 //!   `max_facts` facts and `max_round_trips` round trips, gone with its address.
 //!
 //! [`Event::StoreFailed`]: crate::Event::StoreFailed
@@ -49,6 +49,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use peerpool_core::address::Address;
+use peerpool_core::banned::Ban;
 use peerpool_core::book::Change;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row};
 
@@ -184,6 +185,18 @@ impl Store {
     /// The file cannot be read.
     pub fn history(&self, address: &Address) -> Result<Option<History>, StoreError> {
         History::load(&self.connection, &address.to_string()).map_err(|error| self.error(&error))
+    }
+
+    /// Every ban, in the order they were first written, those that are over too: a pool that starts
+    /// passes these over, and removes them.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn bans(&self) -> Result<Vec<Ban>, StoreError> {
+        let select = format!("SELECT {} FROM ban ORDER BY id", row::BAN_COLUMNS);
+        let mut bans = Vec::new();
+        self.read_all(&select, row::read_ban, &mut |ban| bans.push(ban))?;
+        Ok(bans)
     }
 
     /// All that is kept, as the core's addr book takes it in. Seeds have their place in `seeds` for a

@@ -29,7 +29,7 @@ impl Driver {
     fn hand_over_all(&mut self, now: Now) {
         let Some(saver) = &mut self.saver else { return };
         let (nets, all) = self.engine.take_all(now);
-        saver.hand_over_all(nets, all);
+        saver.hand_over_all(nets, all, self.engine.book().banned().entries().collect());
     }
 
     /// Tells how it stands with the store.
@@ -74,7 +74,7 @@ impl Driver {
         let Some(mut saver) = self.saver.take() else { return };
         if saver.state().wants_all {
             let (nets, all) = self.engine.take_all(now);
-            saver.hand_over_all(nets, all);
+            saver.hand_over_all(nets, all, self.engine.book().banned().entries().collect());
         }
         let left = self.closing.as_ref().map(|closing| closing.deadline);
         let left = left.map(|at| at.saturating_duration_since(tokio::time::Instant::now()));

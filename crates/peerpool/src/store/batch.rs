@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use peerpool_core::address::{Address, Net};
+use peerpool_core::banned::{Ban, Subnet};
 use peerpool_core::book::Change;
 use peerpool_core::event::Event;
 use peerpool_core::time::UnixTime;
@@ -13,22 +14,25 @@ use super::history::{History, Limits};
 /// What is to be written, in one transaction.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Batch {
-    /// If set, the changes are all there is on these networks, and whatever else the file has there
-    /// goes.
+    /// If set, the changes are all there is on these networks, and the bans all there are: whatever
+    /// else the file has there goes.
     pub(super) whole: Option<Vec<Net>>,
     pub(super) changes: HashMap<Address, Change>,
     /// What happened to addresses, to be added to what the file says.
     pub(super) happened: HashMap<Address, History>,
+    /// Bans that were made, and `None` for those that ended.
+    pub(super) bans: HashMap<Subnet, Option<Ban>>,
 }
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
-        self.whole.is_none() && self.changes.is_empty() && self.happened.is_empty()
+        self.whole.is_none() && self.len() == 0
     }
 
-    /// Addresses in it, those that changed and that something happened to counted twice.
+    /// Addresses and bans in it, addresses that changed and that something happened to counted
+    /// twice.
     pub(super) fn len(&self) -> usize {
-        self.changes.len() + self.happened.len()
+        self.changes.len() + self.happened.len() + self.bans.len()
     }
 
     /// Takes in changes that came later: the last one of an address holds.
@@ -46,7 +50,8 @@ impl Batch {
     }
 
     /// Takes in all there is: whatever was to be changed before is in it.
-    pub(super) fn replace(&mut self, nets: Vec<Net>, all: Vec<Change>) {
+    pub(super) fn replace(&mut self, nets: Vec<Net>, all: Vec<Change>, bans: Vec<Ban>) {
+        self.bans = bans.into_iter().map(|ban| (ban.subnet, Some(ban))).collect();
         self.changes = all.into_iter().map(|change| (change.address, change)).collect();
         let Self { changes, happened, .. } = self;
         happened.retain(|address, _| changes.contains_key(address));
@@ -54,10 +59,20 @@ impl Batch {
     }
 
     pub(super) fn note(&mut self, at: UnixTime, event: &Event, limits: Limits) {
+        match event {
+            Event::Banned { ban } => self.ban(ban.subnet, Some(*ban)),
+            Event::Unbanned { subnet, .. } => self.ban(*subnet, None),
+            _ => {}
+        }
         let Some(address) = event.address() else { return };
         if !matches!(event, Event::Gossip { .. }) {
             self.happened.entry(address).or_default().note(at, event, limits);
         }
+    }
+
+    /// Takes note that a ban was made, or ended.
+    pub(super) fn ban(&mut self, subnet: Subnet, ban: Option<Ban>) {
+        self.bans.insert(subnet, ban);
     }
 
     pub(super) fn note_round_trip(&mut self, address: Address, took: Duration, limits: Limits) {
@@ -67,8 +82,14 @@ impl Batch {
     /// Takes in another that came later.
     pub(super) fn extend(&mut self, later: Self, limits: Limits) {
         match later.whole {
-            Some(nets) => self.replace(nets, later.changes.into_values().collect()),
-            None => self.change(later.changes.into_values()),
+            Some(nets) => {
+                let bans = later.bans.into_values().flatten().collect();
+                self.replace(nets, later.changes.into_values().collect(), bans);
+            }
+            None => {
+                self.change(later.changes.into_values());
+                self.bans.extend(later.bans);
+            }
         }
         for (address, history) in later.happened {
             self.happened.entry(address).or_default().extend(history, limits);
@@ -111,11 +132,21 @@ mod tests {
 
         batch.note_round_trip(address(2), Duration::from_millis(1), LIMITS);
         let mut all = Batch::default();
-        all.replace(vec![Net::Ipv4], vec![burned(4, 4), burned(5, 5)]);
+        let ban = |subnet: &str| {
+            let (since, until) = (UnixTime(1), UnixTime(2));
+            Ban { subnet: subnet.parse().unwrap(), since, until }
+        };
+        let (kept, gone_before, gone_after) = (ban("1.0.0.0/8"), ban("2.0.0.0/8"), ban("3.3.3.3"));
+        batch.note(UnixTime(1), &Event::Banned { ban: gone_before }, LIMITS);
+        let (nets, changes) = (vec![Net::Ipv4], vec![burned(4, 4), burned(5, 5)]);
+        all.replace(nets, changes, vec![kept, gone_after]);
+        let ended = Event::Unbanned { subnet: gone_after.subnet, expired: true };
+        all.note(UnixTime(1), &ended, LIMITS);
         all.change([gone(5)]);
         batch.extend(all, LIMITS);
         assert_eq!(batch.whole, Some(vec![Net::Ipv4]));
         assert_eq!(Vec::from_iter(batch.changes.values()), [&burned(4, 4)]);
         assert!(batch.happened.is_empty() && !batch.is_empty());
+        assert_eq!(batch.bans, HashMap::from([(kept.subnet, Some(kept))]));
     }
 }

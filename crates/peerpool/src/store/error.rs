@@ -14,6 +14,8 @@ pub enum StoreError {
     Locked {
         /// The directory.
         dir: PathBuf,
+        /// The number of its process, if it says so.
+        holder: Option<u32>,
     },
     /// The file was written by a later version. It is left as it is.
     TooNew {
@@ -99,12 +101,14 @@ impl StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Locked { dir } => write!(
-                f,
-                "the data directory {} is in use by another process; close the pool that runs \
-                 there, or name another directory",
-                dir.display()
-            ),
+            Self::Locked { dir, holder } => {
+                write!(f, "the data directory {} is in use by ", dir.display())?;
+                match holder {
+                    Some(pid) => write!(f, "process {pid}")?,
+                    None => f.write_str("another process")?,
+                }
+                f.write_str("; close the pool that runs there, or name another directory")
+            }
             Self::TooNew { path, found, known } => write!(
                 f,
                 "{} was written by a later version (its schema is {found}, this version knows up \

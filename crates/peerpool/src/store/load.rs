@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use peerpool_core::banned::Ban;
 use peerpool_core::book::Change;
 
 use super::lock::Lock;
@@ -19,6 +20,8 @@ pub(crate) struct Loaded {
     pub(crate) key: [u8; 16],
     /// All that was kept.
     pub(crate) changes: Vec<Change>,
+    /// Every ban, those that are over too.
+    pub(crate) bans: Vec<Ban>,
     /// The names of seeds, those of the file too.
     pub(crate) names: SeedNames,
     /// To be written; `None` if it cannot be, for now.
@@ -58,8 +61,8 @@ pub(crate) fn load(
             Ok(Loaded { set_aside, ..loaded })
         }
         Err(error @ StoreError::Unwritable { .. }) => {
-            if Lock::is_held(dir) {
-                return Err(StoreError::Locked { dir: dir.to_owned() });
+            if let Some(locked) = Lock::refusal(dir) {
+                return Err(locked);
             }
             read_only(dir, magic, names, key, error)
         }
@@ -103,9 +106,10 @@ fn check_chain(store: &Store, magic: [u8; 4]) -> Result<(), StoreError> {
 
 fn read(store: Store, mut names: SeedNames, key: [u8; 16]) -> Result<Loaded, StoreError> {
     let changes = store.changes_by(&mut names)?;
+    let bans = store.bans()?;
     let key = store.key()?.unwrap_or(key);
     let store = Some(store);
-    Ok(Loaded { key, changes, names, store, failure: None, set_aside: None })
+    Ok(Loaded { key, changes, bans, names, store, failure: None, set_aside: None })
 }
 
 /// What can be read where nothing can be written.
@@ -119,6 +123,7 @@ fn read_only(
     let nothing = |names, failure| Loaded {
         key,
         changes: Vec::new(),
+        bans: Vec::new(),
         names,
         store: None,
         failure: Some(failure),

@@ -1,8 +1,10 @@
 //! One owner of a data directory: whoever holds the lock of its file `lock`.
 //!
-//! The system frees it when its holder ends, however that comes about. The file stays, and is empty.
+//! The system frees it when its holder ends, however that comes about. The file stays; while it is
+//! locked, the number of the holder's process stands in it, for whoever wonders.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use super::StoreError;
@@ -20,7 +22,8 @@ impl Drop for Lock {
     /// Said aloud: a process that is being started elsewhere in this one may have a copy of the file
     /// for a moment, and would hold the lock as long.
     fn drop(&mut self) {
-        // An error leaves it to the system.
+        // An error leaves it to the system, and a number to whom it says nothing.
+        let _ = self.file.set_len(0);
         let _ = self.file.unlock();
     }
 }
@@ -31,17 +34,32 @@ impl Lock {
         let path = dir.join(LOCK_FILE);
         let open =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = open.map_err(|error| StoreError::io(&path, &error))?;
+        let mut file = open.map_err(|error| StoreError::io(&path, &error))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { file }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: dir.to_owned() }),
+            Ok(()) => {
+                // A courtesy, which a full disk may deny.
+                let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+                Ok(Self { file })
+            }
+            Err(TryLockError::WouldBlock) => Err(held(dir, file)),
             Err(TryLockError::Error(error)) => Err(StoreError::io(&path, &error)),
         }
     }
 
-    /// Whether somebody holds the lock of a directory that cannot be written.
-    pub(super) fn is_held(dir: &Path) -> bool {
-        let Ok(file) = File::open(dir.join(LOCK_FILE)) else { return false };
-        matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+    /// The error if somebody holds the lock of a directory that cannot be written.
+    pub(super) fn refusal(dir: &Path) -> Option<StoreError> {
+        let file = File::open(dir.join(LOCK_FILE)).ok()?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Some(held(dir, file)),
+            _ => None,
+        }
     }
+}
+
+fn held(dir: &Path, file: File) -> StoreError {
+    // No process has a number of more digits.
+    let mut text = String::new();
+    let read = file.take(20).read_to_string(&mut text);
+    let holder = read.ok().and_then(|_| text.trim().parse().ok());
+    StoreError::Locked { dir: dir.to_owned(), holder }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::{Address, Net};
+use peerpool_core::banned::{Ban, Subnet};
 use peerpool_core::book::{Change, Saved, Source};
 use peerpool_core::id::BurnReason;
 use peerpool_core::time::UnixTime;
@@ -265,6 +266,25 @@ impl BurnedRow {
         statement.execute((address, net, seconds(self.at), self.reason.as_str()))?;
         Ok(())
     }
+}
+
+/// The columns that [`read_ban`] reads, in its order.
+pub(super) const BAN_COLUMNS: &str = "subnet, since, until";
+
+pub(super) fn read_ban(row: &Row<'_>) -> rusqlite::Result<Ban> {
+    let subnet: Subnet = row.get_ref(0)?.as_str()?.parse().map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error))
+    })?;
+    Ok(Ban { subnet, since: time(row.get(1)?), until: time(row.get(2)?) })
+}
+
+pub(super) fn write_ban(connection: &rusqlite::Connection, ban: &Ban) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO ban (subnet, since, until) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (subnet) DO UPDATE SET since = excluded.since, until = excluded.until",
+    )?;
+    statement.execute((ban.subnet.to_string(), seconds(ban.since), seconds(ban.until)))?;
+    Ok(())
 }
 
 /// What the rows of both tables are to the core.

@@ -60,6 +60,14 @@ pub(super) const MIGRATIONS: &[&str] = &["
         last_end_at INTEGER,
         facts TEXT NOT NULL
     ) STRICT;
+", "
+    -- Bans of hosts and subnets, as the user made them.
+    CREATE TABLE ban (
+        id INTEGER PRIMARY KEY,
+        subnet TEXT NOT NULL UNIQUE,
+        since INTEGER NOT NULL,
+        until INTEGER NOT NULL
+    ) STRICT;
 "];
 
 /// What an open file is found to be.

@@ -155,7 +155,7 @@ fn all_there_is_replaces_what_was_on_its_networks() {
     store.write(&first, &names(), LIMITS).unwrap();
     let mut all = Batch::default();
     let nets = vec![peerpool_core::address::Net::Ipv4, peerpool_core::address::Net::Ipv6];
-    all.replace(nets, vec![kept(2, 2)]);
+    all.replace(nets, vec![kept(2, 2)], Vec::new());
     store.write(&all, &names(), LIMITS).unwrap();
     drop(store);
     let loaded = dir.load().unwrap();
@@ -194,10 +194,43 @@ fn one_owner_at_a_time_is_told_what_to_do() {
     let dir = Dir::new();
     let owner = Store::open(&dir.0).unwrap();
     let error = Store::open(&dir.0).unwrap_err();
-    assert_eq!(error, StoreError::Locked { dir: dir.0.clone() });
+    assert_eq!(error, StoreError::Locked { dir: dir.0.clone(), holder: Some(std::process::id()) });
     let text = error.to_string();
     assert!(text.contains(dir.0.to_str().unwrap()) && text.contains("name another directory"));
     assert_eq!(dir.load().unwrap_err(), error);
     drop(owner);
     Store::open(&dir.0).unwrap();
+}
+
+#[test]
+fn bans_are_kept_until_they_are_ended() {
+    let dir = Dir::new();
+    let ban = |subnet: &str, until| {
+        let (subnet, since) = (subnet.parse().unwrap(), UnixTime(1));
+        peerpool_core::banned::Ban { subnet, since, until: UnixTime(until) }
+    };
+    let all = [ban("11.0.0.0/8", 9), ban("2a01::/16", 253_402_300_799), ban("1.2.3.4", 5)];
+    let mut store = dir.load().unwrap().store.unwrap();
+    let mut first = Batch::default();
+    all.iter().for_each(|it| first.ban(it.subnet, Some(*it)));
+    store.write(&first, &names(), LIMITS).unwrap();
+    let mut second = Batch::default();
+    second.ban(all[2].subnet, None);
+    store.write(&second, &names(), LIMITS).unwrap();
+    drop(store);
+    let mut loaded = dir.load().unwrap();
+    loaded.bans.sort();
+    assert_eq!(loaded.bans, all[..2]);
+
+    let store = loaded.store.as_mut().unwrap();
+    let longer = ban("11.0.0.0/8", 12);
+    store.insert_ban(&longer).unwrap();
+    assert!(
+        store.remove_ban(&all[1].subnet).unwrap() && !store.remove_ban(&all[1].subnet).unwrap()
+    );
+    assert_eq!(store.bans().unwrap(), [longer]);
+    let mut whole = Batch::default();
+    whole.replace(Vec::new(), Vec::new(), vec![all[2]]);
+    store.write(&whole, &names(), LIMITS).unwrap();
+    assert_eq!(store.bans().unwrap(), [all[2]]);
 }

@@ -3,12 +3,13 @@
 use std::fmt;
 
 use peerpool_core::address::Address;
+use peerpool_core::banned::{Ban, Subnet};
 use peerpool_core::book::Change;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::batch::Batch;
 use super::history::{History, Limits};
-use super::row::{AddressRow, BurnedRow, SeedNames, list};
+use super::row::{AddressRow, BurnedRow, SeedNames, list, write_ban};
 use super::{Store, StoreError};
 
 impl Store {
@@ -47,6 +48,23 @@ impl Store {
         })
     }
 
+    /// Writes a ban; a former one of the same subnet is replaced. Whether another covers it, or there
+    /// are too many, is for [`Banned`](peerpool_core::banned::Banned) to say.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn insert_ban(&mut self, ban: &Ban) -> Result<(), StoreError> {
+        self.in_transaction(|transaction| write_ban(transaction, ban))
+    }
+
+    /// Removes the ban of just this subnet. Returns whether there was one.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn remove_ban(&mut self, subnet: &Subnet) -> Result<bool, StoreError> {
+        self.in_transaction(|transaction| delete_ban(transaction, subnet))
+    }
+
     /// Notes whose addr book this is, and the key of its tables.
     pub(super) fn set_owner(&mut self, chain: [u8; 4], key: [u8; 16]) -> Result<(), StoreError> {
         self.in_transaction(|transaction| {
@@ -77,12 +95,21 @@ impl Store {
                     transaction
                         .execute(&format!("DELETE FROM {table} WHERE net IN ({nets})"), [])?;
                 }
+                transaction.execute("DELETE FROM ban", [])?;
             }
             for change in batch.changes.values() {
                 write_change(transaction, change, names)?;
             }
             for (address, history) in &batch.happened {
                 add_history(transaction, &address.to_string(), history, limits)?;
+            }
+            for (subnet, ban) in &batch.bans {
+                match ban {
+                    Some(ban) => write_ban(transaction, ban)?,
+                    None => {
+                        delete_ban(transaction, subnet)?;
+                    }
+                }
             }
             if batch.whole.is_some() {
                 transaction.execute_batch(
@@ -155,6 +182,11 @@ fn add_history(
     let mut history = History::load(transaction, name)?.unwrap_or_default();
     history.extend(later.clone(), limits);
     history.save(transaction, name)
+}
+
+fn delete_ban(connection: &Connection, subnet: &Subnet) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached("DELETE FROM ban WHERE subnet = ?1")?;
+    Ok(statement.execute([subnet.to_string()])? > 0)
 }
 
 fn delete_from(

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use std::{io, mem, thread};
 
 use peerpool_core::address::{Address, Net};
+use peerpool_core::banned::{Ban, Subnet};
 use peerpool_core::book::Change;
 use peerpool_core::event::Event;
 use peerpool_core::policy::Policy;
@@ -122,6 +123,11 @@ impl Saver {
         self.batch.note(at, event, self.limits);
     }
 
+    /// Takes note of bans that were over before the pool began.
+    pub(crate) fn forget_bans(&mut self, over: impl IntoIterator<Item = Subnet>) {
+        over.into_iter().for_each(|subnet| self.batch.ban(subnet, None));
+    }
+
     /// Hands over what one input changed. Returns whether so much waits to be written that all
     /// there is would be less.
     pub(crate) fn hand_over(
@@ -142,10 +148,10 @@ impl Saver {
         queue.batch.whole.is_none() && queue.batch.len() > self.most
     }
 
-    /// Hands over all there is on these networks.
-    pub(crate) fn hand_over_all(&mut self, nets: Vec<Net>, all: Vec<Change>) {
+    /// Hands over all there is on these networks, and every ban.
+    pub(crate) fn hand_over_all(&mut self, nets: Vec<Net>, all: Vec<Change>, bans: Vec<Ban>) {
         let mut queue = self.shared.lock();
-        queue.batch.replace(nets, all);
+        queue.batch.replace(nets, all, bans);
         self.shared.stirred.notify_one();
     }
 

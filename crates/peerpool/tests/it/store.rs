@@ -162,3 +162,38 @@ async fn a_pool_that_is_let_go_of_saves_and_gives_the_directory_free() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn bans_outlive_the_pool_with_the_time_that_is_left_of_them() {
+    within(60, async {
+        let (devnet, dir) = (honest(10).await, Dir::new());
+        let pool = pool_on(&devnet).target(2).data_dir(&dir.0).start().await.unwrap();
+        pool.ready(2).await.unwrap();
+        let all: peerpool::Subnet = "127.0.0.0/8".parse().unwrap();
+        let other: peerpool::Subnet = "10.0.0.1".parse().unwrap();
+        let ban = pool.ban(all, ms(3_600_000)).await.unwrap();
+        pool.ban(other, ms(3_600_000)).await.unwrap();
+        pool.unban(other).await.unwrap();
+        pool.close(ms(5000)).await;
+        assert_eq!(Store::open_read_only(&dir.0).unwrap().bans().unwrap(), [ban]);
+
+        let pool = pool_on(&devnet).target(2).data_dir(&dir.0).start().await.unwrap();
+        let mut watch = Watch::of(&pool);
+        assert_eq!(pool.bans().await, [ban]);
+        watch.named("starved").await;
+        assert_eq!(pool.status().await.dials, 0);
+        pool.close(ms(5000)).await;
+
+        // As if the hour had passed.
+        let mut store = Store::open(&dir.0).unwrap();
+        let past = peerpool::Ban { until: peerpool::UnixTime(ban.since.0), ..ban };
+        store.insert_ban(&past).unwrap();
+        drop(store);
+        let pool = pool_on(&devnet).target(2).data_dir(&dir.0).start().await.unwrap();
+        pool.ready(2).await.unwrap();
+        assert!(pool.bans().await.is_empty());
+        pool.close(ms(5000)).await;
+        assert_eq!(Store::open_read_only(&dir.0).unwrap().bans().unwrap(), []);
+    })
+    .await;
+}

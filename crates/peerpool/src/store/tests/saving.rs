@@ -67,7 +67,7 @@ async fn a_file_that_is_deleted_is_begun_anew_with_all_there_is() {
     saver.hand_over(vec![kept(3, 1)], Vec::new());
     until(&mut saver, |state| state.wants_all).await;
     let all = (1..4).map(|n| kept(n, 1)).collect();
-    saver.hand_over_all(vec![peerpool_core::address::Net::Ipv4], all);
+    saver.hand_over_all(vec![peerpool_core::address::Net::Ipv4], all, Vec::new());
     until(&mut saver, |state| !state.wants_all).await;
     assert_eq!(saver.close(PATIENCE).await, None);
     assert_eq!(sorted(dir.load().unwrap().changes), [kept(1, 1), kept(2, 1), kept(3, 1)]);
@@ -86,7 +86,7 @@ async fn a_directory_that_goes_and_comes_back_is_an_event_and_loses_nothing() {
     saver.hand_over(vec![kept(2, 1)], Vec::new());
     fs::rename(&away, &dir.0).unwrap();
     until(&mut saver, |state| state.wants_all).await;
-    saver.hand_over_all(Vec::new(), vec![kept(1, 1), kept(2, 1)]);
+    saver.hand_over_all(Vec::new(), vec![kept(1, 1), kept(2, 1)], Vec::new());
     until(&mut saver, |state| state.failure.is_none()).await;
     assert_eq!(saver.close(PATIENCE).await, None);
     assert_eq!(sorted(dir.load().unwrap().changes), [kept(1, 1), kept(2, 1)]);
@@ -115,7 +115,7 @@ async fn a_file_damaged_while_it_is_written_is_set_aside() {
     until(&mut saver, |state| state.wants_all).await;
     let (count, path, _) = saver.state().set_aside.unwrap();
     assert!(count == 1 && path.contains(".corrupt-"), "{path}");
-    saver.hand_over_all(Vec::new(), vec![kept(1, 6)]);
+    saver.hand_over_all(Vec::new(), vec![kept(1, 6)], Vec::new());
     until(&mut saver, |state| state.failure.is_none()).await;
     assert_eq!(saver.close(PATIENCE).await, None);
     let loaded = dir.load().unwrap();
@@ -132,7 +132,7 @@ async fn what_waits_for_a_dead_disk_is_bounded() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let full = (0..200).any(|n| saver.hand_over(vec![kept(n, 1)], Vec::new()));
     assert!(full, "all there is would be less");
-    saver.hand_over_all(Vec::new(), (0..10).map(|n| kept(n, 1)).collect());
+    saver.hand_over_all(Vec::new(), (0..10).map(|n| kept(n, 1)).collect(), Vec::new());
     assert!(!saver.hand_over((10..90).map(gone).collect(), Vec::new()));
     other.execute_batch("COMMIT").unwrap();
     assert_eq!(saver.close(PATIENCE).await, None);
