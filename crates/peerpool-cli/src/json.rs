@@ -35,8 +35,8 @@ pub(crate) fn details(event: &Event) -> Map<String, Value> {
             json!({ "seed": seed, "received": received, "kept": kept })
         }
         Event::SeedFailed { seed, error } => json!({ "seed": seed, "error": error }),
-        Event::Connecting { connection_type: kind, .. } => {
-            json!({ "connection_type": connection_type(*kind) })
+        Event::Connecting { connection_type: kind, chosen, .. } => {
+            json!({ "connection_type": connection_type(*kind), "chosen": chosen.as_str() })
         }
         Event::Ready { version: said, .. } => version(said),
         Event::DialFailed { error, .. } => json!({ "error": error.as_str() }),

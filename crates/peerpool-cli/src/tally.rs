@@ -59,7 +59,7 @@ impl Tally {
     /// Counts one event.
     pub(crate) fn on_event(&mut self, Stamped { at, event }: &Stamped) {
         match event {
-            Event::Connecting { peer, address, connection_type } => {
+            Event::Connecting { peer, address, connection_type, .. } => {
                 *self.dials.entry(*address).or_default() += 1;
                 self.burned_dialled += u64::from(self.dials_until_burn.contains_key(address));
                 if connection_type.counts() {
@@ -116,7 +116,7 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use peerpool::{BurnReason, ConnectionType, DisconnectReason, PeerState, PeerVersion};
+    use peerpool::{BurnReason, Chosen, ConnectionType, DisconnectReason, PeerState, PeerVersion};
 
     use super::*;
 
@@ -133,7 +133,8 @@ mod tests {
 
         fn ready(&mut self, id: u64, connection_type: ConnectionType) {
             let (peer, address) = (PeerId(id), address(id));
-            self.on(Event::Connecting { peer, address, connection_type });
+            let chosen = Chosen::Hearsay;
+            self.on(Event::Connecting { peer, address, connection_type, chosen });
             let version = PeerVersion {
                 protocol: 70016,
                 services: peerpool::ServiceFlags::NONE,

@@ -8,7 +8,7 @@ use bitcoin::p2p::ServiceFlags;
 
 use crate::address::{Address, Net};
 use crate::banned::{Ban, Subnet};
-use crate::id::{BurnReason, ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState};
+use crate::id::{BurnReason, Chosen, ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState};
 use crate::misbehavior::Misbehavior;
 
 /// Why a dial ended without a connection.
@@ -113,6 +113,8 @@ pub enum Event {
         address: Address,
         /// What for.
         connection_type: ConnectionType,
+        /// Why this one.
+        chosen: Chosen,
     },
     /// TCP is up.
     Connected {

@@ -88,6 +88,52 @@ impl ConnectionType {
     }
 }
 
+/// Why the pool dialled this address and no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Chosen {
+    /// The user named it.
+    Manual,
+    /// It was ready in the last run, or before an outage.
+    Anchor,
+    /// Drawn from those that we handshook with lately.
+    Experience,
+    /// Drawn from those that were heard of lately.
+    Hearsay,
+    /// To find out whether it is alive still: another waits for its place in the tried table.
+    Test,
+    /// To take the place of the peer that has been ready longest.
+    Rotation,
+    /// To find out whether the network is up.
+    Probe,
+}
+
+impl Chosen {
+    /// Every reason, in the order of declaration.
+    pub const ALL: [Self; 7] = [
+        Self::Manual,
+        Self::Anchor,
+        Self::Experience,
+        Self::Hearsay,
+        Self::Test,
+        Self::Rotation,
+        Self::Probe,
+    ];
+
+    /// The word for this reason in logs and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Anchor => "anchor",
+            Self::Experience => "experience",
+            Self::Hearsay => "hearsay",
+            Self::Test => "test",
+            Self::Rotation => "rotation",
+            Self::Probe => "probe",
+        }
+    }
+}
+
 /// Why an address is burned: the verdict of its dial or handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BurnReason {

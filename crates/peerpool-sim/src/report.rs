@@ -185,7 +185,7 @@ impl Report {
 
     fn on_event(&mut self, now: Monotonic, event: &Event, atlas: &dyn Atlas) {
         match event {
-            Event::Connecting { peer, address, connection_type } => {
+            Event::Connecting { peer, address, connection_type, .. } => {
                 *self.counts.dials.entry(*connection_type).or_default() += 1;
                 let (address, connection_type) = (*address, *connection_type);
                 self.attempts.insert(*peer, Attempt { address, connection_type, ready: None });

@@ -62,12 +62,13 @@ pub use store::{Store, StoreError};
 
 pub use peerpool_core::address::{Address, Host, Net, ParseAddressError};
 pub use peerpool_core::banned::{Ban, BanError, Subnet, SubnetError};
+pub use peerpool_core::book::{Explanation, Rule, Unfit};
 pub use peerpool_core::chain::Chain;
 pub use peerpool_core::event::{
     DialError, Event, Known, PeerStatus, PeerVersion, Status, UserAgent, Variety,
 };
 pub use peerpool_core::id::{
-    BurnReason, ConnectionType, DisconnectReason, LeaseId, LinkFault, PeerId, PeerState,
+    BurnReason, Chosen, ConnectionType, DisconnectReason, LeaseId, LinkFault, PeerId, PeerState,
 };
 pub use peerpool_core::misbehavior::Misbehavior;
 pub use peerpool_core::netgroup::{AsMap, AsMapError, MAX_AS_MAP, NetGroup, NetGroups};

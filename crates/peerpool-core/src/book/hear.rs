@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
 
-use crate::address::{Address, Host, Net};
+use crate::address::{Address, Host};
 use crate::policy::meets;
 use crate::rng::Rng;
 use crate::time::{Now, UnixTime};
@@ -156,20 +156,7 @@ impl Book {
     }
 
     pub(super) fn acceptable(&self, address: &Address) -> bool {
-        let host = &address.host;
-        let port_ok = address.port != 0 && !is_bad_port(address.port)
-            || address.port == self.default_port
-            || host.net() == Net::I2p && address.port == 0;
-        let dialable = match host.ip() {
-            Some(ip) => !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast(host),
-            None => true,
-        };
-        port_ok
-            && dialable
-            && self.nets.contains(&host.net())
-            && !self.own.contains(host)
-            && !self.is_barred(host)
-            && (self.policy.allow_unroutable || host.is_routable())
+        self.unfit(address).is_none() && !self.is_barred(&address.host)
     }
 
     /// Whether the host has as many non-default ports in the book, burned ones included, as may
@@ -217,7 +204,7 @@ impl Book {
     }
 }
 
-fn is_broadcast(host: &Host) -> bool {
+pub(super) fn is_broadcast(host: &Host) -> bool {
     matches!(host, Host::Ipv4(ip) if ip.is_broadcast())
 }
 
@@ -231,13 +218,14 @@ const BAD_PORTS: [u16; 80] = [
     6697, 10080,
 ];
 
-fn is_bad_port(port: u16) -> bool {
+pub(super) fn is_bad_port(port: u16) -> bool {
     BAD_PORTS.binary_search(&port).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Net;
     use crate::policy::Policy;
 
     #[test]

@@ -300,7 +300,7 @@ fn merit(saved: &Saved) -> impl Ord + use<> {
 
 /// A point on the monotonic clock as unix time. What is less than a second ahead is ahead all the
 /// same.
-fn to_unix(now: Now, at: Monotonic) -> UnixTime {
+pub(super) fn to_unix(now: Now, at: Monotonic) -> UnixTime {
     if at > now.mono {
         let ahead = at.since(now.mono);
         return now.unix + ahead + Duration::from_millis(999);

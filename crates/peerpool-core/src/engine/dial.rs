@@ -8,7 +8,7 @@ use crate::address::{Address, Net};
 use crate::book::{Heard, Source};
 use crate::dialer::{Dial, Tally, is_closed};
 use crate::event::Event;
-use crate::id::{BurnReason, ConnectionType, DisconnectReason, PeerId, PeerState};
+use crate::id::{BurnReason, Chosen, ConnectionType, DisconnectReason, PeerId, PeerState};
 use crate::io::Output;
 use crate::peer::{Peer, Purpose, Stage};
 use crate::time::{Monotonic, Now};
@@ -51,6 +51,7 @@ impl Engine {
     }
 
     fn dial(&mut self, now: Now, Dial { address, connection_type, purpose }: Dial) {
+        let chosen = self.chosen(&address, connection_type, purpose);
         let nonce = self.rng.u64();
         let peer = self.peers.insert(now.mono, address, connection_type, nonce);
         if let Some(peer) = self.peers.get_mut(peer) {
@@ -64,7 +65,17 @@ impl Engine {
         self.set_timer(peer, PeerTimer::Hedge, now.mono + delay);
         self.dials += 1;
         self.outputs.push_back(Output::Dial { peer, address });
-        self.tell(Event::Connecting { peer, address, connection_type });
+        self.tell(Event::Connecting { peer, address, connection_type, chosen });
+    }
+
+    fn chosen(&self, address: &Address, kind: ConnectionType, purpose: Purpose) -> Chosen {
+        match purpose {
+            Purpose::Anchor => Chosen::Anchor,
+            Purpose::Newcomer => Chosen::Rotation,
+            // All that an offline pool dials is to find that out.
+            Purpose::Slot if self.dialer.evidence.is_offline() => Chosen::Probe,
+            Purpose::Slot => self.book.chosen(address, kind),
+        }
     }
 
     /// No source is to name more than its share of the pool's peers.

@@ -74,7 +74,7 @@ impl Checks {
     fn on_event(&mut self, event: &Event) -> Verdict {
         let now = self.clock;
         match event {
-            Event::Connecting { peer, address, connection_type } => {
+            Event::Connecting { peer, address, connection_type, .. } => {
                 self.on_connecting(*peer, *address, *connection_type)
             }
             Event::Connected { peer, address } => {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Net;
 use peerpool_core::event::{DialError, Known, PeerVersion};
+use peerpool_core::id::Chosen;
 use peerpool_core::time::UnixTime;
 
 use super::*;
@@ -56,7 +57,15 @@ impl Script {
     fn dial(&mut self, seconds: u64, address: &str, connection_type: ConnectionType) -> PeerId {
         let peer = PeerId(self.next);
         self.next += 1;
-        self.on(seconds, Event::Connecting { peer, address: parse(address), connection_type });
+        self.on(
+            seconds,
+            Event::Connecting {
+                peer,
+                address: parse(address),
+                connection_type,
+                chosen: Chosen::Hearsay,
+            },
+        );
         peer
     }
 

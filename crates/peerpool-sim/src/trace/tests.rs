@@ -7,7 +7,7 @@ use bitcoin::p2p::ServiceFlags;
 use peerpool_core::banned::{Ban, Subnet};
 use peerpool_core::event::{DialError, Event, Known, PeerVersion, UserAgent};
 use peerpool_core::id::{
-    BurnReason, ConnectionType, DisconnectReason, LeaseId, LinkFault, PeerState,
+    BurnReason, Chosen, ConnectionType, DisconnectReason, LeaseId, LinkFault, PeerState,
 };
 use peerpool_core::io::Refusal;
 use peerpool_core::misbehavior::Misbehavior;
@@ -149,8 +149,18 @@ fn events() -> Vec<Event> {
         Event::SeedAnswered { seed: "a".to_owned(), received: 1, kept: 0 },
         Event::SeedAnswered { seed: "a".to_owned(), received: 1, kept: 1 },
         Event::SeedFailed { seed: "a".to_owned(), error: "b".to_owned() },
-        Event::Connecting { peer, address, connection_type: ConnectionType::Manual },
-        Event::Connecting { peer, address, connection_type: ConnectionType::AddrFetch },
+        Event::Connecting {
+            peer,
+            address,
+            connection_type: ConnectionType::Manual,
+            chosen: Chosen::Manual,
+        },
+        Event::Connecting {
+            peer,
+            address,
+            connection_type: ConnectionType::AddrFetch,
+            chosen: Chosen::Experience,
+        },
         Event::Connected { peer, address },
         Event::Ready { peer, address, version: version(1) },
         Event::Ready { peer, address, version: version(2) },

@@ -35,8 +35,9 @@ impl Limits {
 pub struct Fact {
     /// When.
     pub at: UnixTime,
-    /// What: `chosen` (and as what), `connected`, `ready`, `failed`, `given_up` or `dropped` (and
-    /// why), `burned` (why), `backed_off` (for how long), `waits` (the verdict that waits).
+    /// What: `chosen` (as what and why), `connected`, `ready`, `failed`, `given_up` or `dropped` (and
+    /// why), `burned` (why), `backed_off` (for how long), `waits` (the verdict that waits),
+    /// `misbehaved` (how), `discouraged` (for how long).
     pub what: String,
     /// As what, why, or for how long; may be empty.
     pub detail: String,
@@ -89,8 +90,8 @@ impl History {
     /// Takes in an event that tells of this address.
     pub(super) fn note(&mut self, at: UnixTime, event: &Event, limits: Limits) {
         let (what, detail): (&str, String) = match event {
-            Event::Connecting { connection_type, .. } => {
-                ("chosen", connection_type.as_str().to_owned())
+            Event::Connecting { connection_type, chosen, .. } => {
+                ("chosen", format!("{} {}", connection_type.as_str(), chosen.as_str()))
             }
             Event::Connected { .. } => ("connected", String::new()),
             Event::Ready { version, .. } => {
@@ -118,6 +119,12 @@ impl History {
                 ("backed_off", format!("for {wait}, failures in a row: {failures}"))
             }
             Event::VerdictWaits { reason, .. } => ("waits", reason.as_str().to_owned()),
+            Event::Misbehaved { misbehavior, .. } => {
+                ("misbehaved", misbehavior.as_str().to_owned())
+            }
+            Event::Discouraged { lasts, .. } => {
+                ("discouraged", format!("for {}", format_duration(*lasts)))
+            }
             _ => return,
         };
         self.facts.push(Fact { at, what: what.to_owned(), detail });
@@ -284,7 +291,7 @@ fn facts_from(text: &str) -> Vec<Fact> {
 #[cfg(test)]
 mod tests {
     use peerpool_core::event::DialError;
-    use peerpool_core::id::{BurnReason, ConnectionType, PeerId};
+    use peerpool_core::id::{BurnReason, Chosen, ConnectionType, PeerId};
 
     use super::*;
 
@@ -304,12 +311,12 @@ mod tests {
             height: 0,
             relay: false,
         };
-        let connection_type = ConnectionType::Manual;
+        let (connection_type, chosen) = (ConnectionType::Manual, Chosen::Anchor);
         let (state, reason) = (PeerState::Ready, DisconnectReason::ClosedByPeer);
         let retry_in = Duration::from_millis(61_500);
         let mut history = History::default();
         told(&mut history, 1, &Event::DialFailed { peer, address, error: DialError::Refused });
-        told(&mut history, 2, &Event::Connecting { peer, address, connection_type });
+        told(&mut history, 2, &Event::Connecting { peer, address, connection_type, chosen });
         told(&mut history, 3, &Event::Ready { peer, address, version: version.clone() });
         let mut later = History::default();
         told(&mut later, 4, &Event::Disconnected { peer, address, state, reason });
@@ -327,7 +334,8 @@ mod tests {
             .map(|it| format!("{} {} {}", it.at.0, it.what, it.detail))
             .collect();
         let backed_off = "5 backed_off for 61s, failures in a row: 2";
-        let expected = ["2 chosen manual", "3 ready ", "4 dropped closed_by_peer", backed_off];
+        let expected =
+            ["2 chosen manual anchor", "3 ready ", "4 dropped closed_by_peer", backed_off];
         assert_eq!(facts, expected);
         // 2 ms to 21 ms are left.
         let ms = Duration::from_millis;

@@ -6,7 +6,9 @@ use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Address;
 use peerpool_core::engine::{Config, Engine};
 use peerpool_core::event::{DialError, Event, Known, PeerVersion, UserAgent};
-use peerpool_core::id::{BurnReason, ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState};
+use peerpool_core::id::{
+    BurnReason, Chosen, ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState,
+};
 use peerpool_core::io::{Input, Output};
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
@@ -130,7 +132,8 @@ pub(super) fn dial(id: u64, address: Address) -> Vec<Output> {
 
 pub(super) fn dial_as(id: u64, address: Address, kind: ConnectionType) -> Vec<Output> {
     let peer = PeerId(id);
-    let connecting = Event::Connecting { peer, address, connection_type: kind };
+    let connecting =
+        Event::Connecting { peer, address, connection_type: kind, chosen: Chosen::Hearsay };
     vec![Output::Dial { peer, address }, event(connecting)]
 }
 
