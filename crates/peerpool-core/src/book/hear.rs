@@ -26,12 +26,9 @@ impl Book {
         source: Source,
         rng: &mut Rng,
     ) -> Heard {
-        const TOO_EARLY: UnixTime = UnixTime(100_000_000);
-        const CORRECTION: Duration = Duration::from_secs(5 * 86_400);
         // A seed's answer is of now, whatever our clock makes of that.
         let told = matches!(source, Source::Peer(_) | Source::Import);
-        let impossible = told && (seen <= TOO_EARLY || seen > now.unix + TOLERANCE);
-        let seen = if impossible { now.unix - CORRECTION } else { seen };
+        let seen = if told { plausible(now, seen) } else { seen };
         let services = self.meaningful(services);
         if !self.acceptable(&address) {
             return Heard::Refused;
@@ -141,7 +138,7 @@ impl Book {
 
     /// Services without the bits that mean nothing: a peer that sets them all would otherwise make
     /// an address look as if it had whatever is invented next.
-    fn meaningful(&self, services: ServiceFlags) -> ServiceFlags {
+    pub(super) fn meaningful(&self, services: ServiceFlags) -> ServiceFlags {
         let wanted = self.policy.required_services;
         let known = [
             ServiceFlags::NETWORK,
@@ -202,6 +199,14 @@ impl Book {
         self.remove(victim);
         true
     }
+}
+
+/// Core's correction of impossible times: before 1973 or over 10 min ahead reads as 5 days ago.
+pub(super) fn plausible(now: Now, seen: UnixTime) -> UnixTime {
+    const TOO_EARLY: UnixTime = UnixTime(100_000_000);
+    const CORRECTION: Duration = Duration::from_secs(5 * 86_400);
+    let impossible = seen <= TOO_EARLY || seen > now.unix + TOLERANCE;
+    if impossible { now.unix - CORRECTION } else { seen }
 }
 
 pub(super) fn is_broadcast(host: &Host) -> bool {
