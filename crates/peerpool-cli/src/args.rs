@@ -1,6 +1,7 @@
 //! The flags. Those that are settings are passed on as text: the settings check them, so that a
 //! value is judged the same whether a flag, a variable or a file brings it.
 
+mod book;
 mod sim;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use peerpool_sim::eclipse::{self, Rules};
 
 use crate::failure::Failure;
 
+pub(crate) use self::book::{Ban as BanArgs, Book, BookCommand, Export, ExportAs, Import, List};
 pub(crate) use self::sim::Sim;
 
 /// A pool of Bitcoin peers.
@@ -35,6 +37,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Dial nodes, shake hands, and say what they are and how long each step took
     Probe(Probe),
+    /// Look into the addr book of a data directory, and change it
+    Book(Book),
     /// Run a stand-in network on loopback: nodes of every kind, and a DNS seed
     Devnet(Devnet),
     /// Run the pool against a stand-in network of its own

@@ -4,6 +4,7 @@
 
 mod args;
 mod bench;
+mod book;
 mod demo;
 mod devnet;
 mod failure;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
             match args.command {
                 Command::Run(args) => run::run(args).await,
                 Command::Probe(args) => probe::run(args).await,
+                Command::Book(args) => book::run(args),
                 Command::Devnet(args) => devnet::run(args).await,
                 Command::Demo(args) => demo::run(args).await,
                 Command::Sim(args) => sim::run(args).await,

@@ -1,8 +1,9 @@
 //! Events and numbers as plain text, for people and for logs.
 
+use std::fmt::{Display, Write as _};
 use std::time::{Duration, SystemTime};
 
-use peerpool::{Stamped, Status, Variety};
+use peerpool::{Ban, Stamped, Status, UnixTime, Variety};
 use serde_json::{Map, Value};
 
 use crate::json;
@@ -90,6 +91,109 @@ pub(crate) fn short(duration: Duration) -> String {
     }
 }
 
+/// Columns of a page.
+const WIDTH: usize = 80;
+/// Where values begin.
+const INDENT: usize = 11;
+
+/// A name and its parts, continued below each other where they do not fit.
+pub(crate) fn wrapped(page: &mut String, name: &str, between: &str, parts: &[&str]) {
+    let mut line = format!("{name:<0$} ", INDENT - 1);
+    let mut begun = false;
+    for part in parts {
+        if begun && line.len() + between.len() + part.len() >= WIDTH {
+            let _ = writeln!(page, "{line}{}", between.trim_end());
+            line = " ".repeat(INDENT);
+            begun = false;
+        }
+        line += if begun { between } else { "" };
+        line += part;
+        begun = true;
+    }
+    let _ = writeln!(page, "{}", line.trim_end());
+}
+
+/// So many of something.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A number of bytes for people.
+pub(crate) fn bytes_of(bytes: f64) -> impl Display {
+    match bytes {
+        ..1024.0 => format!("{bytes:.0} B"),
+        ..1_048_576.0 => format!("{:.1} KiB", bytes / 1024.0),
+        _ => format!("{:.1} MiB", bytes / 1_048_576.0),
+    }
+}
+
+/// A time of whole seconds for people, however long.
+pub(crate) fn age(duration: Duration) -> String {
+    let (seconds, hours) = (duration.as_secs(), duration.as_secs() / 3600);
+    match hours {
+        0 if seconds < 60 => format!("{seconds}s"),
+        0..48 => short(duration),
+        _ => format!("{}d{:02}h", hours / 24, hours % 24),
+    }
+}
+
+/// The minute of a time, in UTC.
+pub(crate) fn date(at: UnixTime) -> String {
+    let minutes = at.0 / 60 % 1440;
+    format!("{} {:02}:{:02} UTC", day(at), minutes / 60, minutes % 60)
+}
+
+/// The second of a time, in UTC.
+pub(crate) fn second(at: UnixTime) -> String {
+    let minutes = at.0 / 60 % 1440;
+    format!("{} {:02}:{:02}:{:02}", day(at), minutes / 60, minutes % 60, at.0 % 60)
+}
+
+fn day(at: UnixTime) -> String {
+    let (mut year, mut day) = (1970, at.0.min(Ban::FOREVER.0) / 86_400);
+    let by = |year: u64, n: u64| year.is_multiple_of(n);
+    let leap = |year| by(year, 4) && (!by(year, 100) || by(year, 400));
+    while day >= 365 + u64::from(leap(year)) {
+        day -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let mut month = 1;
+    for days in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if day < days {
+            break;
+        }
+        day -= days;
+        month += 1;
+    }
+    format!("{year}-{month:02}-{:02}", day + 1)
+}
+
+/// A time, and how far from now it is.
+pub(crate) fn moment(now: UnixTime, at: UnixTime) -> String {
+    let far = match at <= now {
+        true => format!("{} ago", age(now.since(at))),
+        false => format!("in {}", age(at.since(now))),
+    };
+    format!("{} ({far})", date(at))
+}
+
+/// Words on lines of the width of a page, each after `indent`.
+pub(crate) fn filled(text: &str, indent: &str) -> String {
+    let mut lines = vec![indent.to_owned()];
+    for word in text.split(' ') {
+        let begun = lines.last().is_some_and(|line| line.len() > indent.len());
+        let full = lines.last().is_some_and(|line| line.len() + 1 + word.len() > WIDTH);
+        if begun && full {
+            lines.push(indent.to_owned());
+        }
+        if let Some(line) = lines.last_mut() {
+            *line += if begun && !full { " " } else { "" };
+            *line += word;
+        }
+    }
+    lines.join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use peerpool::{Event, Net, PeerId, PeerVersion, ServiceFlags, UserAgent};
@@ -153,5 +257,31 @@ mod tests {
         {
             assert_eq!(short(Duration::from_millis(millis)), text);
         }
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (at, date) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (1_735_689_599, "2024-12-31 23:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+            (u64::MAX, "9999-12-31 15:30 UTC"),
+        ] {
+            let at = UnixTime(at);
+            assert_eq!(super::date(at)[..10], date[..10]);
+            assert!(at.0 == u64::MAX || super::date(at) == date, "{}", super::date(at));
+        }
+        let now = UnixTime(1_000_000);
+        assert!(moment(now, UnixTime(1_000_090)).ends_with("(in 1m30s)"));
+        assert!(moment(now, UnixTime(1_000_000 - 49 * 3600)).ends_with("(2d01h ago)"));
+    }
+
+    #[test]
+    fn words_are_kept_on_the_page() {
+        let text = filled(&"word ".repeat(40), "  ");
+        assert!(text.lines().all(|line| line.len() <= 80 && line.starts_with("  word")), "{text}");
+        assert_eq!(text.split_whitespace().count(), 40);
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use bitcoin::p2p::ServiceFlags;
 use bitcoin::p2p::message::NetworkMessage;
 use peerpool_core::address::Address;
+use peerpool_core::book::Explanation;
 use peerpool_core::engine::Engine;
 use peerpool_core::event::{PeerVersion, Status};
 use peerpool_core::id::{DisconnectReason, LeaseId, PeerId};
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     },
     Add(Address),
     Bans(BanCommand),
+    Explain(Address, oneshot::Sender<Explanation>),
     Report(oneshot::Sender<Report>),
     Close {
         grace: Duration,
@@ -305,6 +307,11 @@ impl Driver {
             }
             Command::Add(address) => self.handle(Input::AddManual(address)),
             Command::Bans(command) => self.on_ban_command(command),
+            Command::Explain(address, reply) => {
+                let now = self.common.clock.now();
+                // The caller may be gone.
+                let _ = reply.send(self.engine.book().explain(now, &address));
+            }
             Command::Report(reply) => {
                 let status = self.status();
                 let failures = self.failures.iter().copied().collect();

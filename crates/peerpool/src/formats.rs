@@ -230,7 +230,15 @@ pub fn detect(bytes: &[u8]) -> Option<Format> {
 /// [`FormatError::Unknown`], or whatever is wrong with the file.
 pub fn read(bytes: &[u8], chain: &Chain) -> Result<Import, FormatError> {
     check_len(bytes)?;
-    match detect(bytes).ok_or(FormatError::Unknown)? {
+    read_as(detect(bytes).ok_or(FormatError::Unknown)?, bytes, chain)
+}
+
+/// Reads a file of this format for this chain.
+///
+/// # Errors
+/// Whatever is wrong with the file.
+pub fn read_as(format: Format, bytes: &[u8], chain: &Chain) -> Result<Import, FormatError> {
+    match format {
         Format::PeersDat => peers_dat::read(bytes, chain.magic),
         Format::AnchorsDat => anchors_dat::read(bytes, chain.magic),
         Format::Seeder => seeder::read(bytes, chain.default_port),

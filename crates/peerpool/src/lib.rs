@@ -61,9 +61,10 @@ pub use pool::{Pool, ReadyError};
 pub use store::{Store, StoreError};
 
 pub use peerpool_core::address::{Address, Host, Net, ParseAddressError};
-pub use peerpool_core::banned::{Ban, BanError, Subnet, SubnetError};
-pub use peerpool_core::book::{Explanation, Rule, Unfit};
+pub use peerpool_core::banned::{Ban, BanError, Banned, Subnet, SubnetError};
+pub use peerpool_core::book::{Book, Explanation, Rule, Unfit};
 pub use peerpool_core::chain::Chain;
+pub use peerpool_core::engine::NETS;
 pub use peerpool_core::event::{
     DialError, Event, Known, PeerStatus, PeerVersion, Status, UserAgent, Variety,
 };
@@ -73,5 +74,5 @@ pub use peerpool_core::id::{
 pub use peerpool_core::misbehavior::Misbehavior;
 pub use peerpool_core::netgroup::{AsMap, AsMapError, MAX_AS_MAP, NetGroup, NetGroups};
 pub use peerpool_core::policy::{Field, Policy, PolicyError, format_duration, parse_duration};
-pub use peerpool_core::time::UnixTime;
+pub use peerpool_core::time::{Now, UnixTime};
 pub use peerpool_core::wire::PROTOCOL_VERSION;

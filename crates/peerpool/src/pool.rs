@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use peerpool_core::address::Address;
+use peerpool_core::book::Explanation;
 use peerpool_core::chain::Chain;
 use peerpool_core::event::Status;
 use peerpool_core::id::LeaseId;
@@ -93,6 +94,15 @@ impl Pool {
     /// instead. Cancel safe. Without effect on a closed pool.
     pub async fn add(&self, address: impl Into<Address>) {
         let _ = self.shared.commands.send(Command::Add(address.into())).await;
+    }
+
+    /// Whether an address may be dialled now, and which rule of the addr book says so. `None` once
+    /// the pool is closed. Cancel safe.
+    pub async fn explain(&self, address: impl Into<Address>) -> Option<Explanation> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Explain(address.into(), reply);
+        self.shared.commands.send(command).await.ok()?;
+        answer.await.ok()
     }
 
     /// Leases a ready peer; waits for one for up to `Policy::lease_timeout`. Waiting callers are

@@ -41,10 +41,12 @@ mod load;
 mod lock;
 mod row;
 mod schema;
+mod transfer;
 mod write;
 mod writer;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,6 +62,7 @@ use lock::Lock;
 pub(crate) use row::SeedNames;
 pub use row::{AddressRow, BurnedRow, Origin};
 use schema::Found;
+pub use transfer::{ExportFormat, Importer, Taken, now_at};
 pub(crate) use writer::{Owner, Saver, State};
 
 /// The name of the file in the data directory.
@@ -114,6 +117,9 @@ impl Store {
     pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = dir.as_ref().join(STORE_FILE);
         if let Err(error) = fs::metadata(&path) {
+            if error.kind() == io::ErrorKind::NotFound {
+                return Err(StoreError::Missing { path });
+            }
             return Err(StoreError::io(&path, &error));
         }
         let connection = match connect_to_read(&path, false) {
@@ -210,6 +216,15 @@ impl Store {
 
     fn changes_by(&self, names: &mut SeedNames) -> Result<Vec<Change>, StoreError> {
         Ok(row::to_changes(self.addresses()?, self.burned()?, names))
+    }
+
+    /// The version of its schema.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn schema(&self) -> Result<u32, StoreError> {
+        let read = self.connection.pragma_query_value(None, "user_version", |row| row.get(0));
+        read.map_err(|error| self.error(&error))
     }
 
     /// The magic of the chain whose addr book it is, once a pool has run.

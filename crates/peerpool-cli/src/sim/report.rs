@@ -1,6 +1,5 @@
 //! The report of a simulation: one JSON object, or a page for people.
 
-use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use peerpool_sim::report::{Figures, Hostile, Refills, Variety};
@@ -9,15 +8,12 @@ use serde_json::{Map, Value, json};
 use super::job::Done;
 use crate::{json, text};
 
+pub(super) use crate::text::{bytes_of, counted, wrapped};
+
 /// A share for people.
 pub(super) fn percent(share: f64) -> String {
     format!("{:.3} %", share * 100.0)
 }
-
-/// Columns of a page.
-const WIDTH: usize = 80;
-/// Where values begin.
-const INDENT: usize = 11;
 
 /// One pool's figures.
 pub(super) fn pool(figures: &Figures) -> Value {
@@ -161,23 +157,6 @@ pub(super) fn answering_line(share: Option<f64>) -> String {
     line
 }
 
-/// A name and its parts, continued below each other where they do not fit.
-pub(super) fn wrapped(page: &mut String, name: &str, between: &str, parts: &[&str]) {
-    let mut line = format!("{name:<0$} ", INDENT - 1);
-    let mut begun = false;
-    for part in parts {
-        if begun && line.len() + between.len() + part.len() >= WIDTH {
-            let _ = writeln!(page, "{line}{}", between.trim_end());
-            line = " ".repeat(INDENT);
-            begun = false;
-        }
-        line += if begun { between } else { "" };
-        line += part;
-        begun = true;
-    }
-    let _ = writeln!(page, "{}", line.trim_end());
-}
-
 pub(super) fn listed(counts: &Map<String, Value>) -> Vec<String> {
     if counts.is_empty() {
         return vec!["none".to_owned()];
@@ -213,18 +192,4 @@ fn slots(hostile: &Hostile, target: usize) -> Vec<String> {
     let marks = hostile.marks.iter();
     parts.extend(marks.map(|mark| format!("day {}: {}/{}", mark.day, mark.hostile, mark.ready)));
     parts
-}
-
-/// So many of something.
-pub(super) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-/// A number of bytes for people.
-pub(super) fn bytes_of(bytes: f64) -> impl Display {
-    match bytes {
-        ..1024.0 => format!("{bytes:.0} B"),
-        ..1_048_576.0 => format!("{:.1} KiB", bytes / 1024.0),
-        _ => format!("{:.1} MiB", bytes / 1_048_576.0),
-    }
 }

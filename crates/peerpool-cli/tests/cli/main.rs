@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod book;
 mod demo;
 mod devnet;
 #[path = "../../../peerpool/tests/it/dns.rs"]
@@ -152,6 +153,7 @@ fn every_command_has_help() {
     for (command, flag) in [
         ("run", "--dns-server"),
         ("probe", "--timeout"),
+        ("book", "--data-dir"),
         ("devnet", "--seed-port"),
         ("demo", "--rng-seed"),
         ("sim", "--scenario"),

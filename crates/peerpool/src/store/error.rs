@@ -17,6 +17,11 @@ pub enum StoreError {
         /// The number of its process, if it says so.
         holder: Option<u32>,
     },
+    /// There is no file, and it is only to be read.
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file was written by a later version. It is left as it is.
     TooNew {
         /// The file.
@@ -109,6 +114,11 @@ impl fmt::Display for StoreError {
                 }
                 f.write_str("; close the pool that runs there, or name another directory")
             }
+            Self::Missing { path } => write!(
+                f,
+                "there is no addr book at {}; a pool that runs with this data directory begins one",
+                path.display()
+            ),
             Self::TooNew { path, found, known } => write!(
                 f,
                 "{} was written by a later version (its schema is {found}, this version knows up \

@@ -92,7 +92,7 @@ pub(super) fn open_for(
     Ok((store, Some((aside, error))))
 }
 
-fn check_chain(store: &Store, magic: [u8; 4]) -> Result<(), StoreError> {
+pub(super) fn check_chain(store: &Store, magic: [u8; 4]) -> Result<(), StoreError> {
     let hex = |magic: [u8; 4]| format!("{:08x}", u32::from_be_bytes(magic));
     match store.chain()? {
         Some(found) if found != magic => Err(StoreError::OtherChain {

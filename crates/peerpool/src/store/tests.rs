@@ -207,7 +207,7 @@ fn bans_are_kept_until_they_are_ended() {
     let dir = Dir::new();
     let ban = |subnet: &str, until| {
         let (subnet, since) = (subnet.parse().unwrap(), UnixTime(1));
-        peerpool_core::banned::Ban { subnet, since, until: UnixTime(until) }
+        Ban { subnet, since, until: UnixTime(until) }
     };
     let all = [ban("11.0.0.0/8", 9), ban("2a01::/16", 253_402_300_799), ban("1.2.3.4", 5)];
     let mut store = dir.load().unwrap().store.unwrap();

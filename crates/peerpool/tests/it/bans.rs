@@ -31,6 +31,8 @@ async fn a_banned_host_is_dropped_and_another_takes_its_place() {
         pool.ready(2).await.unwrap();
         let status = pool.status().await;
         assert!(status.ready.iter().all(|peer| peer.address != banned));
+        let explained = pool.explain(banned).await.unwrap();
+        assert_eq!(explained.rule, peerpool::Rule::Banned { ban });
         assert_eq!((pool.bans().await, status.bans), (vec![ban], 1));
 
         let again = pool.ban(banned.host, HOUR).await;

@@ -1,0 +1,241 @@
+//! `peerpool book import | export`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use peerpool::formats::{self, Entry, FormatError, Import as Found, MAX_FILE_LEN, SkipReason};
+use peerpool::store::{ExportFormat, Importer, Taken};
+use serde_json::{Map, Value, json};
+
+use super::Place;
+use crate::args::{Export, ExportAs, Import};
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::{json, text};
+
+/// Entries between two pictures of the bar.
+const STEP: usize = 2000;
+
+// ---- import ----
+
+pub(super) fn import(place: &mut Place, args: &Import) -> Result<(), Failure> {
+    let name = args.file.display();
+    let bytes = read(&args.file)
+        .map_err(|error| Failure::said(format_args!("{name} cannot be read: {error}")))?;
+    // The book says of which chain the file is to be; it is written once the file is known for good.
+    let looked_at = place.read_if_any();
+    let chain = place.settings.chain.clone();
+    let found = match args.format {
+        Some(format) => formats::read_as(format, &bytes, &chain),
+        None => formats::read(&bytes, &chain),
+    };
+    let found = found.map_err(|error| {
+        let hint = match error {
+            FormatError::Magic { .. } => "; --network says which chain",
+            _ => "",
+        };
+        Failure::said(format_args!("{name}: {error}{hint}"))
+    })?;
+    if found.entries.is_empty() && found.skipped.total() > 0 {
+        return Err(Failure::said(format_args!(
+            "{name}: it names no address that could be taken in: {} (read as {})",
+            found.skipped, found.format
+        )));
+    }
+    let mut store = if args.dry_run { looked_at? } else { Some(place.write()?) };
+    let importer = Importer::new(store.as_ref(), &chain, &place.settings.policy, place.now);
+    let mut importer = importer.map_err(Failure::said)?;
+    let mut progress = Progress::new(found.entries.len());
+    for (done, entry) in found.entries.iter().enumerate() {
+        if done % STEP == 0 {
+            progress.show(done, "addresses");
+        }
+        importer.take(entry, found.format);
+    }
+    if !args.dry_run {
+        progress.show(found.entries.len(), "addresses, saving");
+    }
+    let taken = match &mut store {
+        Some(store) if !args.dry_run => importer.save(store).map_err(Failure::said)?,
+        _ => importer.taken().clone(),
+    };
+    drop(progress);
+    let value = json!({
+        "file": name.to_string(),
+        "format": found.format.as_str(),
+        "dry_run": args.dry_run,
+        "entries": found.entries.len(),
+        "taken": taken.fresh + taken.old,
+        "fresh": taken.fresh,
+        "old": taken.old,
+        "known": taken.known,
+        "refused": taken.refused.iter().map(|(why, n)| ((*why).to_owned(), (*n).into()))
+            .collect::<Map<String, Value>>(),
+        "skipped": skipped(&found.skipped),
+    });
+    place.say("imported", value, || summary(&name.to_string(), &found, &taken, args.dry_run))
+}
+
+/// The whole of a file, or of stdin; a byte more than is allowed of a longer one.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let most = MAX_FILE_LEN as u64 + 1;
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        io::stdin().lock().take(most).read_to_end(&mut bytes)?;
+    } else {
+        File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+fn skipped(skipped: &formats::Skipped) -> Map<String, Value> {
+    skipped.iter().map(|(reason, it)| (reason.as_str().to_owned(), it.count.into())).collect()
+}
+
+fn summary(name: &str, found: &Found, taken: &Taken, dry: bool) -> String {
+    let mut page = String::new();
+    let mut line = |name: &str, parts: &[String]| {
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        text::wrapped(&mut page, name, ", ", &parts);
+    };
+    line("file", &[name.to_owned(), format!("format {}", found.format)]);
+    let entries = found.entries.len();
+    line("holds", &[format!("{entries} addresses")]);
+    for (reason, skips) in found.skipped.iter() {
+        // What came from a file fits on the line.
+        let cut = |text: &String| text.chars().take(36).collect::<String>();
+        let first = skips.examples.first().map(cut);
+        let first = first.map(|it| format!(" (first: {it})")).unwrap_or_default();
+        line("", &[format!("{} {}{first}", skips.count, reason.as_str().replace('_', " "))]);
+    }
+    let mut parts = vec![(taken.fresh + taken.old).to_string()];
+    if taken.fresh > 0 {
+        parts.push(format!("{} may be dialled now", taken.fresh));
+    }
+    if taken.old > 0 {
+        parts.push(format!("{} are too old until they are heard of anew", taken.old));
+    }
+    line(if dry { "would take" } else { "taken" }, &parts);
+    line("known", &[taken.known.to_string()]);
+    let refused = taken.refused.iter().map(|(why, n)| format!("{} {n}", why.replace('_', " ")));
+    let refused: Vec<String> = refused.collect();
+    line("refused", &if refused.is_empty() { vec!["none".to_owned()] } else { refused });
+    page.trim_end().to_owned()
+}
+
+// ---- export ----
+
+pub(super) fn export(place: &mut Place, args: &Export) -> Result<(), Failure> {
+    let store = place.read()?;
+    let to_stdout = args.file == Path::new("-");
+    if !to_stdout && !args.force && args.file.symlink_metadata().is_ok() {
+        return Err(exists(&args.file));
+    }
+    let magic = place.settings.chain.magic;
+    let format = match args.format {
+        ExportAs::PeersDat => Some(ExportFormat::PeersDat(formats::peers_dat::Version::V3)),
+        ExportAs::PeersDatV4 => Some(ExportFormat::PeersDat(formats::peers_dat::Version::V4)),
+        ExportAs::AnchorsDat => Some(ExportFormat::AnchorsDat),
+        ExportAs::Plain => Some(ExportFormat::Plain),
+        ExportAs::Json => None,
+    };
+    let (bytes, entries, left_out) = match format {
+        Some(format) => {
+            let export = store.export(format, magic).map_err(Failure::said)?;
+            (export.bytes, export.entries, export.skipped)
+        }
+        None => {
+            let entries = store.entries().map_err(Failure::said)?;
+            (json_lines(&entries), entries.len(), formats::Skipped::default())
+        }
+    };
+    if to_stdout {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&bytes)?;
+        return Ok(stdout.flush()?);
+    }
+    write(&args.file, &bytes, args.force).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => exists(&args.file),
+        _ => Failure::said(format_args!("{} cannot be written: {error}", args.file.display())),
+    })?;
+    let name = args.file.display();
+    let value = json!({
+        "file": name.to_string(),
+        "format": args.format.as_str(),
+        "addresses": entries,
+        "bytes": bytes.len(),
+        "left_out": skipped(&left_out),
+    });
+    place.say("exported", value, || {
+        let (format, size) = (args.format.as_str(), text::bytes_of(bytes.len() as f64));
+        let mut words = format!("{name}: {entries} addresses, {format}, {size}");
+        for (reason, skips) in left_out.iter() {
+            let line = format!("left out: {} ({})", skips.count, because(reason));
+            words += "\n";
+            words += &text::filled(&line, "");
+        }
+        words
+    })
+}
+
+/// Why the file has no place for an address.
+fn because(reason: SkipReason) -> String {
+    match reason {
+        SkipReason::Collision => {
+            "collision: others have their places in the tables that Bitcoin Core makes of the file"
+                .to_owned()
+        }
+        SkipReason::OtherPort => {
+            "other port: the file has one of each host, and peers.dat-v4 all of them".to_owned()
+        }
+        reason => reason.as_str().replace('_', " "),
+    }
+}
+
+fn exists(path: &Path) -> Failure {
+    let path = path.display();
+    Failure::said(format_args!("{path} is there already; --force replaces it"))
+}
+
+fn json_lines(entries: &[Entry]) -> Vec<u8> {
+    let mut text = String::new();
+    for entry in entries {
+        let value = json!({
+            "address": entry.address.to_string(),
+            "net": entry.address.net().as_str(),
+            "services": json::services(entry.services),
+            "last_seen": entry.last_seen.0,
+            "last_success": entry.last_success.map(|at| at.0),
+            "tried": entry.tried,
+        });
+        text += &value.to_string();
+        text.push('\n');
+    }
+    text.into_bytes()
+}
+
+/// Writes a file whole, or not at all: to another beside it, which then takes its name.
+fn write(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let aside = PathBuf::from(name);
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&aside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        if replace {
+            return fs::rename(&aside, path);
+        }
+        // To link fails if somebody made the file meanwhile, which renaming would not.
+        match fs::hard_link(&aside, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            Err(_) => fs::rename(&aside, path),
+            Ok(()) => fs::remove_file(&aside),
+        }
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&aside);
+    }
+    written
+}
