@@ -210,6 +210,7 @@ impl Engine {
             if *ready {
                 self.book.on_proven(now, *address);
             }
+            self.book.set_anchor(*address, false);
             self.disconnect(*id, DisconnectReason::Yielded);
         }
         !extras.is_empty()

@@ -192,6 +192,7 @@ impl Engine {
             return false;
         };
         self.book.on_proven(now, address);
+        self.book.set_anchor(address, false);
         self.disconnect(youngest, DisconnectReason::Replaced);
         true
     }
@@ -211,6 +212,7 @@ impl Engine {
         };
         self.book.on_proven(now, address);
         self.book.note_tried(now, address);
+        self.book.set_anchor(address, false);
         self.disconnect(oldest, DisconnectReason::Rotated);
         true
     }
