@@ -165,11 +165,13 @@ impl Book {
     }
 
     /// Whether a place is free for an address with so many places, or its occupant is good for
-    /// nothing, or has other places while this address has none. As in Core's `AddSingle`.
+    /// nothing, or has other places while this address has none, as in Core's `AddSingle`; or it is one
+    /// of many that are known of its netgroup.
     fn may_take(&self, place: Place, standing: usize) -> bool {
         let occupant = self.tables.at(place).and_then(|id| self.records.get(id));
         occupant.is_none_or(|occupant| {
-            occupant.shelf == Shelf::Idle || standing == 0 && occupant.places().len() > 1
+            let crowds = standing == 0 && !occupant.is_tried() && self.is_crowding(occupant);
+            occupant.shelf == Shelf::Idle || standing == 0 && occupant.places().len() > 1 || crowds
         })
     }
 
@@ -192,12 +194,30 @@ impl Book {
         if frees || self.records.len() < self.policy.max_addresses + self.manual.len() {
             return true;
         }
-        if self.idle.is_empty() {
-            return false;
-        }
-        let victim = self.idle[rng.below(self.idle.len())];
+        let idle = (!self.idle.is_empty()).then(|| self.idle[rng.below(self.idle.len())]);
+        let Some(victim) = idle.or_else(|| self.crowded_out(rng)) else { return false };
         self.remove(victim);
         true
+    }
+
+    /// Who makes room in a book full of candidates: of some drawn at random, one of the netgroup of
+    /// which most are known, if that are many. Whoever filled the book first would keep out all others.
+    fn crowded_out(&self, rng: &mut Rng) -> Option<RecordId> {
+        const DRAWS: usize = 8;
+        let drawn = (0..DRAWS).filter_map(|_| self.records.draw(rng));
+        let crowd = |id: RecordId| {
+            let record = self.records.get(id).filter(|record| self.is_crowding(record))?;
+            Some((self.experienced.crowd(record.group), id))
+        };
+        drawn.filter_map(crowd).max().map(|(_, id)| id)
+    }
+
+    /// Whether it is a candidate, no anchor, and one of many that are known of its netgroup.
+    fn is_crowding(&self, record: &Record) -> bool {
+        const MANY: usize = 16;
+        matches!(record.shelf, Shelf::Experienced | Shelf::Hearsay)
+            && !self.anchors.contains(&record.address)
+            && self.experienced.crowd(record.group) >= MANY
     }
 }
 

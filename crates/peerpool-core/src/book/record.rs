@@ -7,6 +7,7 @@ use bitcoin::p2p::ServiceFlags;
 use crate::address::{Address, Net};
 use crate::id::BurnReason;
 use crate::netgroup::NetGroup;
+use crate::rng::Rng;
 use crate::time::{Monotonic, UnixTime};
 
 use super::tables::Place;
@@ -242,6 +243,15 @@ impl Slab {
         let record = self.records.get_mut(id.0 as usize)?.take()?;
         self.free.push(id);
         Some(record)
+    }
+
+    /// A record drawn at random, or nobody.
+    pub(super) fn draw(&self, rng: &mut Rng) -> Option<RecordId> {
+        if self.records.is_empty() {
+            return None;
+        }
+        let id = RecordId(rng.below(self.records.len()) as u32);
+        self.get(id).map(|_| id)
     }
 
     pub(super) fn get(&self, id: RecordId) -> Option<&Record> {

@@ -203,7 +203,7 @@ fn restore(world: &World, policy: &Policy, later: u64) {
     for (address, change) in &world.written {
         let found = all.get(address);
         if let Some((at, reason)) = change.burned {
-            let fresh = now.unix.since(at) < policy.burn_memory;
+            let fresh = now.unix.since(at) < policy.burn_memory || reason == BurnReason::Itself;
             let expected = fresh.then_some((at.min(now.unix), reason));
             assert_eq!(found.and_then(|found| found.burned), expected, "{address}");
             continue;
