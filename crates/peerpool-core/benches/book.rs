@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! cargo bench -p peerpool-core --bench book
+//! cargo bench -p peerpool-core --bench book memory
 //! ```
 
 use std::hint::black_box;
@@ -135,5 +136,58 @@ fn selecting(criterion: &mut Criterion) {
     select("select, each failed five times", &failed, &NETS, ANY);
 }
 
-criterion_group!(benches, filling, selecting);
+/// Core's getaddr: 23 % of the book, 2500 addresses at most.
+fn sampling(criterion: &mut Criterion) {
+    let mut rng = Rng::from_u64(1);
+    let told = told(&mut rng);
+    let mut book = empty(&mut rng);
+    add(&mut book, &told, &mut rng);
+    criterion.bench_function("sample 23 %, at most 2500", |bench| {
+        bench.iter(|| black_box(book.sample(NOW, 23, 2500, &mut rng)));
+    });
+}
+
+/// What a book holds that has as many addresses as its tables take, which is near 80,000, a fifth
+/// of them from experience: in netgroups of one (IPv6 drawn at
+/// random), and of some (IPv4 in as many /16 as are in use). Both books are kept, so that none takes
+/// memory that the other gave back.
+fn memory(_: &mut Criterion) {
+    // Not in the way of other figures.
+    if !std::env::args().any(|argument| argument == "memory") {
+        return;
+    }
+    let policy = Policy { max_addresses: 100_000, ..Policy::default() };
+    let services = policy.required_services;
+    let ipv4 = |rng: &mut Rng| {
+        let bits = 0x0b00_0000 + rng.below(4000) as u32 * 0x1_0000 + rng.below(0x1_0000) as u32;
+        Address { host: Host::Ipv4(bits.into()), port: 8333 }
+    };
+    let mut books = Vec::new();
+    for (name, draw) in [("IPv6", random as fn(&mut Rng) -> Address), ("IPv4", ipv4)] {
+        let mut rng = Rng::from_u64(1);
+        let before = resident();
+        let mut book = Book::new(&policy, 8333, &NETS, &mut rng);
+        for _ in 0..500_000 {
+            let (source, address) = (Source::Peer(random(&mut rng)), draw(&mut rng));
+            book.hear(NOW, address, services, NOW.unix, source, &mut rng);
+            if rng.below(4) == 0 {
+                book.on_ready(NOW, address, services);
+            }
+        }
+        let bytes = resident() - before;
+        let len = book.len();
+        println!("{name}: {len} addresses hold {bytes} bytes, {} each", bytes / len);
+        books.push(book);
+    }
+}
+
+/// Bytes of memory this process holds; 0 where the system does not say.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
+    kib.unwrap_or_default() * 1024
+}
+
+criterion_group!(benches, memory, filling, selecting, sampling);
 criterion_main!(benches);

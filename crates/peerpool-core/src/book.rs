@@ -18,12 +18,17 @@ mod candidates;
 mod check;
 mod collisions;
 mod explain;
+mod groups;
 mod hear;
 mod import;
+mod index;
 mod outcome;
 mod record;
+mod records;
+mod sample;
 mod saved;
 mod select;
+mod sources;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +39,7 @@ use crate::banned::Banned;
 use crate::event::Known;
 use crate::id::BurnReason;
 use crate::misbehavior::Discouraged;
-use crate::netgroup::{NetGroup, NetGroups};
+use crate::netgroup::NetGroups;
 use crate::policy::{Policy, meets};
 use crate::rng::Rng;
 use crate::time::{Monotonic, Now, UnixTime};
@@ -44,11 +49,14 @@ use burned::{Burned, ports};
 use candidates::Candidates;
 use collisions::Collisions;
 pub use explain::{Explanation, Rule, Unfit};
+use groups::Groups;
 pub use import::{Imported, Refusal};
 pub use record::Source;
-use record::{Record, RecordId, Shelf, Slab};
+use record::{Record, RecordId, Shelf};
+use records::Slab;
 use saved::Changes;
 pub use saved::{Change, Restored, Saved};
+use sources::Sources;
 use tables::Tables;
 
 /// How far clocks may differ before a time counts as impossible. Core's ten minutes.
@@ -76,12 +84,12 @@ pub struct Book {
     default_port: u16,
     nets: Vec<Net>,
     records: Slab,
-    ids: BTreeMap<Address, RecordId>,
     tables: Tables,
     collisions: Collisions,
     manual: BTreeSet<Address>,
     in_use: BTreeSet<Address>,
-    closed: BTreeSet<NetGroup>,
+    groups: Groups,
+    sources: Sources,
     /// Sources that have given the pool as many peers as one may, and whether others are awaited.
     crowded: (BTreeSet<Source>, bool),
     hearsay: Candidates,
@@ -131,17 +139,18 @@ impl Book {
         groups: NetGroups,
         rng: &mut Rng,
     ) -> Self {
+        let tables = Tables::new(groups, rng);
         Self {
             policy: policy.clone(),
             default_port,
             nets: nets.to_vec(),
-            records: Slab::default(),
-            ids: BTreeMap::new(),
-            tables: Tables::new(groups, rng),
+            records: Slab::new(tables.key()),
+            groups: Groups::new(tables.key()),
+            sources: Sources::new(tables.key()),
+            tables,
             collisions: Collisions::default(),
             manual: BTreeSet::new(),
             in_use: BTreeSet::new(),
-            closed: BTreeSet::new(),
             crowded: (BTreeSet::new(), false),
             hearsay: Candidates::default(),
             experienced: Candidates { answered: true, ..Candidates::default() },
@@ -167,7 +176,7 @@ impl Book {
     }
 
     fn id(&self, address: &Address) -> Option<RecordId> {
-        self.ids.get(address).copied()
+        self.records.find(address)
     }
 
     fn record(&self, address: &Address) -> Option<&Record> {
@@ -175,13 +184,14 @@ impl Book {
     }
 
     /// Takes in a record whose places, if it has any, are free.
-    fn insert(&mut self, now: Now, record: Record) -> RecordId {
+    fn insert(&mut self, now: Now, mut record: Record, source: &Source) -> RecordId {
         self.revision += 1;
         let address = record.address;
         self.changes.mark(address);
         self.per_net[address.net()] += 1;
+        record.group = self.groups.enter(self.tables.groups().of(&address.host));
+        record.source = self.sources.enter(source);
         let id = self.records.insert(record);
-        self.ids.insert(address, id);
         if let Some(record) = self.records.get(id) {
             record.places().iter().for_each(|place| self.tables.set(*place, Some(id)));
         }
@@ -194,15 +204,16 @@ impl Book {
         self.take_off(id);
         let Some(record) = self.records.remove(id) else { return };
         self.per_net[record.address.net()] -= 1;
-        self.ids.remove(&record.address);
+        self.groups.leave(record.group);
+        self.sources.leave(record.source);
         self.anchors.remove(&record.address);
         self.changes.mark(record.address);
         self.verdicts.remove(&id);
         self.collisions.forget(id);
-        if let Some(at) = record.retry_at {
+        if let Some(at) = record.past.retry_at {
             self.retries.remove(&(at, id));
         }
-        if let Some(at) = record.expires {
+        if let Some(at) = record.expires() {
             self.expiries.remove(&(at, id));
         }
         record.places().iter().for_each(|place| self.tables.set(*place, None));
@@ -213,13 +224,13 @@ impl Book {
         self.take_off(id);
         let Some(record) = self.records.get_mut(id) else { return };
         self.revision += 1;
-        let old = record.retry_at;
-        let before = self.changes.are_tracked().then(|| record.clone());
+        let old = record.past.retry_at;
+        let before = self.changes.are_tracked().then(|| record.kept());
         change(record);
-        if before.is_some_and(|before| !record.is_kept_as(&before)) {
+        if before.is_some_and(|before| record.kept() != before) {
             self.changes.mark(record.address);
         }
-        let (new, waits) = (record.retry_at, record.verdict.is_some());
+        let (new, waits) = (record.past.retry_at, record.past.verdict.is_some());
         if let Some(at) = old {
             self.retries.remove(&(at, id));
         }
@@ -231,6 +242,7 @@ impl Book {
         } else {
             self.verdicts.remove(&id);
         }
+        self.records.update_brief(id);
         self.settle(now, id);
     }
 
@@ -257,7 +269,7 @@ impl Book {
 
     fn set_expiry(&mut self, now: Now, id: RecordId, new: Option<UnixTime>) {
         let Some(record) = self.records.get_mut(id) else { return };
-        let old = record.expires;
+        let old = record.expires();
         // What is heard of again lives longer, and most is, time and again: that is seen to when
         // the time comes at which it would have ended.
         let puts_off = |old: &UnixTime| *old > now.unix && new.is_some_and(|new| *old <= new);
@@ -265,7 +277,7 @@ impl Book {
         if new == old {
             return;
         }
-        record.expires = new;
+        record.set_expires(new);
         self.revision += 1;
         if let Some(at) = old {
             self.expiries.remove(&(at, id));
@@ -280,7 +292,8 @@ impl Book {
         let busy = if record.manual {
             self.in_use.contains(&record.address)
         } else {
-            self.in_use.range(ports(record.address.host)).next().is_some()
+            !self.in_use.is_empty()
+                && self.in_use.range(ports(record.address.host)).next().is_some()
         };
         self.place(now, record, busy)
     }
@@ -295,11 +308,11 @@ impl Book {
             let (worth, until) = self.worth(now, record);
             return if worth == Shelf::Idle { (worth, until) } else { (bar, until) };
         }
-        if record.verdict.is_some() {
+        if record.past.verdict.is_some() {
             return (Shelf::Waiting, None);
         }
         let (shelf, until) = self.worth(now, record);
-        let rests = record.retry_at.is_some_and(|at| at > now.mono);
+        let rests = record.past.retry_at.is_some_and(|at| at > now.mono);
         match shelf {
             Shelf::Hearsay if rests => (Shelf::Deferred, until),
             Shelf::Manual | Shelf::Experienced if rests => (Shelf::BackingOff, until),
@@ -312,7 +325,7 @@ impl Book {
         if record.manual {
             return (Shelf::Manual, None);
         }
-        if let Some(experience) = record.experience {
+        if let Some(experience) = record.past.experience {
             let until = end_of(experience.last_success, self.policy.experience_age);
             if now.unix < until {
                 return (Shelf::Experienced, Some(until));
@@ -327,7 +340,7 @@ impl Book {
 
     fn take_off(&mut self, id: RecordId) {
         let Some(record) = self.records.get(id) else { return };
-        let at = (record.tried_at, id);
+        let at = (record.tried_at(), id);
         self.counts[record.shelf as usize] -= 1;
         let moved = match record.shelf {
             Shelf::Hearsay => self.hearsay.remove(record),
@@ -363,17 +376,23 @@ impl Book {
         record.shelf = shelf;
         self.counts[shelf as usize] += 1;
         match shelf {
-            Shelf::Hearsay => self.hearsay.insert(id, record, &self.closed),
-            Shelf::Experienced => self.experienced.insert(id, record, &self.closed),
+            Shelf::Hearsay => {
+                let closed = self.groups.is_closed(record.group);
+                self.hearsay.insert(id, record, closed);
+            }
+            Shelf::Experienced => {
+                let closed = self.groups.is_closed(record.group);
+                self.experienced.insert(id, record, closed);
+            }
             Shelf::Idle => {
                 record.spot = self.idle.len() as u32;
                 self.idle.push(id);
             }
             Shelf::BackingOff => {
-                self.backing_off.insert((record.tried_at, id));
+                self.backing_off.insert((record.tried_at(), id));
             }
             Shelf::Waiting | Shelf::Deferred => {
-                self.resting.insert((record.tried_at, id));
+                self.resting.insert((record.tried_at(), id));
             }
             Shelf::Manual => self.manual_due.insert(id),
             Shelf::InUse | Shelf::Banned | Shelf::Discouraged => {}
@@ -408,7 +427,7 @@ impl Book {
 
     /// Where `address` was first heard of.
     pub fn source(&self, address: &Address) -> Option<Source> {
-        self.record(address).map(|record| record.source)
+        self.record(address).map(|record| *self.sources.get(record.source))
     }
 
     /// When `address` was first heard of. One that made room for another and is named again was

@@ -35,7 +35,12 @@ impl Rng {
 
     /// True with probability `p`.
     pub fn chance(&mut self, p: f64) -> bool {
-        ((self.u64() >> 11) as f64) < p * (1u64 << 53) as f64
+        self.fraction() < p
+    }
+
+    /// A number from 0 up to 1, and never 1.
+    pub fn fraction(&mut self) -> f64 {
+        (self.u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// A duration between `from` and `to`, both in reach.

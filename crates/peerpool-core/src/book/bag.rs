@@ -49,6 +49,7 @@ impl<T: Copy + Ord> Bag<T> {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = T> + '_ {
         self.items.iter().copied()
     }

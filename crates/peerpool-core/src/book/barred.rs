@@ -8,7 +8,6 @@ use crate::misbehavior::Discouraged;
 use crate::time::{Monotonic, Now, UnixTime};
 
 use super::Book;
-use super::burned::ports;
 use super::record::{Record, RecordId, Shelf};
 
 /// The end of a ban is waited for no longer than this at a time: the unix clock, by which it ends,
@@ -91,18 +90,26 @@ impl Book {
     fn on_bans_changed(&mut self, now: Now, bans: &[Ban]) {
         let left = |until: UnixTime| until.since(now.unix).min(LOOK);
         self.bans_end_at = self.banned.first_end().map(|until| now.mono + left(until));
+        let mut sorted = None;
         for ban in bans {
-            let ranges = ban.subnet.addresses();
-            let ids: Vec<RecordId> =
-                ranges.flat_map(|range| self.ids.range(range)).map(|(_, id)| *id).collect();
-            ids.into_iter().for_each(|id| self.shelve(now, id));
+            if ban.subnet.is_single() {
+                let ranges = ban.subnet.addresses();
+                ranges.for_each(|range| self.shelve_host(now, range.start().host));
+                continue;
+            }
+            let all = sorted.get_or_insert_with(|| self.records.sorted());
+            for range in ban.subnet.addresses() {
+                let from = all.partition_point(|(address, _)| address < range.start());
+                let within = all[from..].iter().take_while(|(address, _)| address <= range.end());
+                within.for_each(|(_, id)| self.shelve(now, *id));
+            }
         }
         self.revision += bans.len() as u64;
     }
 
     fn shelve_host(&mut self, now: Now, host: Host) {
         self.revision += 1;
-        let ids: Vec<RecordId> = self.ids.range(ports(host)).map(|(_, id)| *id).collect();
+        let ids: Vec<RecordId> = self.records.of_host(&host).collect();
         ids.into_iter().for_each(|id| self.shelve(now, id));
     }
 

@@ -6,14 +6,17 @@
 //! is passed over; where that happens too often, an open netgroup is drawn instead and an address
 //! in it, so that an answer is found wherever there is one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::Deref;
 
 use crate::address::{Net, PerNet};
 use crate::netgroup::NetGroup;
 use crate::rng::Rng;
 
-use super::bag::Bag;
-use super::record::{Record, RecordId, ServiceClass, Slab};
+use super::groups::{GroupId, Groups};
+use super::record::{Record, RecordId, ServiceClass};
+use super::records::Slab;
+use super::select::after_failures;
 use super::tables::{BUCKETS, Place, Tables};
 
 /// Draws before an open netgroup is drawn instead.
@@ -89,23 +92,118 @@ impl Lane {
     }
 }
 
+/// The candidates of a netgroup on some network, and where each is. Most netgroups have few.
+#[derive(Clone, Debug)]
+pub(super) enum List {
+    Few(u8, [RecordId; 3]),
+    Many(Vec<RecordId>),
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self::Few(0, [RecordId::NONE; 3])
+    }
+}
+
+impl Deref for List {
+    type Target = [RecordId];
+
+    fn deref(&self) -> &[RecordId] {
+        match self {
+            Self::Few(len, few) => &few[..usize::from(*len)],
+            Self::Many(many) => many,
+        }
+    }
+}
+
+impl List {
+    pub(super) fn push(&mut self, id: RecordId) {
+        match self {
+            Self::Many(many) => many.push(id),
+            Self::Few(len, few) => match few.get_mut(usize::from(*len)) {
+                Some(free) => {
+                    *free = id;
+                    *len += 1;
+                }
+                None => {
+                    let [a, b, c] = *few;
+                    *self = Self::Many(vec![a, b, c, id]);
+                }
+            },
+        }
+    }
+
+    fn swap_remove(&mut self, at: usize) {
+        match self {
+            Self::Few(len, few) => {
+                *len -= 1;
+                few[at] = few[usize::from(*len)];
+            }
+            Self::Many(many) => {
+                many.swap_remove(at);
+                if many.is_empty() {
+                    *self = Self::default();
+                }
+            }
+        }
+    }
+}
+
+/// Where a netgroup that is in no list of netgroups is.
+pub(super) const NOWHERE: u32 = u32::MAX;
+
 /// The candidates of a netgroup: those on IPv6, and those on its other network. A netgroup that
 /// spans networks spans these.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Members([Vec<RecordId>; 2]);
+#[derive(Clone, Debug)]
+pub(super) struct Members {
+    lists: [List; 2],
+    /// Where it is in the list of open netgroups of each of these networks.
+    open_at: [u32; 2],
+    /// Where it is in the list of closed ones.
+    pub(super) shut_at: u32,
+}
+
+impl Default for Members {
+    fn default() -> Self {
+        Self { lists: Default::default(), open_at: [NOWHERE; 2], shut_at: NOWHERE }
+    }
+}
 
 impl Members {
     /// Those on the same side as `net`.
-    pub(super) fn on(&self, net: Net) -> &Vec<RecordId> {
-        &self.0[usize::from(net == Net::Ipv6)]
+    pub(super) fn on(&self, net: Net) -> &List {
+        &self.lists[usize::from(net == Net::Ipv6)]
     }
 
-    pub(super) fn on_mut(&mut self, net: Net) -> &mut Vec<RecordId> {
-        &mut self.0[usize::from(net == Net::Ipv6)]
+    pub(super) fn on_mut(&mut self, net: Net) -> &mut List {
+        &mut self.lists[usize::from(net == Net::Ipv6)]
+    }
+
+    pub(super) fn open_on(&self, net: Net) -> u32 {
+        self.open_at[usize::from(net == Net::Ipv6)]
+    }
+
+    pub(super) fn open_at(&mut self, net: Net) -> &mut u32 {
+        &mut self.open_at[usize::from(net == Net::Ipv6)]
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.iter().map(Vec::len).sum()
+        self.lists.iter().map(|list| list.len()).sum()
+    }
+
+    /// How many are on one of `nets`; one is on `net`.
+    fn count_on(&self, nets: &[Net], net: Net) -> usize {
+        let other = if net == Net::Ipv6 { Net::Ipv4 } else { net };
+        let on = |net| if nets.contains(&net) { self.on(net).len() } else { 0 };
+        on(Net::Ipv6) + on(other)
+    }
+}
+
+/// Lists a netgroup, unless it is listed; `at` says where.
+fn list(listed: &mut Vec<GroupId>, id: GroupId, at: &mut u32) {
+    if *at == NOWHERE {
+        *at = listed.len() as u32;
+        listed.push(id);
     }
 }
 
@@ -113,12 +211,15 @@ impl Members {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Candidates {
     pub(super) lanes: BTreeMap<(Net, ServiceClass), Lane>,
-    pub(super) groups: BTreeMap<NetGroup, Members>,
+    /// By the number of the netgroup; those without a candidate are empty.
+    pub(super) members: Vec<Members>,
+    /// Netgroups with a candidate.
+    pub(super) groups: usize,
     /// Netgroups that are open, by network: one that spans two is on both, if it has candidates
     /// on both.
-    pub(super) open: PerNet<Bag<NetGroup>>,
+    pub(super) open: PerNet<Vec<GroupId>>,
     /// Netgroups with a candidate that are closed.
-    pub(super) shut: Bag<NetGroup>,
+    pub(super) shut: Vec<GroupId>,
     pub(super) len: usize,
     /// Whether each of them has answered us.
     pub(super) answered: bool,
@@ -129,25 +230,31 @@ impl Candidates {
         self.len
     }
 
-    /// Takes in a record that is in none of these.
-    pub(super) fn insert(
-        &mut self,
-        id: RecordId,
-        record: &mut Record,
-        closed: &BTreeSet<NetGroup>,
-    ) {
+    /// The candidates of a netgroup that has some.
+    pub(super) fn of(&self, id: GroupId) -> Option<&Members> {
+        self.members.get(id.0 as usize).filter(|members| members.len() > 0)
+    }
+
+    /// Takes in a record that is in none of these, of a netgroup that is `closed` or not.
+    pub(super) fn insert(&mut self, id: RecordId, record: &mut Record, closed: bool) {
         let lane = self.lanes.entry(record.lane()).or_insert_with(Lane::new);
         record.places().iter().for_each(|place| lane.insert(*place));
         let (group, net) = (record.group, record.address.net());
-        let members = self.groups.entry(group).or_default().on_mut(net);
-        record.spot = members.len() as u32;
-        members.push(id);
+        let nth = group.0 as usize;
+        if nth >= self.members.len() {
+            self.members.resize_with(nth + 1, Members::default);
+        }
+        let members = &mut self.members[nth];
+        self.groups += usize::from(members.len() == 0);
+        let on = members.on_mut(net);
+        record.spot = on.len() as u32;
+        on.push(id);
         self.len += 1;
-        if let [_] = members[..] {
-            if closed.contains(&group) {
-                self.shut.insert(group);
+        if record.spot == 0 {
+            if closed {
+                list(&mut self.shut, group, &mut members.shut_at);
             } else {
-                self.open[net].insert(group);
+                list(&mut self.open[net], group, members.open_at(net));
             }
         }
     }
@@ -159,36 +266,65 @@ impl Candidates {
             record.places().iter().for_each(|place| lane.remove(*place));
         }
         let (group, net) = (record.group, record.address.net());
-        let all = self.groups.get_mut(&group)?;
-        let members = all.on_mut(net);
-        members.swap_remove(record.spot as usize);
+        let members = self.members.get_mut(group.0 as usize)?;
+        let on = members.on_mut(net);
+        on.swap_remove(record.spot as usize);
         self.len -= 1;
-        let moved = members.get(record.spot as usize).map(|id| (*id, record.spot));
-        if members.is_empty() {
-            self.open[net].remove(&group);
-            if all.len() == 0 {
-                self.groups.remove(&group);
-                self.shut.remove(&group);
+        let moved = on.get(record.spot as usize).map(|id| (*id, record.spot));
+        if on.is_empty() {
+            let none = members.len() == 0;
+            self.not_open(group, net);
+            if none {
+                self.groups -= 1;
+                self.not_shut(group);
             }
         }
         moved
     }
 
-    pub(super) fn set_closed(&mut self, group: NetGroup, closed: bool) {
-        let Some(members) = self.groups.get(&group) else { return };
-        if closed {
-            group.nets().iter().for_each(|net| self.open[*net].remove(&group));
-            return self.shut.insert(group);
+    pub(super) fn set_closed(&mut self, id: GroupId, group: NetGroup, closed: bool) {
+        if self.of(id).is_none() {
+            return;
         }
-        self.shut.remove(&group);
-        for net in group.nets().iter().filter(|net| !members.on(**net).is_empty()) {
-            self.open[*net].insert(group);
+        if closed {
+            group.nets().iter().for_each(|net| self.not_open(id, *net));
+            let members = &mut self.members[id.0 as usize];
+            return list(&mut self.shut, id, &mut members.shut_at);
+        }
+        self.not_shut(id);
+        let members = &mut self.members[id.0 as usize];
+        for &net in group.nets() {
+            if !members.on(net).is_empty() {
+                list(&mut self.open[net], id, members.open_at(net));
+            }
+        }
+    }
+
+    /// Takes a netgroup from the list of those open on a network, if it is there.
+    pub(super) fn not_open(&mut self, id: GroupId, net: Net) {
+        let at = std::mem::replace(self.members[id.0 as usize].open_at(net), NOWHERE);
+        if at != NOWHERE {
+            let listed = &mut self.open[net];
+            listed.swap_remove(at as usize);
+            if let Some(moved) = listed.get(at as usize) {
+                *self.members[moved.0 as usize].open_at(net) = at;
+            }
+        }
+    }
+
+    fn not_shut(&mut self, id: GroupId) {
+        let at = std::mem::replace(&mut self.members[id.0 as usize].shut_at, NOWHERE);
+        if at != NOWHERE {
+            self.shut.swap_remove(at as usize);
+            if let Some(moved) = self.shut.get(at as usize) {
+                self.members[moved.0 as usize].shut_at = at;
+            }
         }
     }
 
     /// Somebody of an open netgroup on one of `nets` with services of a class, each by the chance
-    /// that `chance` gives it, from 0 to 1. Somebody is found if there is anybody; if services are
-    /// asked for, all but always.
+    /// that `chance` gives it, from 0 to what its failures leave it. Somebody is found if there is
+    /// anybody; if services are asked for, all but always.
     pub(super) fn select(
         &self,
         from: &From<'_>,
@@ -205,7 +341,7 @@ impl Candidates {
         if total == 0 || !self.has_open(from.nets) {
             return None;
         }
-        let usual = self.len as f64 / self.groups.len() as f64;
+        let usual = self.len as f64 / self.groups as f64;
         let mut factor = 1.0;
         for _ in 0..DRAWS {
             let mut draw = rng.below(total);
@@ -216,16 +352,18 @@ impl Candidates {
                 }
                 let (bucket, position) = lane.select(draw, rng);
                 let id = from.tables.in_bucket(bucket, position)?;
-                let record = from.records.get(id)?;
-                let group = record.group;
-                if !from.closed.contains(&group) {
-                    let nets = group.nets().iter().filter(|net| from.nets.contains(net));
-                    let crowd: usize = (self.groups.get(&group))
-                        .map_or(1, |members| nets.map(|net| members.on(*net).len()).sum());
-                    let even = if from.even { self.evenness(crowd, usual) } else { 1.0 };
-                    let chance = chance(record) * even * factor;
-                    if chance >= 1.0 || rng.chance(chance) {
-                        return Some(id);
+                let brief = from.records.brief(id);
+                if !from.groups.is_closed(brief.group) {
+                    // What else makes it less likely is looked at only if it counts.
+                    let most = after_failures(brief.failures.into()) * factor;
+                    let drawn = (most < 1.0).then(|| rng.fraction());
+                    if drawn.is_none_or(|drawn| drawn < most) {
+                        let record = from.records.get(id)?;
+                        let even = if from.even { self.evenness(from, record, usual) } else { 1.0 };
+                        let chance = chance(record) * even * factor;
+                        if chance >= 1.0 || drawn.unwrap_or_else(|| rng.fraction()) < chance {
+                            return Some(id);
+                        }
                     }
                     factor *= PATIENCE;
                 }
@@ -235,12 +373,15 @@ impl Candidates {
         if from.strict { None } else { self.select_by_group(from, rng) }
     }
 
-    /// How likely one of so many candidates of a netgroup is taken, next to one of a netgroup of its
-    /// own. Anybody may name addresses anywhere: hearsay is evened out down to what is `usual`, lest
-    /// a netgroup gain by being named once. Where each address has answered, the more of them a
-    /// netgroup has the less likely it is as a whole, too: they may all be one operator's.
-    fn evenness(&self, crowd: usize, usual: f64) -> f64 {
-        let crowd = crowd as f64;
+    /// How likely one of the candidates of a netgroup is taken, from 0 to 1, next to one of a
+    /// netgroup of its own. Anybody may name addresses anywhere: hearsay is evened out down to what
+    /// is `usual`, lest a netgroup gain by being named once. Where each address has answered, the
+    /// more of them a netgroup has the less likely it is as a whole, too: they may all be one
+    /// operator's.
+    fn evenness(&self, from: &From<'_>, record: &Record, usual: f64) -> f64 {
+        let members = self.of(record.group);
+        let net = record.address.net();
+        let crowd = members.map_or(1, |members| members.count_on(from.nets, net)) as f64;
         if self.answered { 1.0 / (crowd * crowd.sqrt()) } else { (usual / crowd).min(1.0) }
     }
 
@@ -254,7 +395,8 @@ impl Candidates {
                 draw = if here { draw } else { draw - len };
                 here
             })?;
-            let members = self.groups.get(&self.open[net].select(rng)?)?.on(net);
+            let open = &self.open[net];
+            let members = self.of(open[rng.below(open.len())])?.on(net);
             let id = members[rng.below(members.len())];
             let class = from.records.get(id)?.lane().1;
             if class.has(from.class) {
@@ -266,15 +408,18 @@ impl Candidates {
 
     /// Somebody of a closed netgroup.
     pub(super) fn select_shut(&self, rng: &mut Rng) -> Option<RecordId> {
-        let members = self.groups.get(&self.shut.select(rng)?)?;
-        let [first, second] = &members.0;
+        if self.shut.is_empty() {
+            return None;
+        }
+        let members = self.of(self.shut[rng.below(self.shut.len())])?;
+        let [first, second] = &members.lists;
         let nth = rng.below(members.len());
         Some(*first.get(nth).unwrap_or_else(|| &second[nth - first.len()]))
     }
 
     /// Candidates of a netgroup.
-    pub(super) fn crowd(&self, group: NetGroup) -> usize {
-        self.groups.get(&group).map_or(0, Members::len)
+    pub(super) fn crowd(&self, group: GroupId) -> usize {
+        self.of(group).map_or(0, Members::len)
     }
 
     /// Open netgroups with a candidate on one of `nets`.
@@ -288,7 +433,7 @@ impl Candidates {
 
     /// Candidates in open netgroups.
     pub(super) fn open_len(&self) -> usize {
-        let shut = self.shut.iter().filter_map(|group| self.groups.get(&group));
+        let shut = self.shut.iter().filter_map(|group| self.of(*group));
         self.len - shut.map(Members::len).sum::<usize>()
     }
 }
@@ -302,7 +447,7 @@ pub(super) struct From<'a> {
     pub(super) strict: bool,
     /// Whether a netgroup gets no more than its share.
     pub(super) even: bool,
-    pub(super) closed: &'a BTreeSet<NetGroup>,
+    pub(super) groups: &'a Groups,
     pub(super) tables: &'a Tables,
     pub(super) records: &'a Slab,
 }

@@ -4,19 +4,21 @@
 //! own order, and looks nothing up: tables in the order of the records are walked beside them, the
 //! others are compared with the records by the sums of their members' hashes.
 
-use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
-use std::iter::Peekable;
 
-use crate::address::{Address, Host, Net, PerNet};
+use crate::address::{Net, PerNet};
 use crate::id::BurnReason;
 use crate::netgroup::NetGroup;
 use crate::time::Now;
 
 use super::bag::Bag;
 use super::burned::Burned;
-use super::candidates::{Candidates, Lane};
+use super::candidates::{Candidates, Lane, Members};
+use super::groups::GroupId;
 use super::record::{Record, RecordId, Shelf};
+use super::records::Brief;
+use super::sources::SourceId;
 use super::{Book, TOLERANCE};
 
 impl Book {
@@ -53,10 +55,17 @@ impl Book {
             let (taken, held) = (self.tables.len(), counted.places);
             return Err(format!("{taken} places are taken, by records that have {held}"));
         }
-        if self.ids.len() != self.records.len() {
-            return Err("there are records without an address, or addresses without".to_owned());
+        if self.records.hosts() != counted.hosts || self.manual.len() != counted.manual {
+            return Err("hosts or manual addresses are listed that have no record".to_owned());
         }
-        if let Some(lost) = self.anchors.iter().find(|anchor| !self.ids.contains_key(anchor)) {
+        self.check_groups(counted.groups)?;
+        let mut sources = counted.sources.iter();
+        if self.sources.len() != sources.len()
+            || !sources.all(|(id, len)| self.sources.is_sound(SourceId(*id), *len))
+        {
+            return Err("sources differ from those of the records".to_owned());
+        }
+        if let Some(lost) = self.anchors.iter().find(|anchor| self.id(anchor).is_none()) {
             return Err(format!("{lost}: an anchor, and not in the book"));
         }
         self.burned.check()?;
@@ -74,41 +83,34 @@ impl Book {
     /// other tables must hold.
     fn check_records(&self, now: Now) -> Result<Counted, String> {
         let mut counted = Counted::default();
-        let mut burned = self.burned.entries().map(|(address, _)| address).peekable();
-        let mut in_use = self.in_use.iter().peekable();
-        let mut manual = self.manual.iter();
         // Shelves follow a clock that was set back when the book is next advanced.
         let set_back = now.unix + TOLERANCE < self.unix;
-        for (address, id) in &self.ids {
-            let Some(record) = self.records.get(*id).filter(|it| it.address == *address) else {
+        for (id, record) in self.records.entries() {
+            let (address, shelf) = (&record.address, record.shelf);
+            if self.id(address) != Some(id) {
                 return Err(format!("{address}: known by the name of another"));
-            };
-            let shelf = record.shelf;
-            counted.count(*id, record);
+            }
+            if self.records.brief(id) != Brief::of(record) {
+                return Err(format!("{address}: selection knows it as it was"));
+            }
+            counted.count(id, record);
+            counted.hosts += usize::from(self.records.is_first(id));
             let due = set_back
-                || record.retry_at.is_some_and(|at| at <= now.mono)
-                || record.expires.is_some_and(|at| at <= now.unix);
-            let busy = if record.manual {
-                self.in_use.contains(address)
-            } else {
-                is_busy(&mut in_use, address.host)
-            };
-            let belongs = self.place(now, record, busy).0;
+                || record.past.retry_at.is_some_and(|at| at <= now.mono)
+                || record.expires().is_some_and(|at| at <= now.unix);
+            let belongs = self.standing(now, record).0;
             if !due && belongs != shelf {
                 return Err(format!("{address}: on {shelf:?}, belongs on {belongs:?}"));
             }
-            if record.manual && manual.next() != Some(address) {
+            if record.manual && !self.manual.contains(address) {
                 return Err(format!("{address}: manual, but not listed"));
             }
-            if !record.manual && meets(&mut burned, address) {
+            if !record.manual && self.burned.contains(address) {
                 return Err(format!("{address}: burned and on shelf {shelf:?}"));
             }
-            self.check_places(*id, record)?;
+            self.check_places(id, record)?;
         }
-        match manual.next() {
-            Some(address) => Err(format!("{address}: listed as manual, and is not")),
-            None => Ok(counted),
-        }
+        Ok(counted)
     }
 
     /// A record stands in one table, and there is where it thinks it is.
@@ -132,6 +134,25 @@ impl Book {
         Ok(())
     }
 
+    /// Each netgroup has the records that are of it, and is closed if it is said to be.
+    fn check_groups(&self, of_records: Sum) -> Result<(), String> {
+        let (mut sum, mut len) = (Sum::default(), 0);
+        for (id, group) in self.groups.entries() {
+            len += 1;
+            (0..group.records).for_each(|_| sum.add(&id));
+            if self.groups.is_closed(id) != self.groups.closed.contains(&group.name) {
+                return Err(format!("netgroup {:?} is closed, or is not", group.name));
+            }
+            if self.groups.id(group.name) != Some(id) {
+                return Err(format!("netgroup {:?}: {MISPLACED}", group.name));
+            }
+        }
+        if sum != of_records || len != self.groups.indexed() {
+            return Err("netgroups differ from those of the records".to_owned());
+        }
+        Ok(())
+    }
+
     fn check_idle(&self) -> Result<Sum, String> {
         let mut sum = Sum::default();
         for (spot, id) in self.idle.iter().enumerate() {
@@ -147,14 +168,14 @@ impl Book {
     fn check_candidate(
         &self,
         index: &Candidates,
-        group: NetGroup,
+        (id_of, group): (GroupId, NetGroup),
         net: Net,
         spot: usize,
         id: RecordId,
     ) -> Result<usize, String> {
         let record = self.records.get(id).ok_or(MISPLACED)?;
         let address = record.address;
-        if record.group != group || self.tables.groups().of(&address.host) != group {
+        if record.group != id_of || self.tables.groups().of(&address.host) != group {
             return Err(format!("{address}: a candidate in netgroup {group:?}"));
         }
         let lane = index.lanes.get(&record.lane());
@@ -169,24 +190,22 @@ impl Book {
     /// Checks places, netgroups and counts of an index; returns the sum of all candidates.
     fn check_candidates(&self, index: &Candidates) -> Result<Sum, String> {
         let (mut all, mut open, mut shut) = (Sum::default(), Sum::default(), Sum::default());
-        let mut closed = self.closed.iter().peekable();
-        let mut places = 0;
-        for (group, members) in &index.groups {
-            if members.len() == 0 {
-                return Err(format!("netgroup {group:?} has no candidate, and a list"));
-            }
-            let is_shut = meets(&mut closed, group);
+        let (mut places, mut groups) = (0, 0);
+        for (nth, group) in self.groups.entries() {
+            let Some(members) = index.of(nth) else { continue };
+            groups += 1;
+            let (is_shut, group) = (self.groups.is_closed(nth), group.name);
             if is_shut {
-                shut.add(group);
+                shut.add(&nth);
             }
             let mut len = 0;
             for &net in group.nets() {
                 let list = members.on(net);
                 if !is_shut && !list.is_empty() {
-                    open.add(&(net, group));
+                    open.add(&(net, nth));
                 }
                 for (spot, id) in list.iter().enumerate() {
-                    places += self.check_candidate(index, *group, net, spot, *id)?;
+                    places += self.check_candidate(index, (nth, group), net, spot, *id)?;
                     all.add(id);
                 }
                 len += list.len();
@@ -196,12 +215,15 @@ impl Book {
             }
         }
         let mut counted = Sum::default();
-        for (net, bag) in Net::ALL.into_iter().zip(index.open.values()) {
-            for group in bag.members() {
-                counted.add(&(net, group.ok_or(MISPLACED)?));
-            }
+        for (net, listed) in Net::ALL.into_iter().zip(index.open.values()) {
+            listed.iter().for_each(|group| counted.add(&(net, group)));
         }
-        if counted != open || index.shut.sum()? != shut {
+        index.check_lists()?;
+        let with_members = index.members.iter().filter(|members| members.len() > 0).count();
+        if (groups, groups) != (index.groups, with_members) {
+            return Err(format!("{groups} netgroups, {with_members} lists of candidates"));
+        }
+        if counted != open || Sum::of(&index.shut) != shut {
             return Err("open and closed netgroups differ from those with candidates".to_owned());
         }
         if all.len != index.len {
@@ -212,6 +234,22 @@ impl Book {
             return Err("places by bucket differ from those of the candidates".to_owned());
         }
         Ok(all)
+    }
+}
+
+impl Candidates {
+    /// Checks that each netgroup knows where it is listed.
+    fn check_lists(&self) -> Result<(), String> {
+        let lies = |ids: &[GroupId], at: &dyn Fn(&Members) -> u32| {
+            ids.iter().enumerate().all(|(nth, id)| {
+                let members = self.members.get(id.0 as usize);
+                members.is_some_and(|members| at(members) as usize == nth)
+            })
+        };
+        let shut = lies(&self.shut, &|members| members.shut_at);
+        let open = |(net, ids): (Net, &Vec<GroupId>)| lies(ids, &|members| members.open_on(net));
+        let open = Net::ALL.into_iter().zip(self.open.values()).all(open);
+        if shut && open { Ok(()) } else { Err(MISPLACED.to_owned()) }
     }
 }
 
@@ -258,6 +296,11 @@ struct Counted {
     shelves: [usize; Shelf::ALL.len()],
     per_net: PerNet<usize>,
     places: usize,
+    hosts: usize,
+    manual: usize,
+    groups: Sum,
+    /// Records by source.
+    sources: BTreeMap<u32, u32>,
     hearsay: Sum,
     experienced: Sum,
     manual_due: Sum,
@@ -274,43 +317,28 @@ impl Counted {
         self.shelves[record.shelf as usize] += 1;
         self.per_net[record.address.net()] += 1;
         self.places += record.places().len();
+        self.manual += usize::from(record.manual);
+        self.groups.add(&record.group);
+        *self.sources.entry(record.source.0).or_default() += 1;
         match record.shelf {
             Shelf::Hearsay => self.hearsay.add(&id),
             Shelf::Experienced => self.experienced.add(&id),
             Shelf::Manual => self.manual_due.add(&id),
             Shelf::Idle => self.idle.add(&id),
-            Shelf::BackingOff => self.backing_off.add(&(record.tried_at, id)),
-            Shelf::Waiting | Shelf::Deferred => self.resting.add(&(record.tried_at, id)),
+            Shelf::BackingOff => self.backing_off.add(&(record.tried_at(), id)),
+            Shelf::Waiting | Shelf::Deferred => self.resting.add(&(record.tried_at(), id)),
             Shelf::InUse | Shelf::Banned | Shelf::Discouraged => {}
         }
-        if record.verdict.is_some() {
+        if record.past.verdict.is_some() {
             self.verdicts.add(&id);
         }
-        if let Some(at) = record.retry_at {
+        if let Some(at) = record.past.retry_at {
             self.retries.add(&(at, id));
         }
-        if let Some(at) = record.expires {
+        if let Some(at) = record.expires() {
             self.expiries.add(&(at, id));
         }
     }
-}
-
-/// Whether a walk in order meets `item`. It is asked for items in that order.
-fn meets<'a, T: Ord + 'a>(walk: &mut Peekable<impl Iterator<Item = &'a T>>, item: &T) -> bool {
-    while let Some(next) = walk.peek() {
-        match (*next).cmp(item) {
-            Ordering::Less => walk.next(),
-            Ordering::Equal => return true,
-            Ordering::Greater => return false,
-        };
-    }
-    false
-}
-
-/// Whether a walk over addresses in use meets one of `host`.
-fn is_busy<'a>(walk: &mut Peekable<impl Iterator<Item = &'a Address>>, host: Host) -> bool {
-    while walk.next_if(|next| next.host < host).is_some() {}
-    walk.peek().is_some_and(|next| next.host == host)
 }
 
 /// A set as the number of its members and the sum of their hashes: two that differ are told apart

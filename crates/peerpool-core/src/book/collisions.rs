@@ -9,6 +9,7 @@ use crate::time::{Monotonic, Now};
 
 use super::Book;
 use super::record::{RecordId, Shelf};
+use super::tables::Place;
 
 /// Challengers that wait at once. Core's `ADDRMAN_SET_TRIED_COLLISION_SIZE`.
 const WAITING: usize = 10;
@@ -56,22 +57,20 @@ impl Book {
         let place = self.tables.tried_place(&record.address);
         let incumbent = self.tables.at(place).and_then(|id| self.records.get(id));
         match incumbent {
-            Some(it) if it.experience.is_some() && it.shelf != Shelf::Idle => {
+            Some(it) if it.past.experience.is_some() && it.shelf != Shelf::Idle => {
                 self.collisions.wait(id, now.mono);
             }
-            _ => self.move_to_tried(now, id),
+            _ => self.move_to_tried(now, id, place),
         }
     }
 
-    fn move_to_tried(&mut self, now: Now, id: RecordId) {
-        let Some(record) = self.records.get(id) else { return };
-        let place = self.tables.tried_place(&record.address);
-        let former = record.places().to_vec();
+    fn move_to_tried(&mut self, now: Now, id: RecordId, place: Place) {
         self.vacate(now, place);
-        former.iter().for_each(|place| self.tables.set(*place, None));
+        let Some(record) = self.records.get(id) else { return };
+        record.places().iter().for_each(|place| self.tables.set(*place, None));
         self.tables.set(place, Some(id));
         self.update(now, id, |record| {
-            former.iter().for_each(|place| record.remove_place(*place));
+            record.clear_places();
             record.add_place(place);
         });
     }
@@ -84,8 +83,10 @@ impl Book {
                 Ruling::GivesUp => self.collisions.forget(id),
                 Ruling::Moves => {
                     self.collisions.forget(id);
-                    self.demote_incumbent(now, id);
-                    self.move_to_tried(now, id);
+                    let Some(challenger) = self.records.get(id) else { continue };
+                    let place = self.tables.tried_place(&challenger.address);
+                    self.demote_incumbent(now, place);
+                    self.move_to_tried(now, id, place);
                 }
             }
         }
@@ -99,24 +100,22 @@ impl Book {
         let Some(incumbent) = self.tables.at(place).and_then(|id| self.records.get(id)) else {
             return Ruling::Moves;
         };
-        let success = incumbent.experience.map(|experience| experience.last_success);
+        let success = incumbent.past.experience.map(|experience| experience.last_success);
         let lately = success.is_some_and(|at| now.unix.since(at) < PROTECTED);
         if incumbent.shelf == Shelf::InUse || lately {
             return Ruling::GivesUp;
         }
-        let tested = incumbent.tried_at.map(|at| now.mono.since(at));
+        let tested = incumbent.tried_at().map(|at| now.mono.since(at));
         let failed = tested.is_some_and(|ago| (TEST..PROTECTED).contains(&ago));
         if failed || now.mono.since(since) > PATIENCE { Ruling::Moves } else { Ruling::Waits }
     }
 
-    /// The incumbent of a challenger's place goes back to the new table, in place of whoever stands
+    /// The incumbent of a place goes back to the new table, in place of whoever stands
     /// there, unless that one is being dialled: then it is forgotten.
-    fn demote_incumbent(&mut self, now: Now, challenger: RecordId) {
-        let Some(challenger) = self.records.get(challenger) else { return };
-        let place = self.tables.tried_place(&challenger.address);
+    fn demote_incumbent(&mut self, now: Now, place: Place) {
         let Some(id) = self.tables.at(place) else { return };
         let Some(incumbent) = self.records.get(id) else { return };
-        let back = self.tables.new_place(&incumbent.address, &incumbent.source);
+        let back = self.tables.new_place(&incumbent.address, self.sources.get(incumbent.source));
         let occupant = self.tables.at(back).and_then(|id| self.records.get(id));
         if occupant.is_some_and(|it| matches!(it.shelf, Shelf::InUse | Shelf::Waiting)) {
             return self.vacate(now, place);

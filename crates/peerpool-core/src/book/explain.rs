@@ -176,19 +176,19 @@ impl Book {
     fn rule_of(&self, now: Now, record: &Record) -> Rule {
         let (shelf, until) = self.standing(now, record);
         let until = until.unwrap_or_default();
-        let closed = !record.manual && self.closed.contains(&record.group);
+        let closed = !record.manual && self.groups.is_closed(record.group);
         match shelf {
             Shelf::InUse => {
                 let by = self.in_use.range(ports(record.address.host)).next();
                 Rule::InUse { by: by.copied().unwrap_or(record.address) }
             }
             Shelf::Discouraged => self.discouraged_until(now, &record.address),
-            Shelf::Waiting | Shelf::Banned => match record.verdict {
+            Shelf::Waiting | Shelf::Banned => match record.past.verdict {
                 Some((at, reason)) => Rule::VerdictWaits { reason, since: to_unix(now, at) },
                 None => Rule::Unknown,
             },
             Shelf::BackingOff | Shelf::Deferred => Rule::BacksOff {
-                until: record.retry_at.map(|at| to_unix(now, at)).unwrap_or_default(),
+                until: record.past.retry_at.map(|at| to_unix(now, at)).unwrap_or_default(),
                 failures: record.failures,
             },
             Shelf::Experienced | Shelf::Hearsay if closed => Rule::NetgroupTaken,
@@ -208,7 +208,7 @@ impl Book {
             return Rule::Services { missing };
         }
         let age = self.policy.experience_age;
-        let known = record.experience.map(|experience| end_of(experience.last_success, age));
+        let known = record.past.experience.map(|experience| end_of(experience.last_success, age));
         let named = (record.last_seen > UnixTime(0)).then_some(heard);
         Rule::TooOld { since: known.max(named).unwrap_or_default() }
     }
@@ -241,8 +241,8 @@ impl Book {
     /// Why nobody may name `address` to us, if nobody may.
     pub(super) fn unfit(&self, address: &Address) -> Option<Unfit> {
         let host = &address.host;
-        let port_ok = address.port != 0 && !is_bad_port(address.port)
-            || address.port == self.default_port
+        let port_ok = address.port == self.default_port
+            || address.port != 0 && !is_bad_port(address.port)
             || host.net() == Net::I2p && address.port == 0;
         let nobody = host
             .ip()

@@ -9,7 +9,6 @@ use crate::policy::meets;
 use crate::rng::Rng;
 use crate::time::{Now, UnixTime};
 
-use super::burned::ports;
 use super::record::{PLACES, Record, RecordId, Shelf, Source};
 use super::tables::Place;
 use super::{Book, Heard, TOLERANCE};
@@ -51,10 +50,9 @@ impl Book {
             return Heard::Refused;
         }
         self.vacate(now, place);
-        let group = self.tables.groups().of(&address.host);
-        let mut record = Record::new(address, group, source, now.unix, services, seen);
+        let mut record = Record::new(address, now.unix, services, seen);
         record.add_place(place);
-        self.insert(now, record);
+        self.insert(now, record, &source);
         Heard::New
     }
 
@@ -108,15 +106,13 @@ impl Book {
         }
         self.manual.insert(address);
         let id = self.id(&address).unwrap_or_else(|| {
-            let (group, never) = (self.tables.groups().of(&address.host), UnixTime(0));
-            let (source, services) = (Source::User, ServiceFlags::NONE);
-            let record = Record::new(address, group, source, now.unix, services, never);
-            self.insert(now, record)
+            let record = Record::new(address, now.unix, ServiceFlags::NONE, UnixTime(0));
+            self.insert(now, record, &Source::User)
         });
         self.update(now, id, |record| {
             record.manual = true;
-            record.verdict = None;
-            record.retry_at = None;
+            record.past.verdict = None;
+            record.past.retry_at = None;
         });
     }
 
@@ -129,7 +125,7 @@ impl Book {
         }
         self.own.insert(host);
         let is_manual = |id: &RecordId| self.records.get(*id).is_some_and(|it| it.manual);
-        let known = self.ids.range(ports(host)).map(|(_, id)| *id);
+        let known = self.records.of_host(&host);
         let heard: Vec<RecordId> = known.filter(|id| !is_manual(id)).collect();
         for id in heard {
             self.remove(id);
@@ -159,9 +155,13 @@ impl Book {
     /// Whether the host has as many non-default ports in the book, burned ones included, as may
     /// be tried: gossip must not make a port scanner of us.
     pub(super) fn has_ports_enough(&self, address: &Address) -> bool {
-        let known = self.ids.range(ports(address.host)).map(|(address, _)| *address);
+        if address.port == self.default_port {
+            return false;
+        }
+        let known = self.records.of_host(&address.host).filter_map(|id| self.records.get(id));
+        let known = known.map(|record| record.address);
         let odd = known.chain(self.burned.of(address.host)).filter(|a| a.port != self.default_port);
-        address.port != self.default_port && odd.count() >= self.policy.max_ports_per_host
+        odd.count() >= self.policy.max_ports_per_host
     }
 
     /// Whether a place is free for an address with so many places, or its occupant is good for

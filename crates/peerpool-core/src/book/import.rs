@@ -83,12 +83,11 @@ impl Book {
         let Some(place) = places.find(|place| self.tables.at(*place).is_none()) else {
             return Imported::Refused(Refusal::NoPlace);
         };
-        let (group, seen) = (self.tables.groups().of(&address.host), plausible(now, seen));
-        let (source, services) = (Source::Import, self.meaningful(services));
-        let mut record = Record::new(address, group, source, now.unix, services, seen);
+        let (seen, services) = (plausible(now, seen), self.meaningful(services));
+        let mut record = Record::new(address, now.unix, services, seen);
         record.cap_times(now.unix);
         record.add_place(place);
-        self.insert(now, record);
+        self.insert(now, record, &Source::Import);
         let fresh = now.unix < end_of(seen, self.policy.max_address_age);
         if fresh { Imported::Fresh } else { Imported::Old }
     }

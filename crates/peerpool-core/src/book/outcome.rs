@@ -10,7 +10,6 @@ use crate::rng::Rng;
 use crate::time::{Monotonic, Now};
 
 use super::Book;
-use super::burned::ports;
 use super::record::{Experience, RecordId};
 
 impl Book {
@@ -22,13 +21,12 @@ impl Book {
         } else {
             self.in_use.remove(&address);
         }
-        let sisters: Vec<RecordId> =
-            self.ids.range(ports(address.host)).map(|(_, id)| *id).collect();
+        let sisters: Vec<RecordId> = self.records.of_host(&address.host).collect();
         for sister in sisters {
             self.shelve(now, sister);
         }
         if let Some(id) = self.id(&address).filter(|_| in_use) {
-            self.update(now, id, |record| record.tried_at = Some(now.mono));
+            self.update(now, id, |record| record.set_tried_at(Some(now.mono)));
         }
     }
 
@@ -36,7 +34,7 @@ impl Book {
     /// left is not the first to go back to.
     pub fn note_tried(&mut self, now: Now, address: Address) {
         if let Some(id) = self.id(&address) {
-            self.update(now, id, |record| record.tried_at = Some(now.mono));
+            self.update(now, id, |record| record.set_tried_at(Some(now.mono)));
         }
     }
 
@@ -45,11 +43,11 @@ impl Book {
     pub fn on_ready(&mut self, now: Now, address: Address, services: ServiceFlags) {
         let Some(id) = self.id(&address) else { return };
         self.update(now, id, |record| {
-            let proven = record.experience.is_some_and(|experience| experience.proven);
-            record.experience = Some(Experience { last_success: now.unix, proven });
+            let proven = record.past.experience.is_some_and(|experience| experience.proven);
+            record.past.experience = Some(Experience { last_success: now.unix, proven });
             record.services = services;
-            record.retry_at = None;
-            record.verdict = None;
+            record.past.retry_at = None;
+            record.past.verdict = None;
         });
         self.promote(now, id);
     }
@@ -60,7 +58,7 @@ impl Book {
         let Some(id) = self.id(&address) else { return };
         self.update(now, id, |record| {
             record.failures = 0;
-            record.experience = Some(Experience { last_success: now.unix, proven: true });
+            record.past.experience = Some(Experience { last_success: now.unix, proven: true });
         });
         self.promote(now, id);
     }
@@ -89,7 +87,7 @@ impl Book {
     /// Keeps a verdict until evidence decides it.
     pub fn hold_verdict(&mut self, now: Now, address: Address, reason: BurnReason) {
         if let Some(id) = self.id(&address) {
-            self.update(now, id, |record| record.verdict = Some((now.mono, reason)));
+            self.update(now, id, |record| record.past.verdict = Some((now.mono, reason)));
         }
     }
 
@@ -114,21 +112,21 @@ impl Book {
         let (min, max) = (self.policy.backoff_min, self.policy.backoff_max);
         let max_failures = self.policy.max_failures as u32;
         let id = self.id(&address)?;
-        let strikes = self.records.get(id)?.strikes;
+        let strikes = self.records.get(id)?.past.strikes;
         let base = min.saturating_mul(1 << strikes.min(31)).min(max.max(min));
         let wait = rng.between(base.mul_f64(1.05), base.mul_f64(1.25));
         let mut failures = 0;
         self.update(now, id, |record| {
-            record.strikes = record.strikes.saturating_add(1);
+            record.past.strikes = record.past.strikes.saturating_add(1);
             record.failures = record.failures.saturating_add(u32::from(failed));
-            record.verdict = None;
+            record.past.verdict = None;
             failures = record.failures;
             if failures >= max_failures && !record.manual {
-                record.experience = None;
+                record.past.experience = None;
                 record.failures = 0;
-                record.strikes = 0;
+                record.past.strikes = 0;
             }
-            record.retry_at = Some(now.mono + wait);
+            record.past.retry_at = Some(now.mono + wait);
         });
         Some((failures, wait))
     }
@@ -136,7 +134,7 @@ impl Book {
     /// Forgets strikes after a long stay.
     pub fn forgive(&mut self, now: Now, address: Address) {
         if let Some(id) = self.id(&address) {
-            self.update(now, id, |record| record.strikes = 0);
+            self.update(now, id, |record| record.past.strikes = 0);
         }
     }
 
@@ -155,7 +153,7 @@ impl Book {
                 self.burn(now, address, reason);
                 burned.push((address, reason));
             } else if let Some(id) = self.id(&address) {
-                self.update(now, id, |record| record.verdict = None);
+                self.update(now, id, |record| record.past.verdict = None);
             }
         }
         burned
@@ -173,10 +171,10 @@ impl Book {
             let wait = rng.between(Duration::ZERO, jitter);
             let retry_at = (!anchor).then_some(now.mono + wait);
             self.update(now, id, |record| {
-                record.verdict = None;
+                record.past.verdict = None;
                 record.failures = 0;
-                record.strikes = 0;
-                record.retry_at = retry_at;
+                record.past.strikes = 0;
+                record.past.retry_at = retry_at;
             });
         }
     }
@@ -185,7 +183,7 @@ impl Book {
     fn verdicts(&self) -> Vec<(Address, Monotonic, BurnReason)> {
         let verdict = |id: &RecordId| {
             let record = self.records.get(*id)?;
-            let (at, reason) = record.verdict?;
+            let (at, reason) = record.past.verdict?;
             Some((record.address, at, reason))
         };
         let mut all: Vec<_> = self.verdicts.iter().filter_map(verdict).collect();

@@ -14,7 +14,7 @@ use crate::id::BurnReason;
 use crate::time::{Monotonic, Now, UnixTime};
 
 use super::Book;
-use super::record::{Experience, Record, Source};
+use super::record::{Experience, Past, Record, Source};
 
 /// What is kept of one address in the book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,16 +98,12 @@ impl Changes {
 }
 
 impl Record {
-    /// Whether what is kept of this record is what is kept of `other`.
-    pub(super) fn is_kept_as(&self, other: &Self) -> bool {
-        self.services == other.services
-            && self.last_seen == other.last_seen
-            && self.heard_at == other.heard_at
-            && self.experience == other.experience
-            && (self.failures, self.strikes) == (other.failures, other.strikes)
-            && self.retry_at == other.retry_at
-            && (self.tried_at, self.asked_at) == (other.tried_at, other.asked_at)
-            && self.is_tried() == other.is_tried()
+    /// What is kept of this record, to be compared.
+    pub(super) fn kept(&self) -> impl PartialEq + use<> {
+        let Past { experience, strikes, retry_at, asked_at, .. } = *self.past;
+        let seen = (self.services, self.last_seen, self.heard_at);
+        let tried = (self.failures, self.tried_at(), self.is_tried());
+        (seen, tried, experience, strikes, retry_at, asked_at)
     }
 }
 
@@ -139,7 +135,8 @@ impl Book {
             changed.clear();
         }
         let burned = self.burned.entries().map(|(address, _)| *address);
-        let all: BTreeSet<Address> = self.ids.keys().copied().chain(burned).collect();
+        let known = self.records.entries().map(|(_, record)| record.address);
+        let all: BTreeSet<Address> = known.chain(burned).collect();
         all.into_iter().map(|address| self.as_kept(now, address)).collect()
     }
 
@@ -151,17 +148,17 @@ impl Book {
     fn as_kept(&self, now: Now, address: Address) -> Change {
         let kept = self.record(&address).map(|record| Saved {
             address,
-            source: record.source,
+            source: *self.sources.get(record.source),
             heard_at: record.heard_at,
             services: record.services,
             last_seen: record.last_seen,
-            last_success: record.experience.map(|experience| experience.last_success),
-            proven: record.experience.is_some_and(|experience| experience.proven),
+            last_success: record.past.experience.map(|experience| experience.last_success),
+            proven: record.past.experience.is_some_and(|experience| experience.proven),
             failures: record.failures,
-            strikes: record.strikes,
-            retry_at: record.retry_at.map(|at| to_unix(now, at)),
-            tried_at: record.tried_at.map(|at| to_unix(now, at)),
-            asked_at: record.asked_at.map(|at| to_unix(now, at)),
+            strikes: record.past.strikes,
+            retry_at: record.past.retry_at.map(|at| to_unix(now, at)),
+            tried_at: record.tried_at().map(|at| to_unix(now, at)),
+            asked_at: record.past.asked_at.map(|at| to_unix(now, at)),
             tried: record.is_tried(),
             anchor: self.anchors.contains(&address),
         });
@@ -175,7 +172,7 @@ impl Book {
     /// know, and undone when it is forgotten.
     pub fn set_anchor(&mut self, address: Address, anchor: bool) {
         let changed = if anchor {
-            self.ids.contains_key(&address) && self.anchors.insert(address)
+            self.id(&address).is_some() && self.anchors.insert(address)
         } else {
             self.anchors.remove(&address)
         };
@@ -196,6 +193,9 @@ impl Book {
     pub fn set_key(&mut self, key: [u8; 16]) {
         if self.is_empty() {
             self.tables.set_key(key);
+            self.records.set_key(self.tables.key());
+            self.groups.set_key(self.tables.key());
+            self.sources.set_key(self.tables.key());
         }
     }
 
@@ -243,7 +243,7 @@ impl Book {
     fn restore_one(&mut self, now: Now, saved: &Saved) -> bool {
         let address = saved.address;
         let unheard = saved.last_seen == UnixTime(0) && saved.last_success.is_none();
-        let known = self.ids.contains_key(&address) || self.burned.contains(&address);
+        let known = self.id(&address).is_some() || self.burned.contains(&address);
         let full = self.records.len() >= self.policy.max_addresses + self.manual.len();
         if unheard || known || full || !self.acceptable(&address) || self.has_ports_enough(&address)
         {
@@ -260,10 +260,10 @@ impl Book {
         let Some(place) = tried.or(new) else { return false };
         let mut record = self.as_record(now, saved);
         record.add_place(place);
-        let retry_at = record.retry_at.take();
-        let id = self.insert(now, record);
+        let retry_at = record.past.retry_at.take();
+        let id = self.insert(now, record, &saved.source);
         if retry_at.is_some() {
-            self.update(now, id, |record| record.retry_at = retry_at);
+            self.update(now, id, |record| record.past.retry_at = retry_at);
         }
         if saved.anchor {
             self.anchors.insert(address);
@@ -272,22 +272,21 @@ impl Book {
     }
 
     fn as_record(&self, now: Now, saved: &Saved) -> Record {
-        let Saved { address, source, heard_at, services, last_seen, .. } = *saved;
-        let group = self.tables.groups().of(&address.host);
-        let mut record = Record::new(address, group, source, heard_at, services, last_seen);
-        record.experience = saved
+        let Saved { address, heard_at, services, last_seen, .. } = *saved;
+        let mut record = Record::new(address, heard_at, services, last_seen);
+        record.past.experience = saved
             .last_success
             .map(|last_success| Experience { last_success, proven: saved.proven });
         record.cap_times(now.unix);
         record.failures = saved.failures;
-        record.strikes = saved.strikes;
+        record.past.strikes = saved.strikes;
         // No back-off is longer, so whatever says so was written under another time.
         let longest = now.mono + self.policy.backoff_max.mul_f64(1.25);
         let retry_at = saved.retry_at.filter(|at| *at > now.unix);
-        record.retry_at = retry_at.and_then(|at| from_unix(now, at)).map(|at| at.min(longest));
+        record.past.retry_at = retry_at.and_then(|at| from_unix(now, at)).map(|at| at.min(longest));
         let past = |at: Option<UnixTime>| Some(from_unix(now, at?)?.min(now.mono));
-        record.tried_at = past(saved.tried_at);
-        record.asked_at = past(saved.asked_at);
+        record.set_tried_at(past(saved.tried_at));
+        record.past.asked_at = past(saved.asked_at);
         record
     }
 }

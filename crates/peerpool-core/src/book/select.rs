@@ -29,7 +29,7 @@ impl Book {
         while let Some((_, id)) = self.retries.first().copied().filter(|e| e.0 <= now.mono) {
             // The time kept of it says the same.
             let changes = std::mem::take(&mut self.changes);
-            self.update(now, id, |record| record.retry_at = None);
+            self.update(now, id, |record| record.past.retry_at = None);
             self.changes = changes;
         }
         self.resolve_collisions(now);
@@ -39,8 +39,7 @@ impl Book {
     /// in under the other time stay fresh until that time comes round; and what was too old then
     /// may not be now.
     fn on_clock_set_back(&mut self, now: Now) {
-        let all: Vec<RecordId> = self.ids.values().copied().collect();
-        for id in all {
+        for (_, id) in self.records.sorted() {
             self.update(now, id, |record| record.cap_times(now.unix));
         }
     }
@@ -53,11 +52,12 @@ impl Book {
 
     /// Closes or opens a netgroup to selection.
     pub fn set_closed(&mut self, group: NetGroup, closed: bool) {
-        let changed = if closed { self.closed.insert(group) } else { self.closed.remove(&group) };
-        if changed {
+        if self.groups.set_closed(group, closed) {
             self.revision += 1;
-            self.hearsay.set_closed(group, closed);
-            self.experienced.set_closed(group, closed);
+            if let Some(id) = self.groups.id(group) {
+                self.hearsay.set_closed(id, group, closed);
+                self.experienced.set_closed(id, group, closed);
+            }
         }
     }
 
@@ -114,19 +114,18 @@ impl Book {
         rng: &mut Rng,
     ) -> Option<Address> {
         let Among { nets, class, strict } = among;
-        let Self { closed, tables, records, .. } = self;
+        let Self { groups, tables, records, .. } = self;
         let even = self.policy.even_netgroups;
-        let from = From { nets, class, strict, even, closed, tables, records };
+        let from = From { nets, class, strict, even, groups, tables, records };
         let (crowded, awaited) = &self.crowded;
+        let is_crowded = |record: &Record| {
+            !crowded.is_empty() && crowded.contains(self.sources.get(record.source))
+        };
         let chance = |record: &Record| {
-            if crowded.contains(&record.source) {
-                0.0
-            } else {
-                chance(now.mono, record) * weight(record)
-            }
+            if is_crowded(record) { 0.0 } else { chance(now.mono, record) * weight(record) }
         };
         let record = records.get(candidates.select(&from, chance, rng)?)?;
-        (!awaited || !crowded.contains(&record.source)).then_some(record.address)
+        (!awaited || !is_crowded(record)).then_some(record.address)
     }
 
     /// An address to find out with whether the network is up: first one that the user named or that
@@ -138,7 +137,7 @@ impl Book {
     pub fn select_probe(&self, now: Now, nets: &[Net], rng: &mut Rng) -> Option<Address> {
         let open = |(_, id): &&(Option<Monotonic>, RecordId)| {
             let record = self.records.get(*id);
-            record.is_some_and(|record| record.manual || !self.closed.contains(&record.group))
+            record.is_some_and(|record| record.manual || !self.groups.is_closed(record.group))
         };
         let since = |at: &Option<Monotonic>| now.mono.since(at.unwrap_or_default());
         let address =
@@ -193,7 +192,7 @@ impl Book {
     pub fn is_candidate(&self, address: &Address) -> bool {
         self.record(address).is_some_and(|record| {
             matches!(record.shelf, Shelf::Experienced | Shelf::Hearsay)
-                && !self.closed.contains(&record.group)
+                && !self.groups.is_closed(record.group)
         })
     }
 
@@ -215,7 +214,7 @@ impl Book {
         let drawn = (0..DRAWS).filter_map(|_| self.experienced.select_shut(rng));
         let mut records = drawn.filter_map(|id| self.records.get(id));
         let due =
-            |record: &&Record| record.asked_at.is_none_or(|at| now.mono.since(at) >= interval);
+            |record: &&Record| record.past.asked_at.is_none_or(|at| now.mono.since(at) >= interval);
         records.find(due).map(|record| record.address)
     }
 
@@ -223,7 +222,7 @@ impl Book {
     pub fn note_asked(&mut self, now: Now, address: Address) {
         let Some(id) = self.id(&address) else { return };
         if let Some(record) = self.records.get_mut(id) {
-            record.asked_at = Some(now.mono);
+            record.past.asked_at = Some(now.mono);
             self.changes.mark(address);
         }
     }
@@ -241,8 +240,21 @@ struct Among<'a> {
 /// How likely a candidate is taken when it is drawn: Core's `GetChance`.
 fn chance(now: Monotonic, record: &Record) -> f64 {
     const LATELY: Duration = Duration::from_secs(600);
+    let lately = record.tried_at().is_some_and(|at| now.since(at) < LATELY);
+    let after = after_failures(record.failures);
+    if lately { 0.01 * after } else { after }
+}
+
+/// What so many failures in a row leave of a chance of 1.
+pub(super) fn after_failures(failures: u32) -> f64 {
     const AFTER_FAILURE: f64 = 0.66;
-    let lately = record.tried_at.is_some_and(|at| now.since(at) < LATELY);
-    let chance = if lately { 0.01 } else { 1.0 };
-    (0..record.failures.min(8)).fold(chance, |chance, _| chance * AFTER_FAILURE)
+    const AFTER: [f64; 9] = {
+        let (mut after, mut failures) = ([1.0; 9], 1);
+        while failures < after.len() {
+            after[failures] = after[failures - 1] * AFTER_FAILURE;
+            failures += 1;
+        }
+        after
+    };
+    AFTER[failures.min(8) as usize]
 }

@@ -52,13 +52,37 @@ impl Place {
     }
 }
 
+/// What hashes are keyed with: SipHash-2-4, whose 128 bits nobody outside knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key([u64; 2]);
+
+impl Key {
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        Self([rng.u64(), rng.u64()])
+    }
+
+    /// A hash of all parts one after the other.
+    #[inline]
+    pub(super) fn hash(&self, parts: &[&[u8]]) -> u64 {
+        // The longest: a tag, a network, a number, a key, a port.
+        let mut buffer = [0; 48];
+        let mut len = 0;
+        for part in parts {
+            buffer[len..len + part.len()].copy_from_slice(part);
+            len += part.len();
+        }
+        let [k0, k1] = self.0;
+        siphash24::Hash::hash_to_u64_with_keys(k0, k1, &buffer[..len])
+    }
+}
+
 /// One bucket: who has each place.
-type Bucket = [Option<RecordId>; BUCKET_SIZE];
+type Bucket = [RecordId; BUCKET_SIZE];
 
 /// Both tables.
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
-    key: [u64; 2],
+    key: Key,
     groups: NetGroups,
     /// A bucket takes memory once somebody stands in it.
     buckets: Vec<Option<Box<Bucket>>>,
@@ -67,7 +91,7 @@ pub(super) struct Tables {
 impl Tables {
     /// Empty tables with a key of their own.
     pub(super) fn new(groups: NetGroups, rng: &mut Rng) -> Self {
-        Self { key: [rng.u64(), rng.u64()], groups, buckets: vec![None; BUCKETS] }
+        Self { key: Key::new(rng), groups, buckets: vec![None; BUCKETS] }
     }
 
     /// The rule by which addresses are grouped.
@@ -75,10 +99,15 @@ impl Tables {
         &self.groups
     }
 
+    /// What places are hashed with.
+    pub(super) const fn key(&self) -> Key {
+        self.key
+    }
+
     /// Another key, for tables that are empty.
     pub(super) fn set_key(&mut self, key: [u8; 16]) {
         let [a, b, c, d, e, f, g, h, rest @ ..] = key;
-        self.key = [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(rest)];
+        self.key = Key([u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(rest)]);
     }
 
     /// Where `address` stands in the new table if `source` names it.
@@ -98,7 +127,7 @@ impl Tables {
     }
 
     fn group_of(&self, address: &Address) -> [u8; 6] {
-        group_bytes(self.groups.of(&address.host))
+        self.groups.of(&address.host).to_bytes()
     }
 
     /// The group of a source as bytes: each seed is one of its own, as in Core, and so is the user.
@@ -129,15 +158,7 @@ impl Tables {
     }
 
     fn hash(&self, parts: &[&[u8]]) -> u64 {
-        // The longest: a tag, a network, a number, a key, a port.
-        let mut buffer = [0; 48];
-        let mut len = 0;
-        for part in parts {
-            buffer[len..len + part.len()].copy_from_slice(part);
-            len += part.len();
-        }
-        let [k0, k1] = self.key;
-        siphash24::Hash::hash_to_u64_with_keys(k0, k1, &buffer[..len])
+        self.key.hash(parts)
     }
 
     /// Who stands at `place`.
@@ -147,19 +168,20 @@ impl Tables {
 
     /// Who stands at this position of a bucket.
     pub(super) fn in_bucket(&self, bucket: usize, position: usize) -> Option<RecordId> {
-        self.buckets[bucket].as_ref()?[position]
+        self.buckets[bucket].as_ref()?[position].some()
     }
 
     /// Gives `place` to `id`, or to nobody.
     pub(super) fn set(&mut self, place: Place, id: Option<RecordId>) {
         let bucket = &mut self.buckets[place.bucket()];
         match id {
-            Some(_) => {
-                bucket.get_or_insert_with(|| Box::new([None; BUCKET_SIZE]))[place.position()] = id
+            Some(id) => {
+                let new = || Box::new([RecordId::NONE; BUCKET_SIZE]);
+                bucket.get_or_insert_with(new)[place.position()] = id;
             }
             None => {
                 if let Some(bucket) = bucket {
-                    bucket[place.position()] = None;
+                    bucket[place.position()] = RecordId::NONE;
                 }
             }
         }
@@ -167,21 +189,24 @@ impl Tables {
 
     /// Places taken.
     pub(super) fn len(&self) -> usize {
-        self.buckets.iter().flatten().map(|bucket| bucket.iter().flatten().count()).sum()
+        let taken = |bucket: &Bucket| bucket.iter().filter(|id| id.some().is_some()).count();
+        self.buckets.iter().flatten().map(|bucket| taken(bucket)).sum()
     }
 }
 
-/// A netgroup as bytes, one network's never those of another.
-fn group_bytes(group: NetGroup) -> [u8; 6] {
-    match group {
-        NetGroup::Ipv4([a, b]) => [0, a, b, 0, 0, 0],
-        NetGroup::Ipv6([a, b, c, d], tail) => [1, a, b, c, d, tail],
-        NetGroup::Onion(bits) => [2, bits, 0, 0, 0, 0],
-        NetGroup::I2p(bits) => [3, bits, 0, 0, 0, 0],
-        NetGroup::Cjdns(bits) => [4, bits, 0, 0, 0, 0],
-        NetGroup::Asn(asn) => {
-            let [a, b, c, d] = asn.to_le_bytes();
-            [7, a, b, c, d, 0]
+impl NetGroup {
+    /// A netgroup as bytes, one network's never those of another.
+    pub(super) fn to_bytes(self) -> [u8; 6] {
+        match self {
+            Self::Ipv4([a, b]) => [0, a, b, 0, 0, 0],
+            Self::Ipv6([a, b, c, d], tail) => [1, a, b, c, d, tail],
+            Self::Onion(bits) => [2, bits, 0, 0, 0, 0],
+            Self::I2p(bits) => [3, bits, 0, 0, 0, 0],
+            Self::Cjdns(bits) => [4, bits, 0, 0, 0, 0],
+            Self::Asn(asn) => {
+                let [a, b, c, d] = asn.to_le_bytes();
+                [7, a, b, c, d, 0]
+            }
         }
     }
 }

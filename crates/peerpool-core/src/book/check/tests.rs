@@ -1,10 +1,9 @@
 //! Each table is put wrong by hand, and the check says so.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
-use crate::book::candidates::Members;
+use crate::address::Address;
 use crate::book::{Heard, Source};
 use crate::policy::Policy;
 use crate::rng::Rng;
@@ -60,6 +59,10 @@ fn id(book: &Book, address: Address) -> RecordId {
     book.id(&address).expect("a record")
 }
 
+fn group(book: &Book, n: usize) -> GroupId {
+    book.groups.id(NetGroup::of(&address(n, 1).host)).expect("a netgroup")
+}
+
 /// Takes a record out of an index, and does not tell it.
 fn drop_from(index: fn(&mut Book) -> &mut Candidates, book: &mut Book, host: usize) {
     let record = record(book, host).clone();
@@ -69,7 +72,7 @@ fn drop_from(index: fn(&mut Book) -> &mut Candidates, book: &mut Book, host: usi
 /// Puts one in that does not belong there.
 fn put_into(index: fn(&mut Book) -> &mut Candidates, book: &mut Book, host: usize) {
     let (id, mut record) = (id(book, address(1, host)), record(book, host).clone());
-    index(book).insert(id, &mut record, &BTreeSet::new());
+    index(book).insert(id, &mut record, false);
     book.records.get_mut(id).expect("a record").spot = record.spot;
 }
 
@@ -103,7 +106,7 @@ fn an_index_that_differs_from_the_records_is_found() {
     // The last of its netgroup, so that no other moves.
     let last = {
         let book = book();
-        let members = book.hearsay.groups[&NetGroup::of(&address(1, 1).host)].on(Net::Ipv4);
+        let members = book.hearsay.members[group(&book, 1).0 as usize].on(Net::Ipv4);
         let last = members.last().and_then(|id| book.records.get(*id)).expect("a candidate");
         (1..=9).find(|host| address(1, *host) == last.address).expect("one of those told of")
     };
@@ -137,14 +140,14 @@ fn a_list_that_differs_from_the_records_is_found() {
     finds("manual, but not listed", |book| {
         book.manual.remove(&address(1, 6));
     });
-    finds("listed as manual", |book| {
+    finds("hosts or manual addresses are listed", |book| {
         book.manual.insert(address(3, 1));
     });
+    finds("selection knows it as it was", |book| record(book, 1).failures = 1);
     finds("known by the name of another", |book| {
-        let other = id(book, address(1, 2));
-        book.ids.insert(address(1, 1), other);
+        record(book, 1).address = address(1, 2);
     });
-    finds("records without an address", |book| {
+    finds("known by the name of another", |book| {
         book.records.insert(record(&mut book.clone(), 1).clone());
     });
 }
@@ -190,31 +193,47 @@ fn a_burned_address_in_the_book_and_a_wrong_burned_table_are_found() {
 
 #[test]
 fn candidates_in_the_wrong_netgroup_are_found() {
-    let group = |n| NetGroup::of(&address(n, 1).host);
-    finds("open and closed netgroups", |book| book.hearsay.set_closed(group(1), true));
+    let name = |n| NetGroup::of(&address(n, 1).host);
     finds("open and closed netgroups", |book| {
-        book.closed.clear();
+        book.hearsay.set_closed(group(book, 1), name(1), true);
+    });
+    finds("is closed, or is not", |book| {
+        book.groups.closed.clear();
+    });
+    finds("netgroups differ", |book| {
+        book.groups.enter(name(1));
+    });
+    finds("netgroups differ", |book| {
+        book.groups.enter(name(3));
+    });
+    finds("sources differ", |book| {
+        book.sources.enter(&Source::User);
+    });
+    finds("sources differ", |book| {
+        book.sources.enter(&Source::Seed(7));
     });
     finds("a candidate in netgroup", |book| {
         let stranger = id(book, address(2, 1));
-        let members = book.hearsay.groups.get_mut(&group(1)).expect("a netgroup");
-        members.on_mut(Net::Ipv4).push(stranger);
+        let nth = group(book, 1).0 as usize;
+        book.hearsay.members[nth].on_mut(Net::Ipv4).push(stranger);
     });
-    finds("has no candidate", |book| {
-        book.hearsay.groups.insert(group(3), Members::default());
+    finds("3 lists of candidates", |book| {
+        let members = book.hearsay.members[group(book, 1).0 as usize].clone();
+        book.hearsay.members.push(members);
     });
-    finds("candidates on another network", |book| {
-        let host = NetGroup::of(&"[2a01::1]:1".parse::<Address>().expect("an address").host);
-        let members = book.hearsay.groups[&group(1)].clone();
-        book.hearsay.groups.insert(host, members);
+    finds("netgroups, 2 lists", |book| book.hearsay.groups += 1);
+    finds("not where it is said", |book| {
+        let group = group(book, 1);
+        book.hearsay.open[Net::Ipv6].push(group);
     });
-    finds("open and closed netgroups", |book| book.hearsay.open[Net::Ipv6].insert(group(1)));
     finds("open and closed netgroups", |book| {
-        book.hearsay.open[Net::Ipv4].remove(&group(1));
-        book.hearsay.open[Net::Ipv6].insert(group(1));
+        let group = group(book, 1);
+        book.hearsay.not_open(group, Net::Ipv4);
+        book.hearsay.open[Net::Ipv6].push(group);
+        *book.hearsay.members[group.0 as usize].open_at(Net::Ipv6) = 0;
     });
     finds("candidates, counted", |book| book.hearsay.len += 1);
-    finds("not where it is said", |book| book.hearsay.shut.items.push(group(3)));
+    finds("not where it is said", |book| book.hearsay.shut.push(group(book, 1)));
     finds("places by bucket", |book| {
         let lane = record(book, 1).lane();
         let place = book.tables.tried_place(&address(3, 1));
