@@ -1,6 +1,6 @@
 //! An index of things by name: a hash table that holds numbers, while the names lie with whatever
-//! the numbers stand for. The hash is keyed by whoever asks, so nobody outside can choose names that
-//! fall together; the order in it is never read, so nothing depends on the key.
+//! the numbers stand for. The hash is keyed by whoever asks, so nobody outside can choose names
+//! that fall together; the order in it is never read, so nothing depends on the key.
 
 /// Where nothing is.
 const NONE: u32 = u32::MAX;

