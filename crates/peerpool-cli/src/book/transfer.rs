@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use peerpool::formats::{self, Entry, FormatError, Import as Found, MAX_FILE_LEN, SkipReason};
-use peerpool::store::{ExportFormat, Importer, Taken};
+use peerpool::store::{ExportFormat, Importer, STORE_FILE, Taken};
 use serde_json::{Map, Value, json};
 
 use super::Place;
@@ -66,9 +66,10 @@ pub(super) fn import(place: &mut Place, args: &Import) -> Result<(), Failure> {
         "format": found.format.as_str(),
         "dry_run": args.dry_run,
         "entries": found.entries.len(),
-        "taken": taken.fresh + taken.old,
+        "taken": taken.fresh + taken.old + taken.elsewhere,
         "fresh": taken.fresh,
         "old": taken.old,
+        "elsewhere": taken.elsewhere,
         "known": taken.known,
         "refused": taken.refused.iter().map(|(why, n)| ((*why).to_owned(), (*n).into()))
             .collect::<Map<String, Value>>(),
@@ -109,12 +110,15 @@ fn summary(name: &str, found: &Found, taken: &Taken, dry: bool) -> String {
         let first = first.map(|it| format!(" (first: {it})")).unwrap_or_default();
         line("", &[format!("{} {}{first}", skips.count, reason.as_str().replace('_', " "))]);
     }
-    let mut parts = vec![(taken.fresh + taken.old).to_string()];
+    let mut parts = vec![(taken.fresh + taken.old + taken.elsewhere).to_string()];
     if taken.fresh > 0 {
         parts.push(format!("{} may be dialled now", taken.fresh));
     }
     if taken.old > 0 {
         parts.push(format!("{} are too old until they are heard of anew", taken.old));
+    }
+    if taken.elsewhere > 0 {
+        parts.push(format!("{} are on networks that are not dialled", taken.elsewhere));
     }
     line(if dry { "would take" } else { "taken" }, &parts);
     line("known", &[taken.known.to_string()]);
@@ -131,6 +135,12 @@ pub(super) fn export(place: &mut Place, args: &Export) -> Result<(), Failure> {
     let to_stdout = args.file == Path::new("-");
     if !to_stdout && !args.force && args.file.symlink_metadata().is_ok() {
         return Err(exists(&args.file));
+    }
+    if !to_stdout && is_ours(&args.file, store.path()) {
+        let path = args.file.display();
+        return Err(Failure::said(format_args!(
+            "{path} is the addr book itself; name another file"
+        )));
     }
     let magic = place.settings.chain.magic;
     let format = match args.format {
@@ -191,6 +201,20 @@ fn because(reason: SkipReason) -> String {
         }
         reason => reason.as_str().replace('_', " "),
     }
+}
+
+/// Whether a file is one of those that the book consists of, whatever it is called.
+fn is_ours(file: &Path, book: &Path) -> bool {
+    let whole = |path: &Path| {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let dir = fs::canonicalize(dir.unwrap_or(Path::new("."))).ok()?;
+        Some(fs::canonicalize(path).unwrap_or(dir.join(path.file_name()?)))
+    };
+    let (file, book) = (whole(file), whole(book));
+    let Some(dir) = book.as_deref().and_then(Path::parent) else { return false };
+    let name = file.as_deref().filter(|file| file.parent() == Some(dir)).and_then(Path::file_name);
+    let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    name.starts_with(STORE_FILE) || name == "lock"
 }
 
 fn exists(path: &Path) -> Failure {

@@ -72,10 +72,8 @@ impl Driver {
         let now = self.common.clock.now();
         self.hand_over(now);
         let Some(mut saver) = self.saver.take() else { return };
-        if saver.state().wants_all {
-            let (nets, all) = self.engine.take_all(now);
-            saver.hand_over_all(nets, all, self.engine.book().banned().entries().collect());
-        }
+        let (nets, all) = self.engine.take_all(now);
+        saver.hand_over_last(nets, all, self.engine.book().banned().entries().collect());
         let left = self.closing.as_ref().map(|closing| closing.deadline);
         let left = left.map(|at| at.saturating_duration_since(tokio::time::Instant::now()));
         let failure = saver.close(left.unwrap_or_default().max(self.common.policy.farewell)).await;

@@ -9,6 +9,7 @@ use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Net;
 use peerpool_core::book::{Book, Imported, Refusal};
 use peerpool_core::chain::Chain;
+use peerpool_core::engine::NETS;
 use peerpool_core::netgroup::NetGroups;
 use peerpool_core::policy::Policy;
 use peerpool_core::rng::Rng;
@@ -39,6 +40,8 @@ pub struct Taken {
     pub fresh: usize,
     /// New in the book, and too old to be dialled until they are heard of anew.
     pub old: usize,
+    /// New in the book, and on a network that is not dialled yet.
+    pub elsewhere: usize,
     /// Known before.
     pub known: usize,
     /// Not kept, by the word for the reason.
@@ -95,6 +98,9 @@ impl Importer {
         let services = if told || entry.services != none { entry.services } else { wanted };
         let Self { book, rng, taken, .. } = self;
         match book.import(self.now, entry.address, services, seen, rng) {
+            Imported::Fresh | Imported::Old if !NETS.contains(&entry.address.net()) => {
+                taken.elsewhere += 1;
+            }
             Imported::Fresh => taken.fresh += 1,
             Imported::Old => taken.old += 1,
             Imported::Known => taken.known += 1,

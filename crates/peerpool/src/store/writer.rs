@@ -45,6 +45,8 @@ pub(crate) struct State {
 struct Queue {
     batch: Batch,
     closing: bool,
+    /// All there is when the pool closes, should the file turn out to be gone.
+    last: Batch,
 }
 
 #[derive(Debug, Default)]
@@ -155,6 +157,11 @@ impl Saver {
         self.shared.stirred.notify_one();
     }
 
+    /// Hands over all there is as the pool closes: it is written only if what is on disk is lost.
+    pub(crate) fn hand_over_last(&mut self, nets: Vec<Net>, all: Vec<Change>, bans: Vec<Ban>) {
+        self.shared.lock().last.replace(nets, all, bans);
+    }
+
     /// How it stands now.
     pub(crate) fn state(&self) -> State {
         self.state.borrow().clone()
@@ -236,11 +243,23 @@ impl Writer {
                 self.on_failed(&error);
             }
             if closing {
+                self.save_last();
                 break;
             }
         }
         if !self.kept.is_empty() {
             tracing::error!(dir = %self.owner.dir.display(), "the pool ends, and is not saved");
+        }
+    }
+
+    /// The file is gone, and nobody can be asked for all there is any more: it was left here.
+    fn save_last(&mut self) {
+        if !self.needs_all {
+            return;
+        }
+        self.kept = mem::take(&mut self.shared.lock().last);
+        if let Err(error) = self.save() {
+            self.on_failed(&error);
         }
     }
 
