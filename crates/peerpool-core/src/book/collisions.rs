@@ -8,7 +8,7 @@ use crate::rng::Rng;
 use crate::time::{Monotonic, Now};
 
 use super::Book;
-use super::record::{RecordId, Shelf};
+use super::record::{Record, RecordId, Shelf};
 use super::tables::Place;
 
 /// Challengers that wait at once. Core's `ADDRMAN_SET_TRIED_COLLISION_SIZE`.
@@ -66,13 +66,17 @@ impl Book {
 
     fn move_to_tried(&mut self, now: Now, id: RecordId, place: Place) {
         self.vacate(now, place);
-        let Some(record) = self.records.get(id) else { return };
-        record.places().iter().for_each(|place| self.tables.set(*place, None));
+        self.leave_places(now, id);
         self.tables.set(place, Some(id));
         self.update(now, id, |record| {
-            record.clear_places();
             record.add_place(place);
         });
+    }
+
+    fn leave_places(&mut self, now: Now, id: RecordId) {
+        let Some(record) = self.records.get(id) else { return };
+        record.places().iter().for_each(|place| self.tables.set(*place, None));
+        self.update(now, id, Record::clear_places);
     }
 
     /// Sees what became of incumbents since challengers came.
@@ -85,6 +89,8 @@ impl Book {
                     self.collisions.forget(id);
                     let Some(challenger) = self.records.get(id) else { continue };
                     let place = self.tables.tried_place(&challenger.address);
+                    // Its place in the new table may be the one that the incumbent goes back to.
+                    self.leave_places(now, id);
                     self.demote_incumbent(now, place);
                     self.move_to_tried(now, id, place);
                 }
