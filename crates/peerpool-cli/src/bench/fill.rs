@@ -190,7 +190,8 @@ impl Case {
         watched.map_err(|missed| Failure::said(format_args!("{missed} events were missed")))?;
         let status = pool.status().await;
         pool.close(GRACE).await;
-        let ready: BTreeSet<_> = status.ready.iter().map(|peer| peer.address).collect();
+        let counting = status.ready.iter().filter(|peer| peer.connection_type.counts());
+        let ready: BTreeSet<_> = counting.map(|peer| peer.address).collect();
         let false_peer = ready.iter().find(|address| !is_alive(devnet, address));
         if let Some(address) = false_peer {
             return Err(Failure::said(format_args!(
