@@ -15,6 +15,8 @@ mod bag;
 mod barred;
 mod burned;
 mod candidates;
+#[cfg(test)]
+mod cases;
 mod check;
 mod collisions;
 mod explain;
