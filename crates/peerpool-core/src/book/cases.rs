@@ -267,6 +267,26 @@ fn who_comes_to_a_place_that_was_left_is_the_incumbent_then() {
     world.check();
 }
 
+#[test]
+fn both_survive_where_the_way_back_is_the_challengers_only_place() {
+    let mut world = World::new();
+    let (mut seen, tables) = (BTreeMap::new(), &world.book.tables);
+    let found = (1..65_536).map(nth).find_map(|it| {
+        let places = (tables.tried_place(&it), tables.new_place(&it, &Source::Peer(it)));
+        seen.insert(places, it).map(|other| [other, it])
+    });
+    let [incumbent, challenger] = found.expect("two of 65,536 share both of 32,768 places");
+    world.hear_good(incumbent);
+    world.pass(5 * HOUR);
+    world.hear_good(challenger);
+    let back = world.places(challenger);
+    world.pass(40 * 60 + 1);
+    assert!(world.is_tried(challenger), "{:?}", world.places(challenger));
+    assert_eq!(world.places(incumbent), back);
+    assert_eq!((world.waiting(), world.book.len()), (0, 2));
+    world.check();
+}
+
 // ---- multiplicity ----
 
 /// Sources of as many netgroups.
