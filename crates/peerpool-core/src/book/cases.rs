@@ -287,6 +287,26 @@ fn both_survive_where_the_way_back_is_the_challengers_only_place() {
     world.check();
 }
 
+#[test]
+fn an_incumbent_being_dialled_is_kept_though_its_experience_is_lost() {
+    let mut world = World::new();
+    let [incumbent, challenger] = world.rivals();
+    world.hear_good(incumbent);
+    for _ in 0..Policy::default().max_failures {
+        world.pass(2 * HOUR);
+        world.fail(incumbent);
+    }
+    world.pass(2 * HOUR);
+    assert!(world.is_tried(incumbent));
+    world.book.set_in_use(world.now, incumbent, true);
+    world.hear_good(challenger);
+    assert!(!world.places(incumbent).is_empty(), "who is being dialled was forgotten");
+    // It answers, and that counts.
+    world.book.on_ready(world.now, incumbent, services());
+    assert!(world.is_tried(incumbent) || world.is_tried(challenger));
+    world.check();
+}
+
 // ---- multiplicity ----
 
 /// Sources of as many netgroups.
