@@ -57,7 +57,10 @@ impl Book {
         let place = self.tables.tried_place(&record.address);
         let incumbent = self.tables.at(place).and_then(|id| self.records.get(id));
         match incumbent {
-            Some(it) if it.past.experience.is_some() && it.shelf != Shelf::Idle => {
+            Some(it)
+                if it.shelf == Shelf::InUse
+                    || it.past.experience.is_some() && it.shelf != Shelf::Idle =>
+            {
                 self.collisions.wait(id, now.mono);
             }
             _ => self.move_to_tried(now, id, place),
