@@ -94,10 +94,7 @@ fn header(cells: [&str; 6]) -> Result<(), Failure> {
 }
 
 fn print_row(now: UnixTime, row: &AddressRow, rule: &Rule) -> Result<(), Failure> {
-    let standing = match rule {
-        Rule::Unknown => "no_place",
-        rule => rule.as_str(),
-    };
+    let standing = row::standing(row, rule);
     let anchor = if row.anchor { "anchor" } else { "new" };
     let table = if row.tried && !row.anchor { "tried" } else { anchor };
     let age = |at: Option<UnixTime>| {

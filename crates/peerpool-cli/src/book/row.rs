@@ -6,6 +6,21 @@ use serde_json::{Map, Value, json};
 
 use crate::{json, text};
 
+/// The word for an address that nobody but the user has named, and that never shook hands.
+pub(super) const NAMED: &str = "named";
+/// The word for one that a pool which starts has no place for in its tables.
+pub(super) const NO_PLACE: &str = "no_place";
+
+/// The word for how an address in the file stands, by the rule of a book that was filled from it.
+pub(super) fn standing(row: &AddressRow, rule: &Rule) -> &'static str {
+    let named = row.origin == Origin::User && row.last_success.is_none();
+    match rule {
+        Rule::Unknown | Rule::Unfit(_) | Rule::TooOld { .. } if named => NAMED,
+        Rule::Unknown => NO_PLACE,
+        rule => rule.as_str(),
+    }
+}
+
 /// The word for who named an address.
 pub(super) const fn origin_word(origin: &Origin) -> &'static str {
     match origin {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use peerpool::Net;
 use peerpool::store::{AddressRow, Origin, Store, now_at};
-use peerpool::{Net, Rule};
 use serde_json::{Map, Value, json};
 
-use super::{Place, hex};
+use super::{Place, hex, row};
 use crate::failure::Failure;
 use crate::text;
 
@@ -70,11 +70,7 @@ pub(super) fn run(place: &mut Place) -> Result<(), Failure> {
     let now = now_at(place.now);
     let each = |row: AddressRow| {
         stats.count(&row);
-        let word = match book.explain(now, &row.address).rule {
-            // A pool that starts has no place for it in its tables.
-            Rule::Unknown => "no_place",
-            rule => rule.as_str(),
-        };
+        let word = row::standing(&row, &book.explain(now, &row.address).rule);
         *stats.standing.entry(word).or_default() += 1;
     };
     store.for_each(each).map_err(Failure::said)?;

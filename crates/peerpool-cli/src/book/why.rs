@@ -15,14 +15,18 @@ pub(super) fn run(place: &mut Place, address: &str) -> Result<(), Failure> {
     let address = place.address(address)?;
     let known = Known::of(&store, &address)?;
     let explained = place.book(&store)?.explain(now_at(place.now), &address);
-    let no_place = explained.rule == Rule::Unknown && known.row.is_some();
-    let mut sentences = vec![rule(place.now, &explained)];
-    if no_place {
-        sentences = vec![format!(
+    let word = known.row.as_ref().map(|row| row::standing(row, &explained.rule));
+    let mut sentences = vec![match word {
+        Some(row::NAMED) => format!(
+            "{address} was named by the user. A pool dials it if it is named again, and not by its \
+             own choice, since nobody else has spoken of it and we never shook hands with it."
+        ),
+        Some(row::NO_PLACE) => format!(
             "{address} is in the file, and not dialled: a pool that starts finds its place in the \
              tables taken by an address that it knows better."
-        )];
-    }
+        ),
+        _ => rule(place.now, &explained),
+    }];
     sentences.extend(known.row.as_ref().map(|row| {
         let when = text::moment(place.now, row.heard_at);
         format!("It was first heard of from {}, {when}.", row::origin(&row.origin))
@@ -32,8 +36,8 @@ pub(super) fn run(place: &mut Place, address: &str) -> Result<(), Failure> {
     sentences.extend(unknown(&explained));
     let mut map = row::rule(&explained);
     let mut value = json!({ "address": address.to_string() });
-    if no_place {
-        map.insert("rule".into(), "no_place".into());
+    if let Some(word) = word {
+        map.insert("rule".into(), word.into());
     }
     if let Value::Object(value) = &mut value {
         value.extend(map);

@@ -250,6 +250,22 @@ fn while_a_pool_runs_its_book_is_read_and_not_written() {
 }
 
 #[test]
+fn an_address_that_only_the_user_named_is_told_as_that() {
+    let dir = Dir::new();
+    let data = dir.data();
+    let args = ["run", "--json", "--network", "regtest", "--no-dns", "--add", "127.0.0.1:1"];
+    let mut pool = Running::start(&[&args[..], &["--data-dir", &data, "--for", "1min"]].concat());
+    pool.event("backed_off");
+    pool.signal("TERM");
+    assert_eq!(pool.end().0, Some(0));
+    let why = dir.line(&["why", "127.0.0.1:1"]);
+    assert_eq!((&why["rule"], &why["may_dial"]), (&"named".into(), &false.into()), "{why}");
+    let words = dir.words(&["why", "127.0.0.1:1"]);
+    assert!(words.contains("was named by the user. A pool dials it if it is named"), "{words}");
+    assert_eq!(dir.line(&["stats"])["standing"]["named"], 1);
+}
+
+#[test]
 fn a_pool_dials_nobody_who_was_banned_by_command() {
     let dir = Dir::new();
     let (_devnet, said) = devnet(&["--nodes", "40", "--rng-seed", "8"]);
