@@ -27,6 +27,8 @@ use super::{Rule, TOLERANCE, Verdict, demand};
 /// [`CORRECTION`] ago, as in Core.
 const TOO_EARLY: UnixTime = UnixTime(100_000_000);
 const CORRECTION: Duration = Duration::from_secs(5 * 86_400);
+/// What is kept over a restart is kept in seconds: this much may be lost.
+const ROUNDED: Duration = Duration::from_secs(2);
 /// A back-off is this much longer than its base at least, and at most, in percent.
 const JITTER: [u32; 2] = [105, 125];
 
@@ -82,6 +84,8 @@ pub(super) struct Known {
     pub(super) crowded: bool,
     /// Until then what we forgot as too old may be fresh, by a clock that was set back.
     amnesty: Monotonic,
+    /// Burns up to then have times that a restart rounded.
+    rounded_until: Monotonic,
     sweep_at: [usize; 2],
 }
 
@@ -102,6 +106,7 @@ impl Known {
             pardoned: BTreeMap::new(),
             crowded: false,
             amnesty: Monotonic::default(),
+            rounded_until: Monotonic::default(),
             sweep_at: [1024; 2],
         }
     }
@@ -109,25 +114,32 @@ impl Known {
     /// Takes over what a pool keeps over a restart. Times are kept in seconds, which may make what
     /// is to pass by then pass up to two of them sooner.
     pub(super) fn recall(&mut self, former: &mut Self, epoch: u64, forgotten: bool) {
-        const ROUNDED: Duration = Duration::from_secs(2);
         let earlier = |at: Monotonic| Monotonic::new(at.since_origin().saturating_sub(ROUNDED));
         self.told = std::mem::take(&mut former.told);
         self.pardoned = std::mem::take(&mut former.pardoned);
         self.crowded = former.crowded || forgotten;
         self.amnesty = former.amnesty;
+        // In a full table the oldest burn goes first, and seconds do not tell which that is. Those of
+        // ourselves stay in any case.
+        let full = former.burned.len() + former.verdicts() >= self.policy.max_burned;
         let burned = std::mem::take(&mut former.burned).into_iter();
+        let burned = burned.filter(|(_, (_, reason))| !full || *reason == BurnReason::Itself);
         self.burned = burned.map(|(it, (at, reason))| (it, (earlier(at), reason))).collect();
-        let fading = std::mem::take(&mut former.fading).into_iter();
+        let fading = std::mem::take(&mut former.fading).into_iter().filter(|_| !full);
         self.fading = fading.map(|(at, it)| (earlier(at), it)).collect();
+        self.rounded_until = self.fading.last().map(|(at, _)| *at).unwrap_or_default();
         self.past = std::mem::take(&mut former.past);
         for past in self.past.values_mut() {
             // An outage ends with the process, and so does the wait for evidence. Of the end of one
             // before, `epoch` tells.
-            let strikes = if past.epoch == epoch { past.strikes } else { 0 };
+            let (strikes, rests_until) = match past.epoch == epoch {
+                true => (past.strikes, earlier(past.rests_until)),
+                false => (0, Monotonic::default()),
+            };
             *past = Past {
                 strikes,
                 waits: None,
-                rests_until: earlier(past.rests_until),
+                rests_until,
                 asked_at: past.asked_at.map(earlier),
                 epoch: 0,
                 ..*past
@@ -420,6 +432,9 @@ impl Known {
             }
             self.crowded |= !faded;
             self.unburn(&oldest);
+            if !faded {
+                self.unburn_like(at);
+            }
             if at == now {
                 self.pardoned.retain(|_, since| now.since(*since) < policy.max_address_age);
                 self.pardoned.insert(oldest, now);
@@ -428,6 +443,16 @@ impl Known {
         self.burned.insert(address, (now, reason));
         if !itself {
             self.fading.insert((now, address));
+        }
+    }
+
+    /// One that was burned `at` some time makes room for others. Of those that a restart rounded to
+    /// the same time it may be any.
+    fn unburn_like(&mut self, at: Monotonic) {
+        let until = self.rounded_until.min(at + ROUNDED * 2);
+        let like = self.fading.iter().take_while(|(at, _)| *at <= until);
+        for address in like.map(|(_, address)| *address).collect::<Vec<_>>() {
+            self.unburn(&address);
         }
     }
 
