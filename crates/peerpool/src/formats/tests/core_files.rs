@@ -1,5 +1,6 @@
-//! Files that Bitcoin Core 28.1 wrote, on a signet of its own. They are not part of this project:
-//! name their folder in `PEERPOOL_CORE_FILES`.
+//! Files that Bitcoin Core 28.1 wrote, on a signet of its own. They are no part of the project, and
+//! cannot be made without Core: these tests are run by hand, with the folder of the files in
+//! `PEERPOOL_CORE_FILES` (see CONTRIBUTING.md).
 
 use super::*;
 
@@ -13,7 +14,7 @@ fn signet() -> Chain {
 }
 
 #[test]
-#[ignore = "PEERPOOL_CORE_FILES must name a folder with peers-core-28.1-signet.dat"]
+#[ignore = "wants a file of Bitcoin Core's that is not part of the project; see CONTRIBUTING.md"]
 fn a_peers_dat_of_core_28_is_read_and_written_back() {
     let bytes = file("peers-core-28.1-signet.dat");
     assert_eq!(bytes[..6], [0x0a, 0x03, 0xcf, 0x40, 4, 36]);
@@ -42,7 +43,7 @@ fn a_peers_dat_of_core_28_is_read_and_written_back() {
 
 /// The buckets that Core itself put each entry into are those that we work out.
 #[test]
-#[ignore = "PEERPOOL_CORE_FILES must name a folder with peers-core-28.1-signet.dat"]
+#[ignore = "wants a file of Bitcoin Core's that is not part of the project; see CONTRIBUTING.md"]
 fn the_buckets_of_core_28_are_ours() {
     let bytes = file("peers-core-28.1-signet.dat");
     let import = read(&bytes, &signet()).unwrap();
@@ -71,7 +72,7 @@ fn the_buckets_of_core_28_are_ours() {
 }
 
 #[test]
-#[ignore = "PEERPOOL_CORE_FILES must name a folder with anchors-core-28.1-signet.dat"]
+#[ignore = "wants a file of Bitcoin Core's that is not part of the project; see CONTRIBUTING.md"]
 fn an_anchors_dat_of_core_28_is_read() {
     let import = read(&file("anchors-core-28.1-signet.dat"), &signet()).unwrap();
     assert_eq!((import.format, import.skipped.total()), (Format::AnchorsDat, 0));

@@ -11,8 +11,7 @@ use super::alone::child_dir;
 use super::*;
 
 const ADDRESSES: u32 = 40;
-const KILLS: usize = 100;
-const MANY: usize = 1000;
+const KILLS: usize = 1000;
 
 /// What generation `generation` of the child changes: all of its addresses, one of them burned, and
 /// something happened to one.
@@ -127,14 +126,5 @@ fn a_killed_process_loses_nothing_committed() {
     match child_dir() {
         Some(dir) => save_for_ever(&dir),
         None => kill("a_killed_process_loses_nothing_committed", KILLS),
-    }
-}
-
-#[test]
-#[ignore = "the same a thousand times; run by hand"]
-fn a_process_killed_a_thousand_times_loses_nothing_committed() {
-    match child_dir() {
-        Some(dir) => save_for_ever(&dir),
-        None => kill("a_process_killed_a_thousand_times_loses_nothing_committed", MANY),
     }
 }
