@@ -7,6 +7,7 @@ mod bars;
 mod book;
 mod burning;
 mod clocks;
+mod cores_as_map;
 mod dialling;
 mod extras;
 mod handshaking;

@@ -8,6 +8,7 @@ use peerpool_core::engine::Config;
 use peerpool_core::event::{Event, Variety};
 use peerpool_core::netgroup::{AsMap, NetGroups};
 
+use crate::cores_as_map::CORES;
 use crate::script::{Node, Script, address, config, ips, nth};
 
 /// The `n`th address of IPv6, each in a netgroup of its own.
@@ -140,19 +141,10 @@ fn a_network_that_was_never_reached_is_not_waited_for() {
     assert_eq!(script.ready().len(), 4);
 }
 
-/// The map of Core's own tests: 101.N.0.0/16 is ASN for N from 1 to 8, 101.8.0.0 to 101.15.0.0 AS8.
-const AS_MAP: [u8; 59] = [
-    0xfb, 0x03, 0xec, 0x0f, 0xb0, 0x3f, 0xc0, 0xfe, 0x00, 0xfb, 0x03, 0xec, //
-    0x0f, 0xb0, 0x3f, 0xc0, 0xfe, 0x00, 0xfb, 0x03, 0xec, 0x0f, 0xb0, 0xff, //
-    0xff, 0xfe, 0xff, 0xed, 0xb0, 0xff, 0xd4, 0x86, 0xe6, 0x28, 0x29, 0x00, //
-    0x00, 0x40, 0x00, 0x00, 0x40, 0x00, 0x40, 0x99, 0x01, 0x00, 0x80, 0x01, //
-    0x80, 0x04, 0x00, 0x00, 0x05, 0x00, 0x06, 0x00, 0x1c, 0xf0, 0x39,
-];
-
 fn mapped(texts: &[&str], change: impl FnOnce(&mut Config)) -> Script {
     let mut config = config(|_| ());
     config.seeds = vec!["seed.test".to_owned()];
-    let map = AsMap::from_bytes(AS_MAP.to_vec()).expect("Core's map");
+    let map = AsMap::from_bytes(CORES.to_vec()).expect("Core's map");
     config.groups = NetGroups::with_as_map(map);
     change(&mut config);
     let mut script = Script::new(config);

@@ -4,6 +4,7 @@ use peerpool::bitcoin::Network;
 use peerpool::{Net, Pool, StartError};
 
 use crate::alone::is_alone_with_files;
+use crate::cores_as_map::CORES;
 
 #[tokio::test]
 async fn too_few_open_files_are_refused_by_name() {
@@ -45,33 +46,24 @@ async fn a_data_directory_is_made_or_its_failure_told() {
     std::fs::remove_dir_all(base).unwrap();
 }
 
-/// The map of Core's own tests: 101.N.0.0/16 is ASN for N from 1 to 8.
-const AS_MAP: [u8; 59] = [
-    0xfb, 0x03, 0xec, 0x0f, 0xb0, 0x3f, 0xc0, 0xfe, 0x00, 0xfb, 0x03, 0xec, //
-    0x0f, 0xb0, 0x3f, 0xc0, 0xfe, 0x00, 0xfb, 0x03, 0xec, 0x0f, 0xb0, 0xff, //
-    0xff, 0xfe, 0xff, 0xed, 0xb0, 0xff, 0xd4, 0x86, 0xe6, 0x28, 0x29, 0x00, //
-    0x00, 0x40, 0x00, 0x00, 0x40, 0x00, 0x40, 0x99, 0x01, 0x00, 0x80, 0x01, //
-    0x80, 0x04, 0x00, 0x00, 0x05, 0x00, 0x06, 0x00, 0x1c, 0xf0, 0x39,
-];
-
 /// The cases of Core's feature_asmap.
 #[tokio::test]
 async fn an_as_map_is_read_or_its_failure_told() {
     let base = std::env::temp_dir().join(format!("peerpool-asmap-{}", std::process::id()));
     std::fs::create_dir_all(base.join("data")).unwrap();
-    std::fs::write(base.join("data/ip_asn.map"), AS_MAP).unwrap();
+    std::fs::write(base.join("data/ip_asn.map"), CORES).unwrap();
     let builder = || Pool::builder(Network::Regtest).no_dns();
     // Absolute, and relative to the data directory or to where we are.
     drop(builder().asmap(base.join("data/ip_asn.map")).start().await.unwrap());
     let elsewhere = builder().data_dir(base.join("other")).asmap(base.join("data/ip_asn.map"));
     drop(elsewhere.start().await.unwrap());
     drop(builder().data_dir(base.join("data")).asmap("ip_asn.map").start().await.unwrap());
-    drop(builder().asmap_bytes(AS_MAP).start().await.unwrap());
+    drop(builder().asmap_bytes(CORES).start().await.unwrap());
     let here = builder().asmap("no/such/ip_asn.map").start().await.unwrap_err().to_string();
     assert!(here.starts_with("the AS map no/such/ip_asn.map could not be read: "), "{here}");
 
     std::fs::write(base.join("data/empty"), []).unwrap();
-    std::fs::write(base.join("data/short"), &AS_MAP[..58]).unwrap();
+    std::fs::write(base.join("data/short"), &CORES[..58]).unwrap();
     for (name, expected) in [
         ("missing", "could not be read: "),
         (".", "could not be read: it is not a file"),

@@ -11,6 +11,8 @@ mod bad_input;
 mod bans;
 mod chaos;
 mod closing;
+#[path = "../../../peerpool-core/tests/it/cores_as_map.rs"]
+mod cores_as_map;
 mod devnet;
 mod dns;
 mod events;
