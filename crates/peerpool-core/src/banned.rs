@@ -132,7 +132,7 @@ impl Banned {
 
     /// Whether `host` is banned. Bans that are over count until they are ended.
     pub fn contains(&self, host: &Host) -> bool {
-        !self.bans.is_empty() && self.covering(&Subnet::of(*host)).is_some()
+        self.covering(&Subnet::of(*host)).is_some()
     }
 
     /// The ban that [`Banned::ban`] would make.

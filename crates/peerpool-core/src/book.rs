@@ -196,9 +196,15 @@ impl Book {
         let id = self.records.insert(record);
         if let Some(record) = self.records.get(id) {
             record.places().iter().for_each(|place| self.tables.set(*place, Some(id)));
+            self.retries.extend(record.past.retry_at.map(|at| (at, id)));
         }
         self.settle(now, id);
         id
+    }
+
+    /// Whether there are as many addresses as there may be.
+    fn is_full(&self) -> bool {
+        self.records.len() >= self.policy.max_addresses + self.manual.len()
     }
 
     fn remove(&mut self, id: RecordId) {

@@ -100,7 +100,8 @@ pub enum Chosen {
     Experience,
     /// Drawn from those that were heard of lately.
     Hearsay,
-    /// To find out whether it is alive still: another waits for its place in the tried table.
+    /// To find out whether it is alive still; mostly since another waits for its place in the tried
+    /// table.
     Test,
     /// To take the place of the peer that has been ready longest.
     Rotation,

@@ -99,7 +99,12 @@ impl Discouraged {
 
     /// Whether `host` is discouraged. One whose time is over counts until it is forgotten.
     pub fn contains(&self, host: &Host) -> bool {
-        !self.hosts.is_empty() && self.hosts.contains_key(host)
+        self.hosts.contains_key(host)
+    }
+
+    /// Until when `host` is discouraged.
+    pub fn until(&self, host: &Host) -> Option<Monotonic> {
+        self.hosts.get(host).copied()
     }
 
     /// Every discouraged host, and until when.

@@ -386,7 +386,7 @@ impl Candidates {
     }
 
     fn select_by_group(&self, from: &From<'_>, rng: &mut Rng) -> Option<RecordId> {
-        let total: usize = from.nets.iter().map(|net| self.open[*net].len()).sum();
+        let total = self.open_groups(from.nets);
         for _ in 0..DRAWS {
             let mut draw = rng.below(total.max(1));
             let net = *from.nets.iter().find(|net| {
@@ -422,7 +422,7 @@ impl Candidates {
         self.of(group).map_or(0, Members::len)
     }
 
-    /// Open netgroups with a candidate on one of `nets`.
+    /// Open netgroups with a candidate on one of `nets`; one that spans two of them counts twice.
     pub(super) fn open_groups(&self, nets: &[Net]) -> usize {
         nets.iter().map(|net| self.open[*net].len()).sum()
     }

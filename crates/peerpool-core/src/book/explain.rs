@@ -234,8 +234,8 @@ impl Book {
     }
 
     fn discouraged_until(&self, now: Now, address: &Address) -> Rule {
-        let entry = self.discouraged.entries().find(|(host, _)| *host == address.host);
-        Rule::Discouraged { until: entry.map(|(_, at)| to_unix(now, at)).unwrap_or_default() }
+        let until = self.discouraged.until(&address.host);
+        Rule::Discouraged { until: until.map(|at| to_unix(now, at)).unwrap_or_default() }
     }
 
     /// Why nobody may name `address` to us, if nobody may.

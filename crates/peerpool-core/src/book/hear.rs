@@ -5,7 +5,6 @@ use std::time::Duration;
 use bitcoin::p2p::ServiceFlags;
 
 use crate::address::{Address, Host};
-use crate::policy::meets;
 use crate::rng::Rng;
 use crate::time::{Now, UnixTime};
 
@@ -41,12 +40,11 @@ impl Book {
             return Heard::Known;
         }
         let fresh = now.unix.since(seen) < self.policy.max_address_age;
-        let serves = meets(services, self.policy.required_services);
-        let place = self.tables.new_place(&address, &source);
-        if !fresh || !serves || self.has_ports_enough(&address) || !self.may_take(place, 0) {
+        if !fresh || !self.serves(services) || self.has_ports_enough(&address) {
             return Heard::Refused;
         }
-        if !self.make_room(place, rng) {
+        let place = self.tables.new_place(&address, &source);
+        if !self.may_take(place, 0) || !self.make_room(place, rng) {
             return Heard::Refused;
         }
         self.vacate(now, place);
@@ -191,7 +189,7 @@ impl Book {
     fn make_room(&mut self, place: Place, rng: &mut Rng) -> bool {
         let last = |id: RecordId| self.records.get(id).is_some_and(|it| it.places().len() == 1);
         let frees = self.tables.at(place).is_some_and(last);
-        if frees || self.records.len() < self.policy.max_addresses + self.manual.len() {
+        if frees || !self.is_full() {
             return true;
         }
         let idle = (!self.idle.is_empty()).then(|| self.idle[rng.below(self.idle.len())]);
@@ -203,6 +201,7 @@ impl Book {
     /// Who makes room in a book full of candidates: of some drawn at random, one of the netgroup of
     /// which most are known, if that are many. Whoever filled the book first would keep out all others.
     fn crowded_out(&self, rng: &mut Rng) -> Option<RecordId> {
+        // The more are drawn, the surer it is one of the largest netgroup, and the dearer.
         const DRAWS: usize = 8;
         let drawn = (0..DRAWS).filter_map(|_| self.records.draw(rng));
         let crowd = |id: RecordId| {
@@ -212,7 +211,8 @@ impl Book {
         drawn.filter_map(crowd).max().map(|(_, id)| id)
     }
 
-    /// Whether it is a candidate, no anchor, and one of many that are known of its netgroup.
+    /// Whether it is a candidate, no anchor, and one of many that are known of its netgroup. A netgroup
+    /// that fewer are known of loses nobody to a flood of names elsewhere.
     fn is_crowding(&self, record: &Record) -> bool {
         const MANY: usize = 16;
         matches!(record.shelf, Shelf::Experienced | Shelf::Hearsay)

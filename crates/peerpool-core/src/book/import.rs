@@ -74,13 +74,10 @@ impl Book {
             missing.remove(services);
             return refused(Rule::Services { missing });
         }
-        if self.records.len() >= self.policy.max_addresses + self.manual.len() {
+        if self.is_full() {
             return Imported::Refused(Refusal::Full);
         }
-        // As with what is kept of a former run: where the file names it, or where it would itself.
-        let sources = [Source::Import, Source::Peer(address)];
-        let mut places = sources.iter().map(|source| self.tables.new_place(&address, source));
-        let Some(place) = places.find(|place| self.tables.at(*place).is_none()) else {
+        let Some(place) = self.free_new_place(&address, Source::Import) else {
             return Imported::Refused(Refusal::NoPlace);
         };
         let (seen, services) = (plausible(now, seen), self.meaningful(services));

@@ -12,6 +12,9 @@ use crate::time::{Monotonic, Now};
 use super::Book;
 use super::record::{Experience, RecordId};
 
+/// A back-off is longer than its base by a factor between these.
+pub(super) const LONGER: [f64; 2] = [1.05, 1.25];
+
 impl Book {
     /// Notes that a connection to `address` is being made or up.
     pub fn set_in_use(&mut self, now: Now, address: Address, in_use: bool) {
@@ -25,12 +28,12 @@ impl Book {
         for sister in sisters {
             self.shelve(now, sister);
         }
-        if let Some(id) = self.id(&address).filter(|_| in_use) {
-            self.update(now, id, |record| record.set_tried_at(Some(now.mono)));
+        if in_use {
+            self.note_tried(now, address);
         }
     }
 
-    /// Notes that a connection to `address`, which is in use, ends of our own will: who was just
+    /// Notes that `address`, which is in use, is dialled now, or left of our own will: who was just
     /// left is not the first to go back to.
     pub fn note_tried(&mut self, now: Now, address: Address) {
         if let Some(id) = self.id(&address) {
@@ -114,7 +117,7 @@ impl Book {
         let id = self.id(&address)?;
         let strikes = self.records.get(id)?.past.strikes;
         let base = min.saturating_mul(1 << strikes.min(31)).min(max.max(min));
-        let wait = rng.between(base.mul_f64(1.05), base.mul_f64(1.25));
+        let wait = rng.between(base.mul_f64(LONGER[0]), base.mul_f64(LONGER[1]));
         let mut failures = 0;
         self.update(now, id, |record| {
             record.past.strikes = record.past.strikes.saturating_add(1);

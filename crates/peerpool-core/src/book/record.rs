@@ -239,6 +239,11 @@ impl Record {
         }
     }
 
+    /// Writes down what we know of it; nothing takes no memory.
+    pub(super) fn set_past(&mut self, past: Past) {
+        self.past = MaybePast((past != Past::NONE).then(|| Box::new(past)));
+    }
+
     /// When it was last dialled. Changes only while it stands on no shelf that is ordered by it.
     pub(super) fn tried_at(&self) -> Option<Monotonic> {
         self.tried_at.some().map(|nanos| Monotonic::new(Duration::from_nanos(nanos)))

@@ -14,7 +14,9 @@ use crate::id::BurnReason;
 use crate::time::{Monotonic, Now, UnixTime};
 
 use super::Book;
+use super::outcome::LONGER;
 use super::record::{Experience, Past, Record, Source};
+use super::tables::Place;
 
 /// What is kept of one address in the book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,49 +246,56 @@ impl Book {
         let address = saved.address;
         let unheard = saved.last_seen == UnixTime(0) && saved.last_success.is_none();
         let known = self.id(&address).is_some() || self.burned.contains(&address);
-        let full = self.records.len() >= self.policy.max_addresses + self.manual.len();
-        if unheard || known || full || !self.acceptable(&address) || self.has_ports_enough(&address)
+        if unheard
+            || known
+            || self.is_full()
+            || !self.acceptable(&address)
+            || self.has_ports_enough(&address)
         {
             return false;
         }
         let tried = (saved.tried && saved.last_success.is_some())
             .then(|| self.tables.tried_place(&address))
             .filter(|place| self.tables.at(*place).is_none());
-        // Of several places it is not known which were left to it: its first source gave it one, and
-        // it may stand where it would had it named itself.
-        let sources = [saved.source, Source::Peer(address)];
-        let mut new = sources.iter().map(|source| self.tables.new_place(&address, source));
-        let new = new.find(|place| self.tables.at(*place).is_none());
-        let Some(place) = tried.or(new) else { return false };
+        // Of several places it is not known which were left to it: its first source gave it one.
+        let place = tried.or_else(|| self.free_new_place(&address, saved.source));
+        let Some(place) = place else { return false };
         let mut record = self.as_record(now, saved);
         record.add_place(place);
-        let retry_at = record.past.retry_at.take();
-        let id = self.insert(now, record, &saved.source);
-        if retry_at.is_some() {
-            self.update(now, id, |record| record.past.retry_at = retry_at);
-        }
+        self.insert(now, record, &saved.source);
         if saved.anchor {
             self.anchors.insert(address);
         }
         true
     }
 
+    /// A free place in the new table: where `source` would give `address` one, or it itself.
+    pub(super) fn free_new_place(&self, address: &Address, source: Source) -> Option<Place> {
+        let sources = [source, Source::Peer(*address)];
+        let mut places = sources.iter().map(|source| self.tables.new_place(address, source));
+        places.find(|place| self.tables.at(*place).is_none())
+    }
+
     fn as_record(&self, now: Now, saved: &Saved) -> Record {
         let Saved { address, heard_at, services, last_seen, .. } = *saved;
         let mut record = Record::new(address, heard_at, services, last_seen);
-        record.past.experience = saved
+        // No back-off is longer, so whatever says so was written under another time.
+        let longest = now.mono + self.policy.backoff_max.mul_f64(LONGER[1]);
+        let retry_at = saved.retry_at.filter(|at| *at > now.unix);
+        let before = |at: Option<UnixTime>| Some(from_unix(now, at?)?.min(now.mono));
+        let experience = saved
             .last_success
             .map(|last_success| Experience { last_success, proven: saved.proven });
-        record.cap_times(now.unix);
+        record.set_past(Past {
+            experience,
+            strikes: saved.strikes,
+            retry_at: retry_at.and_then(|at| from_unix(now, at)).map(|at| at.min(longest)),
+            verdict: None,
+            asked_at: before(saved.asked_at),
+        });
         record.failures = saved.failures;
-        record.past.strikes = saved.strikes;
-        // No back-off is longer, so whatever says so was written under another time.
-        let longest = now.mono + self.policy.backoff_max.mul_f64(1.25);
-        let retry_at = saved.retry_at.filter(|at| *at > now.unix);
-        record.past.retry_at = retry_at.and_then(|at| from_unix(now, at)).map(|at| at.min(longest));
-        let past = |at: Option<UnixTime>| Some(from_unix(now, at?)?.min(now.mono));
-        record.set_tried_at(past(saved.tried_at));
-        record.past.asked_at = past(saved.asked_at);
+        record.set_tried_at(before(saved.tried_at));
+        record.cap_times(now.unix);
         record
     }
 }

@@ -69,8 +69,10 @@ impl Book {
 
     /// A candidate in an open netgroup on one of `nets` that offers `services`, as far as its class
     /// tells: from experience or hearsay, half and half where both have one, unless experience is
-    /// enough. Those that failed lately
-    /// are less likely, by Core's factors. In constant time, however many there are.
+    /// enough (`enough_known`). Those that failed lately are less likely, by Core's factors, and so are
+    /// those of netgroups that have many (`even_netgroups`) and of sources that have named enough
+    /// (`max_source_share`): while others are awaited, nobody instead of one of these. In constant
+    /// time, however many there are.
     pub fn select(
         &self,
         now: Now,
@@ -183,9 +185,7 @@ impl Book {
 
     /// Whether there is an address to dial that is not resting after a failure.
     pub fn has_candidate(&self, nets: &[Net]) -> bool {
-        !self.manual_due.is_empty()
-            || self.experienced.has_open(nets)
-            || self.hearsay.has_open(nets)
+        !self.manual_due.is_empty() || nets.iter().any(|net| self.has_candidate_on(*net))
     }
 
     /// Whether `address` may be dialled now as one of the pool's own choice.
@@ -240,9 +240,10 @@ struct Among<'a> {
 /// How likely a candidate is taken when it is drawn: Core's `GetChance`.
 fn chance(now: Monotonic, record: &Record) -> f64 {
     const LATELY: Duration = Duration::from_secs(600);
+    const AFTER_LATELY: f64 = 0.01;
     let lately = record.tried_at().is_some_and(|at| now.since(at) < LATELY);
     let after = after_failures(record.failures);
-    if lately { 0.01 * after } else { after }
+    if lately { AFTER_LATELY * after } else { after }
 }
 
 /// What so many failures in a row leave of a chance of 1.
@@ -256,5 +257,5 @@ pub(super) fn after_failures(failures: u32) -> f64 {
         }
         after
     };
-    AFTER[failures.min(8) as usize]
+    AFTER[(failures as usize).min(AFTER.len() - 1)]
 }

@@ -175,7 +175,6 @@ fn feelers_come_at_random_times_with_their_mean() {
     script.run(MINUTE * 60 * 24);
     let feelers = dials(&script, ConnectionType::Feeler).len();
     assert!((600..=840).contains(&feelers), "{feelers} feelers in a day");
-    script.run(MINUTE * 60);
 }
 
 #[test]

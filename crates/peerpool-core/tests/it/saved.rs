@@ -284,7 +284,6 @@ fn a_full_book_finds_its_places_again_and_what_does_not_is_told() {
     let mut other = World::new(&policy, 3, now);
     let restored = other.book.restore(now, kept);
     other.book.check(now).expect("the book's invariants");
-    println!("{restored:?}");
     assert_eq!(restored.kept + restored.refused, world.written.len());
     // Of those that stand in several places it is not known which are left to them.
     assert!(restored.refused * 12 < world.written.len(), "{restored:?}");

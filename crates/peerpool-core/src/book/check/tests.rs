@@ -16,7 +16,7 @@ fn address(group: usize, host: usize) -> Address {
     format!("11.{group}.1.{host}:8333").parse().expect("an address")
 }
 
-/// A book with addresses on every shelf, eight in each of two netgroups.
+/// A book with addresses on most shelves, eight in each of two netgroups.
 fn book() -> Book {
     let policy = Policy::default();
     let mut rng = Rng::from_u64(1);
