@@ -14,7 +14,7 @@ use peerpool_core::dialer::{Dialer, is_closed, wants_dial};
 use peerpool_core::id::ConnectionType;
 use peerpool_core::lease::select_peer;
 use peerpool_core::netgroup::NetGroup;
-use peerpool_core::peer::Peers;
+use peerpool_core::peer::{Peers, Purpose};
 use peerpool_core::policy::Policy;
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
@@ -32,7 +32,8 @@ fn choices(criterion: &mut Criterion) {
     let policy = Policy::default();
     let mut peers = Peers::default();
     for n in 0..1128 {
-        peers.insert(NOW.mono, nth(n), ConnectionType::OutboundFullRelay, u64::from(n));
+        let (connection_type, purpose) = (ConnectionType::OutboundFullRelay, Purpose::Slot);
+        peers.insert(NOW.mono, nth(n), connection_type, purpose, None, u64::from(n));
     }
     let dialer = Dialer::new(&policy, &NETS, false);
     criterion.bench_function("tally 1128 peers and decide on a dial", |bench| {

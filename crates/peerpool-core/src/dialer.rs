@@ -76,11 +76,12 @@ pub struct Dial {
     pub purpose: Purpose,
 }
 
+/// A slot, or a floor, that is four fifths sure to be filled is not worth another dial.
+const SURE: f64 = 0.2;
+
 /// Whether one more automatic dial is wanted. Pure: the whole of "how many at once".
 pub fn wants_dial(tally: &Tally, target: usize, max_dials: usize) -> bool {
     let missing = target.saturating_sub(tally.ready);
-    // A slot that is four fifths sure to be filled is not worth another dial.
-    const SURE: f64 = 0.2;
     missing > 0 && tally.in_flight < max_dials && tally.expected + SURE < missing as f64
 }
 
@@ -328,17 +329,16 @@ impl Dialer {
         if self.connect_only {
             return None;
         }
-        if let Some(dial) = self.select_anchor(now, tally, book, policy) {
+        let open = self.open_nets(now.mono);
+        if let Some(dial) = self.select_anchor(&open, tally, book, policy) {
             return Some(dial);
         }
         if tally.ready >= target {
-            let nets = self.open_nets(now.mono);
-            return self.extras.select_dial(now, tally, &nets, book, policy, rng);
+            return self.extras.select_dial(now, tally, &open, book, policy, rng);
         }
         if !wants_dial(tally, target, policy.max_dials) {
             return None;
         }
-        let open = self.open_nets(now.mono);
         let missing = target.saturating_sub(tally.ready) as f64 - tally.expected;
         let standings = self.standings(&open, tally, book, policy);
         let first = below_floor(&standings, missing, policy.min_peers_per_net);
@@ -370,7 +370,7 @@ impl Dialer {
     /// The first slots go to anchors, and what is left of them to block-relay-only peers.
     fn select_anchor(
         &mut self,
-        now: Now,
+        nets: &[Net],
         tally: &Tally,
         book: &Book,
         policy: &Policy,
@@ -379,11 +379,10 @@ impl Dialer {
             let wanted = tally.block_relay < policy.block_relay_count;
             wanted.then_some(ConnectionType::BlockRelayOnly)?
         } else {
-            let attempts = tally.attempts.saturating_sub(tally.newcomers);
-            let wanted = tally.ready + attempts < self.target && tally.in_flight < policy.max_dials;
+            let filled = tally.ready + tally.attempts;
+            let wanted = filled < self.target && tally.in_flight < policy.max_dials;
             wanted.then_some(ConnectionType::OutboundFullRelay)?
         };
-        let nets = self.open_nets(now.mono);
         while let Some(address) = self.anchors.pop() {
             if nets.contains(&address.net()) && book.is_candidate(&address) {
                 return Some(Dial { address, connection_type, purpose: Purpose::Anchor });
@@ -466,7 +465,7 @@ mod tests {
                 prop_assert!(
                     in_flight >= max_dials
                         || ready >= target
-                        || expected + 0.2 >= (target - ready) as f64
+                        || expected + SURE >= (target - ready) as f64
                 );
             }
         }

@@ -321,10 +321,7 @@ impl Engine {
         };
         let extra = self.peers.iter().find_map(extra);
         if let Some(id) = extra {
-            if self.peers.get(id).is_some_and(|peer| peer.session().is_some()) {
-                self.book.on_proven(now, address);
-            }
-            self.disconnect(id, DisconnectReason::Replaced);
+            self.let_go(now, id, DisconnectReason::Replaced);
         }
     }
 

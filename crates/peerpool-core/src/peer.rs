@@ -37,7 +37,8 @@ pub struct Peer {
 pub enum Purpose {
     /// Because somebody like it was missing.
     Slot,
-    /// It was ready when the last run ended: it is counted on before others are dialled.
+    /// It was ready when the last run ended, or before an outage: it is counted on before others are
+    /// dialled.
     Anchor,
     /// To take the place of another in a full pool.
     Newcomer,
@@ -173,6 +174,8 @@ impl Peers {
         now: Monotonic,
         address: Address,
         connection_type: ConnectionType,
+        purpose: Purpose,
+        source: Option<Source>,
         nonce: u64,
     ) -> PeerId {
         self.last_id += 1;
@@ -180,8 +183,6 @@ impl Peers {
         let stage = Stage::Connecting { fresh: true };
         self.nonces.insert(nonce);
         self.groups.entry(self.rule.of(&address.host)).or_default().insert(id);
-        let purpose = Purpose::Slot;
-        let source = None;
         let peer =
             Peer { address, connection_type, purpose, source, dialled_at: now, nonce, stage };
         self.table.insert(id, peer);

@@ -2,6 +2,7 @@
 //! got us. Core makes an extra connection for it (`MaybePickPreferredNetwork`); here the last free
 //! slots wait for it, though never for long.
 
+use super::SURE;
 use crate::address::Net;
 
 /// One network, as the floor sees it.
@@ -17,9 +18,6 @@ pub struct Standing {
     /// Whether it may be dialled, has candidates, and has not failed too often lately.
     pub hopeful: bool,
 }
-
-/// A floor that is four fifths sure to be reached is not worth another dial.
-const SURE: f64 = 0.2;
 
 /// The networks that the next dial should go to: those below `floor`, if it takes all of the
 /// `missing` slots (those left out that attempts will fill) to bring them up to it. Empty: any

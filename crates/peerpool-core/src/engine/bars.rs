@@ -1,6 +1,6 @@
 //! Whom the pool has nothing to do with: banned by the user, or discouraged for misbehavior.
 
-use crate::address::{Address, Host};
+use crate::address::Address;
 use crate::banned::{Ban, BanError, Subnet};
 use crate::event::{Event, MAX_REASON};
 use crate::id::{ConnectionType, DisconnectReason, PeerId};
@@ -102,12 +102,10 @@ impl Engine {
         let lasts = misbehavior.memory(self.policy());
         self.book.discourage(now, address.host, lasts);
         self.tell(Event::Discouraged { address, lasts });
-        let on_host = |host: Host| {
-            move |peer: &Peer| {
-                peer.address.host == host && peer.connection_type != ConnectionType::Manual
-            }
+        let automatic_on_host = |peer: &Peer| {
+            peer.address.host == address.host && peer.connection_type != ConnectionType::Manual
         };
-        self.drop_all(on_host(address.host), DisconnectReason::Discouraged);
+        self.drop_all(automatic_on_host, DisconnectReason::Discouraged);
     }
 
     fn drop_all(&mut self, which: impl Fn(&Peer) -> bool, reason: DisconnectReason) {

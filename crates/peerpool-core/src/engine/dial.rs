@@ -1,6 +1,5 @@
 //! Starting attempts and giving them up: `try_connect`, the seeds, addr-fetch.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -34,7 +33,7 @@ impl Engine {
             self.dial(now, dial);
         };
         let target = self.dialer.target(&self.book);
-        self.note_full(now, &tally, tally.ready >= target);
+        self.note_full(now, tally.ready >= target);
         if tally.ready >= target {
             self.give_up_surplus(now);
         }
@@ -53,11 +52,8 @@ impl Engine {
     fn dial(&mut self, now: Now, Dial { address, connection_type, purpose }: Dial) {
         let chosen = self.chosen(&address, connection_type, purpose);
         let nonce = self.rng.u64();
-        let peer = self.peers.insert(now.mono, address, connection_type, nonce);
-        if let Some(peer) = self.peers.get_mut(peer) {
-            peer.purpose = purpose;
-            peer.source = self.book.source(&address);
-        }
+        let source = self.book.source(&address);
+        let peer = self.peers.insert(now.mono, address, connection_type, purpose, source, nonce);
         self.book.set_in_use(now, address, true);
         self.refresh_group(address);
         self.set_timer(peer, PeerTimer::Deadline, now.mono + self.policy().dial_timeout);
@@ -80,11 +76,13 @@ impl Engine {
 
     /// No source is to name more than its share of the pool's peers.
     fn note_crowded(&mut self) {
-        let share = self.policy().max_source_share;
-        let most = (self.policy().target_connect_count * share / 100).max(1);
+        let (share, target) = (self.policy().max_source_share, self.policy().target_connect_count);
+        if share >= 100 {
+            return;
+        }
+        let most = (target * share / 100).max(1);
         let crowded = self.peers.sources().into_iter().filter(|(_, count)| *count >= most);
-        let crowded = if share < 100 { crowded.map(|it| it.0).collect() } else { BTreeSet::new() };
-        self.book.set_crowded(crowded, self.seeds.is_asking());
+        self.book.set_crowded(crowded.map(|it| it.0).collect(), self.seeds.is_asking());
     }
 
     pub(super) fn refresh_group(&mut self, address: Address) {
@@ -158,12 +156,11 @@ impl Engine {
         }
     }
 
-    fn note_full(&mut self, now: Now, tally: &Tally, full: bool) {
+    fn note_full(&mut self, now: Now, full: bool) {
         if !full {
             self.short_since.get_or_insert(now.mono);
         } else if let Some(since) = self.short_since.take() {
-            let spare = self.policy().block_relay_count.saturating_sub(tally.block_relay);
-            self.forget_old_anchors(spare);
+            self.forget_old_anchors();
             self.seeds.reset(now.mono + self.policy().seed_retry_min, &self.config.policy);
             self.tell(Event::Full { took: now.mono.since(since) });
         }
@@ -203,15 +200,11 @@ impl Engine {
     fn yield_extras(&mut self, now: Now) -> bool {
         let extra = |(id, peer): (PeerId, &Peer)| {
             let extra = peer.connection_type == ConnectionType::BlockRelayOnly;
-            extra.then_some((id, peer.address, peer.session().is_some()))
+            extra.then_some(id)
         };
         let extras: Vec<_> = self.peers.iter().filter_map(extra).collect();
-        for (id, address, ready) in &extras {
-            if *ready {
-                self.book.on_proven(now, *address);
-            }
-            self.book.set_anchor(*address, false);
-            self.disconnect(*id, DisconnectReason::Yielded);
+        for id in &extras {
+            self.let_go(now, *id, DisconnectReason::Yielded);
         }
         !extras.is_empty()
     }

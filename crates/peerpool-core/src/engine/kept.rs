@@ -37,7 +37,7 @@ impl Engine {
     /// Each address that changed since this was last asked, as it is now, once; to be asked after
     /// each [`Engine::handle`]. None before [`Engine::track_changes`].
     pub fn take_changes(&mut self, now: Now) -> Vec<Change> {
-        if self.book.has_changes() { self.book.take_changes(now) } else { Vec::new() }
+        self.book.take_changes(now)
     }
 
     /// All that is to be kept, and the networks of which it is all: whatever else was kept on those

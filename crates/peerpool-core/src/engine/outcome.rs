@@ -157,8 +157,11 @@ impl Engine {
     }
 
     /// A full pool has new anchors: its peers. Of the old ones it keeps as many as it may dial.
-    pub(super) fn forget_old_anchors(&mut self, spare: usize) {
-        self.dialer.keep_anchors(spare);
+    pub(super) fn forget_old_anchors(&mut self) {
+        let relays_blocks =
+            |(_, peer): &(PeerId, &Peer)| peer.connection_type == ConnectionType::BlockRelayOnly;
+        let there = self.peers.iter().filter(relays_blocks).count();
+        self.dialer.keep_anchors(self.policy().block_relay_count.saturating_sub(there));
         let kept =
             |(_, peer): (PeerId, &Peer)| peer.connection_type.is_kept().then_some(peer.address);
         let up: BTreeSet<Address> = self.peers.iter().filter_map(kept).collect();

@@ -99,8 +99,7 @@ impl Engine {
         }
         let services = handshaken.version().services;
         self.book.on_ready(now, address, services);
-        let rotates = newcomer && self.is_full_of(connection_type);
-        if let Some(reason) = self.why_not_kept(now, id, connection_type, rotates) {
+        if let Some(reason) = self.why_not_kept(now, id, connection_type, newcomer) {
             self.book.on_proven(now, address);
             return self.disconnect(id, reason);
         }
@@ -127,10 +126,7 @@ impl Engine {
             self.book.set_anchor(address, true);
         }
         if connection_type == ConnectionType::BlockRelayOnly && self.short_since.is_none() {
-            let tally = self.dialer.tally(&self.peers);
-            self.forget_old_anchors(
-                self.policy().block_relay_count.saturating_sub(tally.block_relay),
-            );
+            self.forget_old_anchors();
         }
         self.tell(Event::Ready { peer: id, address, version });
         self.set_timer(id, PeerTimer::Proof, now.mono + self.policy().quick_drop);
@@ -154,14 +150,14 @@ impl Engine {
         now: Now,
         id: PeerId,
         connection_type: ConnectionType,
-        rotates: bool,
+        newcomer: bool,
     ) -> Option<DisconnectReason> {
         let full = self.is_full_of(connection_type);
         let fits = match connection_type {
             ConnectionType::Feeler => return Some(DisconnectReason::FeelerDone),
             ConnectionType::AddrFetch => true,
             ConnectionType::BlockRelayOnly | ConnectionType::OutboundFullRelay => {
-                self.group_has_room(id) && (!full || rotates && self.rotate(now, connection_type))
+                self.group_has_room(id) && (!full || newcomer && self.rotate(now, connection_type))
             }
             ConnectionType::Manual => !full || self.replace_youngest(now),
         };
@@ -185,16 +181,25 @@ impl Engine {
         let automatic = |(id, peer): (PeerId, &Peer)| {
             let outbound = peer.connection_type == ConnectionType::OutboundFullRelay;
             let leased = peer.session().filter(|_| outbound)?.leases > 0;
-            Some((leased, std::cmp::Reverse(id), peer.address))
+            Some((leased, std::cmp::Reverse(id)))
         };
         let youngest = self.peers.iter().filter_map(automatic).min();
-        let Some((_, std::cmp::Reverse(youngest), address)) = youngest else {
+        let Some((_, std::cmp::Reverse(youngest))) = youngest else {
             return false;
         };
-        self.book.on_proven(now, address);
-        self.book.set_anchor(address, false);
-        self.disconnect(youngest, DisconnectReason::Replaced);
+        self.let_go(now, youngest, DisconnectReason::Replaced);
         true
+    }
+
+    /// Leaves a peer for the sake of another: it did nothing wrong, and is no anchor any more.
+    pub(super) fn let_go(&mut self, now: Now, id: PeerId, reason: DisconnectReason) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let (address, ready) = (peer.address, peer.session().is_some());
+        if ready {
+            self.book.on_proven(now, address);
+        }
+        self.book.set_anchor(address, false);
+        self.disconnect(id, reason);
     }
 
     /// A newcomer is ready: the peer of its kind that has been ready longest leaves for it, if there is
@@ -210,10 +215,8 @@ impl Engine {
         let Some((.., oldest, address)) = peers.iter().filter_map(automatic).min() else {
             return false;
         };
-        self.book.on_proven(now, address);
         self.book.note_tried(now, address);
-        self.book.set_anchor(address, false);
-        self.disconnect(oldest, DisconnectReason::Rotated);
+        self.let_go(now, oldest, DisconnectReason::Rotated);
         true
     }
 
