@@ -21,7 +21,7 @@ demo *args:
 doc:
     cargo doc --workspace --no-deps --all-features --open
 
-# Fuzz one target: frames, messages or engine.
+# Fuzz one target: frames, messages, engine, formats or as_map.
 fuzz target seconds="60":
     cargo fuzz run --sanitizer none {{target}} -- -max_total_time={{seconds}}
 
@@ -38,6 +38,7 @@ bench dir:
     target/release/peerpool bench fill --shares 100/100,90/20,30/20 --latency 80ms --raw {{dir}}/fill-80ms.jsonl
     target/release/peerpool bench fill --shares 5/5 --latency 80ms --jobs 5 --timeout 10min --raw {{dir}}/fill-5-80ms.jsonl
     target/release/peerpool bench fill --gossip-ages core --jobs 8 --timeout 5min --raw {{dir}}/fill-aged.jsonl
+    target/release/peerpool bench fill --warm --shares 90/20,30/20 --raw {{dir}}/fill-warm.jsonl
     target/release/peerpool bench hold --raw {{dir}}/hold.jsonl
 
 # So many swarm runs, each a virtual day drawn from its seed: faults first, then convergence.
@@ -49,7 +50,9 @@ attacks:
     cargo build --release --bin peerpool
     for name in $(target/release/peerpool sim --list | grep -o '^a[0-9][^ ]*'); do target/release/peerpool sim --scenario "$name" || exit 1; done
 
-# What an attacker holds of a pool's slots, 100 seeds of 24 attackers, with raw runs in `dir`; about
-# an hour on two cores.
+# What an attacker holds of a pool's slots, by our rules and by Core's, 20 seeds of six attackers each,
+# with raw runs in `dir`; some ten minutes on two cores.
 eclipse dir:
-    cargo run --release --bin peerpool -- bench eclipse --jobs "$(nproc)" --raw {{dir}}/eclipse.jsonl
+    cargo build --release --bin peerpool
+    target/release/peerpool bench eclipse --plain --seeds 20 --jobs "$(nproc)" --raw {{dir}}/pool.jsonl
+    target/release/peerpool bench eclipse --plain --seeds 20 --rules core --jobs "$(nproc)" --raw {{dir}}/core.jsonl
