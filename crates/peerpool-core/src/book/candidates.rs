@@ -72,23 +72,27 @@ impl Lane {
         (bucket, mask.trailing_zeros() as usize)
     }
 
-    /// Bits set.
+    /// Places that can be drawn.
     pub(super) fn len(&self) -> usize {
-        self.masks.iter().map(|mask| mask.count_ones() as usize).sum()
+        let bits = |bucket: &u16| self.masks[usize::from(*bucket)].count_ones() as usize;
+        self.filled.iter().map(bits).sum()
     }
 
-    /// Whether the buckets said to be filled are those that are.
+    /// Whether the buckets said to be filled are, and are where they are said to be.
     pub(super) fn is_sound(&self) -> bool {
-        let filled = self.masks.iter().filter(|mask| **mask != 0).count();
         let lies = |(at, bucket): (usize, &u16)| {
             let bucket = usize::from(*bucket);
             self.masks[bucket] != 0 && usize::from(self.at[bucket]) == at
         };
-        filled == self.filled.len() && self.filled.iter().enumerate().all(lies)
+        self.filled.iter().enumerate().all(lies)
     }
 
+    /// Whether a place can be drawn.
     pub(super) fn has(&self, place: Place) -> bool {
-        self.masks[place.bucket()] & (1 << place.position()) != 0
+        let bucket = place.bucket();
+        let listed = self.filled.get(usize::from(self.at[bucket]));
+        self.masks[bucket] & (1 << place.position()) != 0
+            && listed.is_some_and(|listed| usize::from(*listed) == bucket)
     }
 }
 

@@ -3,6 +3,8 @@
 //! few places and one netgroup few of those; an address that we handshook with has another, by its
 //! netgroup alone. All of it is keyed: nobody outside can tell whose place an address will want.
 
+use std::mem;
+
 use bitcoin::hashes::siphash24;
 
 use crate::address::{Address, Host};
@@ -86,12 +88,14 @@ pub(super) struct Tables {
     groups: NetGroups,
     /// A bucket takes memory once somebody stands in it.
     buckets: Vec<Option<Box<Bucket>>>,
+    /// Places taken.
+    taken: usize,
 }
 
 impl Tables {
     /// Empty tables with a key of their own.
     pub(super) fn new(groups: NetGroups, rng: &mut Rng) -> Self {
-        Self { key: Key::new(rng), groups, buckets: vec![None; BUCKETS] }
+        Self { key: Key::new(rng), groups, buckets: vec![None; BUCKETS], taken: 0 }
     }
 
     /// The rule by which addresses are grouped.
@@ -174,23 +178,18 @@ impl Tables {
     /// Gives `place` to `id`, or to nobody.
     pub(super) fn set(&mut self, place: Place, id: Option<RecordId>) {
         let bucket = &mut self.buckets[place.bucket()];
-        match id {
-            Some(id) => {
-                let new = || Box::new([RecordId::NONE; BUCKET_SIZE]);
-                bucket.get_or_insert_with(new)[place.position()] = id;
-            }
-            None => {
-                if let Some(bucket) = bucket {
-                    bucket[place.position()] = RecordId::NONE;
-                }
-            }
+        if bucket.is_none() && id.is_none() {
+            return;
         }
+        let bucket = bucket.get_or_insert_with(|| Box::new([RecordId::NONE; BUCKET_SIZE]));
+        let before = mem::replace(&mut bucket[place.position()], id.unwrap_or(RecordId::NONE));
+        self.taken += usize::from(id.is_some());
+        self.taken -= usize::from(before.some().is_some());
     }
 
     /// Places taken.
-    pub(super) fn len(&self) -> usize {
-        let taken = |bucket: &Bucket| bucket.iter().filter(|id| id.some().is_some()).count();
-        self.buckets.iter().flatten().map(|bucket| taken(bucket)).sum()
+    pub(super) const fn len(&self) -> usize {
+        self.taken
     }
 }
 
@@ -358,7 +357,11 @@ mod tests {
         assert_eq!((tables.at(place), tables.len()), (None, 0));
         tables.set(place, Some(RecordId(7)));
         assert_eq!((tables.at(place), tables.len()), (Some(RecordId(7)), 1));
+        tables.set(place, Some(RecordId(8)));
+        assert_eq!((tables.at(place), tables.len()), (Some(RecordId(8)), 1));
         tables.set(place, None);
         assert_eq!((tables.at(place), tables.len()), (None, 0));
+        tables.set(place, None);
+        assert_eq!(tables.len(), 0);
     }
 }
