@@ -4,10 +4,8 @@ use peerpool_core::engine::Engine;
 use peerpool_core::id::PeerState;
 use peerpool_core::time::Now;
 
-use super::{Checks, Fault, RARELY, Rule, Verdict, demand};
+use super::{Checks, Fault, Rule, Verdict, demand};
 
-/// A book of more addresses than this is checked only every [`RARELY`] turns.
-const SMALL_BOOK: usize = 500;
 impl Checks {
     /// Compares the engine's own view with ours.
     pub(super) fn compare(&self, engine: &Engine) -> Verdict {
@@ -45,31 +43,37 @@ impl Checks {
     }
 }
 
-/// Turns between two checks of a small book that says it has not changed: it may be wrong.
+/// Addresses of the book that a turn pays for: one of this many is checked after each change, one
+/// of twice as many after every other, so that its checks cost a turn as much whatever its size.
+const PER_TURN: u64 = 16;
+/// The same where a book is to be checked as often as can be.
+const PER_TURN_ALWAYS: u64 = 512;
+/// Turns between two checks of a book that says it has not changed: it may be wrong.
 const ANYWAY: u64 = 16;
 
 /// When to run the book's own checks.
 #[derive(Debug, Default)]
 pub(super) struct BookChecks {
-    /// After each turn, if the book is small.
+    /// As often as can be, whatever it says of itself.
     pub(super) always: bool,
     revision: u64,
+    /// Turns since the last one.
+    since: u64,
 }
 
 impl BookChecks {
-    pub(super) fn on_turn(&mut self, now: Now, turn: u64, engine: &Engine) -> Verdict {
+    pub(super) fn on_turn(&mut self, now: Now, engine: &Engine) -> Verdict {
+        self.since += 1;
         let book = engine.book();
-        let due = if book.len() > SMALL_BOOK {
-            turn.is_multiple_of(RARELY)
-        } else {
-            let changed = book.revision() != self.revision;
-            self.always || changed || turn.is_multiple_of(ANYWAY)
-        };
-        if due { self.check(now, engine) } else { Ok(()) }
+        let changed = book.revision() != self.revision;
+        let asked = self.always || changed || self.since >= ANYWAY;
+        let per_turn = if self.always { PER_TURN_ALWAYS } else { PER_TURN };
+        let paid = self.since * per_turn >= book.len() as u64;
+        if asked && paid { self.check(now, engine) } else { Ok(()) }
     }
 
     pub(super) fn check(&mut self, now: Now, engine: &Engine) -> Verdict {
-        self.revision = engine.book().revision();
+        (self.revision, self.since) = (engine.book().revision(), 0);
         engine.book().check(now).map_err(|text| Fault(Rule::Book, text))
     }
 }

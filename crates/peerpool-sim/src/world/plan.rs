@@ -65,7 +65,7 @@ pub struct Plan {
     pub quirks: f64,
     /// Bytes a second that a slow node sends. Default 1.
     pub slow_rate: u32,
-    /// Whether a book of up to 500 addresses is checked after each turn, even if it says that it has
+    /// Whether a book of up to 512 addresses is checked after each turn, even if it says that it has
     /// not changed: such runs take several times as long. Default false.
     pub checks_always: bool,
     /// Whether pools have an AS map that knows every node. Default false.
