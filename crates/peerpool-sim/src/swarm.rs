@@ -271,6 +271,7 @@ fn plan(seed: u64, rng: &mut Rng) -> Plan {
         links: links(rng),
         bytes: rng.chance(0.2),
         services: ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::NETWORK_LIMITED,
+        as_map: rng.chance(0.2),
         checks_always: seed.is_multiple_of(CHECKED_ALWAYS),
         pools,
         ..Plan::default()
@@ -315,7 +316,8 @@ fn pool(rng: &mut Rng) -> PoolPlan {
     if rng.chance(0.3) {
         seeds.push(pick(rng, &[SeedKind::Poisoned, SeedKind::Failing]));
     }
-    PoolPlan { policy: policy(rng), seeds, ..PoolPlan::default() }
+    let remembers = rng.chance(0.8);
+    PoolPlan { policy: policy(rng), seeds, remembers, ..PoolPlan::default() }
 }
 
 /// A policy that is full again within some hours of the last fault.
@@ -327,6 +329,11 @@ fn policy(rng: &mut Rng) -> Policy {
         max_dials: 1 + rng.below(64),
         max_dials_per_netgroup: 1 + rng.below(3),
         max_peers_per_netgroup: 1 + rng.below(2),
+        max_source_share: 10 + rng.below(91),
+        min_peers_per_net: rng.below(3),
+        even_netgroups: rng.chance(0.7),
+        enough_known: 1 + rng.below(64),
+        max_anchors: rng.below(12),
         max_addr_fetch: rng.below(3),
         addr_fetch_timeout: rng.between(secs(10), secs(300)),
         addr_fetch_interval: rng.between(secs(600), secs(6 * 3600)),
