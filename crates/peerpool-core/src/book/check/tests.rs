@@ -23,6 +23,12 @@ fn book() -> Book {
     let mut book = Book::new(&policy, 8333, &[Net::Ipv4, Net::Ipv6], &mut rng);
     let services = policy.required_services;
     for group in [1, 2] {
+        // Told of when it was hardly fresh any more, and since then too old.
+        let (idle, source) = (address(group, 10), Source::Peer(address(110, 1)));
+        let seen = UnixTime(NOW.unix.0 - policy.max_address_age.as_secs());
+        let before = Now { unix: UnixTime(NOW.unix.0 - 1), ..NOW };
+        assert_eq!(book.hear(before, idle, services, seen, source, &mut rng), Heard::New);
+        book.advance(NOW);
         for host in 1..=9 {
             let (told, source) = (address(group, host), Source::Peer(address(100 + host, 1)));
             let heard = book.hear(NOW, told, services, NOW.unix, source, &mut rng);
@@ -118,6 +124,13 @@ fn an_index_that_differs_from_the_records_is_found() {
     });
     finds("index experienced", |book| drop_from(|book| &mut book.experienced, book, 2));
     finds("not where it is said", |book| drop_from(hearsay, book, if last == 1 { 8 } else { 1 }));
+    finds("index idle", |book| {
+        book.idle.pop();
+    });
+    finds("not where it is said", |book| book.idle.swap(0, 1));
+    finds("index backing off", |book| {
+        book.backing_off.pop_first();
+    });
     finds("index manual", |book| book.manual_due.remove(&id(book, address(1, 6))));
     finds("index verdicts", |book| book.verdicts.clear());
     finds("index verdicts", |book| {
@@ -142,6 +155,9 @@ fn a_list_that_differs_from_the_records_is_found() {
     });
     finds("hosts or manual addresses are listed", |book| {
         book.manual.insert(address(3, 1));
+    });
+    finds("an anchor, and not in the book", |book| {
+        book.anchors.insert(address(3, 1));
     });
     finds("selection knows it as it was", |book| record(book, 1).failures = 1);
     finds("known by the name of another", |book| {
