@@ -4,23 +4,23 @@
 
 /// Where nothing is.
 const NONE: u32 = u32::MAX;
-/// Slots of the smallest table.
+/// Cells of the smallest table.
 const LEAST: usize = 16;
 
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct Cell {
     hash: u32,
     id: u32,
 }
 
-const EMPTY: Slot = Slot { hash: 0, id: NONE };
+const EMPTY: Cell = Cell { hash: 0, id: NONE };
 
-/// Open addressing with linear probing; at most three slots of four are taken, so that a search
+/// Open addressing with linear probing; at most three cells of four are taken, so that a search
 /// reads a cache line or two.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     /// None at first, then a power of two.
-    slots: Vec<Slot>,
+    cells: Vec<Cell>,
     len: usize,
 }
 
@@ -31,18 +31,18 @@ impl Index {
 
     /// Which id with this hash `is` the one sought.
     pub(super) fn find(&self, hash: u32, is: impl Fn(u32) -> bool) -> Option<u32> {
-        if self.slots.is_empty() {
+        if self.cells.is_empty() {
             return None;
         }
-        let mask = self.slots.len() - 1;
+        let mask = self.cells.len() - 1;
         let mut at = hash as usize & mask;
         loop {
-            let slot = self.slots[at];
-            if slot.id == NONE {
+            let cell = self.cells[at];
+            if cell.id == NONE {
                 return None;
             }
-            if slot.hash == hash && is(slot.id) {
-                return Some(slot.id);
+            if cell.hash == hash && is(cell.id) {
+                return Some(cell.id);
             }
             at = (at + 1) & mask;
         }
@@ -50,49 +50,49 @@ impl Index {
 
     /// Takes in an id that is not in it.
     pub(super) fn insert(&mut self, hash: u32, id: u32) {
-        if (self.len + 1) * 4 > self.slots.len() * 3 {
+        if (self.len + 1) * 4 > self.cells.len() * 3 {
             self.grow();
         }
-        self.put(Slot { hash, id });
+        self.put(Cell { hash, id });
         self.len += 1;
     }
 
     /// Puts `new` in the place of `old`, which has the same hash.
     pub(super) fn replace(&mut self, hash: u32, old: u32, new: u32) {
         if let Some(at) = self.position(hash, old) {
-            self.slots[at].id = new;
+            self.cells[at].id = new;
         }
     }
 
     pub(super) fn remove(&mut self, hash: u32, id: u32) {
         let Some(mut hole) = self.position(hash, id) else { return };
-        let mask = self.slots.len() - 1;
+        let mask = self.cells.len() - 1;
         let mut at = hole;
         // Whoever comes after and would be sought at the hole or before it moves up.
         loop {
             at = (at + 1) & mask;
-            let slot = self.slots[at];
-            if slot.id == NONE {
+            let cell = self.cells[at];
+            if cell.id == NONE {
                 break;
             }
-            let home = slot.hash as usize & mask;
+            let home = cell.hash as usize & mask;
             if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
-                self.slots[hole] = slot;
+                self.cells[hole] = cell;
                 hole = at;
             }
         }
-        self.slots[hole] = EMPTY;
+        self.cells[hole] = EMPTY;
         self.len -= 1;
     }
 
     fn position(&self, hash: u32, id: u32) -> Option<usize> {
-        if self.slots.is_empty() {
+        if self.cells.is_empty() {
             return None;
         }
-        let mask = self.slots.len() - 1;
+        let mask = self.cells.len() - 1;
         let mut at = hash as usize & mask;
         loop {
-            match self.slots[at].id {
+            match self.cells[at].id {
                 NONE => return None,
                 here if here == id => return Some(at),
                 _ => at = (at + 1) & mask,
@@ -100,19 +100,19 @@ impl Index {
         }
     }
 
-    fn put(&mut self, slot: Slot) {
-        let mask = self.slots.len() - 1;
-        let mut at = slot.hash as usize & mask;
-        while self.slots[at].id != NONE {
+    fn put(&mut self, cell: Cell) {
+        let mask = self.cells.len() - 1;
+        let mut at = cell.hash as usize & mask;
+        while self.cells[at].id != NONE {
             at = (at + 1) & mask;
         }
-        self.slots[at] = slot;
+        self.cells[at] = cell;
     }
 
     fn grow(&mut self) {
-        let new = vec![EMPTY; (self.slots.len() * 2).max(LEAST)];
-        let old = std::mem::replace(&mut self.slots, new);
-        old.into_iter().filter(|slot| slot.id != NONE).for_each(|slot| self.put(slot));
+        let new = vec![EMPTY; (self.cells.len() * 2).max(LEAST)];
+        let old = std::mem::replace(&mut self.cells, new);
+        old.into_iter().filter(|cell| cell.id != NONE).for_each(|cell| self.put(cell));
     }
 }
 

@@ -54,13 +54,7 @@ impl Slab {
     }
 
     fn hash(&self, host: &Host) -> u32 {
-        let head = [b'h', host.net() as u8];
-        let hash = match host {
-            Host::Ipv4(ip) => self.key.hash(&[&head, &ip.octets()]),
-            Host::Ipv6(ip) | Host::Cjdns(ip) => self.key.hash(&[&head, &ip.octets()]),
-            Host::Onion(key) | Host::I2p(key) => self.key.hash(&[&head, key]),
-        };
-        hash as u32
+        self.key.hash_host(b'h', &[], host, &[]) as u32
     }
 
     fn first(&self, hash: u32, host: &Host) -> Option<RecordId> {

@@ -1,7 +1,7 @@
 //! Who named the addresses in the book, by number: many name one source, which is as long as an
 //! address.
 
-use crate::address::Host;
+use crate::address::Address;
 
 use super::index::Index;
 use super::record::Source;
@@ -37,15 +37,8 @@ impl Sources {
             Source::Seed(seed) => self.key.hash(&[b"0", &seed.to_le_bytes()]),
             Source::User => self.key.hash(&[b"1"]),
             Source::Import => self.key.hash(&[b"2"]),
-            Source::Peer(address) => {
-                let (head, port) = ([b'3', address.net() as u8], address.port.to_le_bytes());
-                match &address.host {
-                    Host::Ipv4(ip) => self.key.hash(&[&head, &port, &ip.octets()]),
-                    Host::Ipv6(ip) | Host::Cjdns(ip) => {
-                        self.key.hash(&[&head, &port, &ip.octets()])
-                    }
-                    Host::Onion(key) | Host::I2p(key) => self.key.hash(&[&head, &port, key]),
-                }
+            Source::Peer(Address { host, port }) => {
+                self.key.hash_host(b'3', &[], host, &port.to_le_bytes())
             }
         };
         hash as u32

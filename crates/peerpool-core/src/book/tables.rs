@@ -76,6 +76,17 @@ impl Key {
         let [k0, k1] = self.0;
         siphash24::Hash::hash_to_u64_with_keys(k0, k1, &buffer[..len])
     }
+
+    /// A hash of a host between two other parts; a tag tells what it is for.
+    #[inline]
+    pub(super) fn hash_host(&self, tag: u8, before: &[u8], host: &Host, after: &[u8]) -> u64 {
+        let head = [tag, host.net() as u8];
+        match host {
+            Host::Ipv4(ip) => self.hash(&[&head, before, &ip.octets(), after]),
+            Host::Ipv6(ip) | Host::Cjdns(ip) => self.hash(&[&head, before, &ip.octets(), after]),
+            Host::Onion(key) | Host::I2p(key) => self.hash(&[&head, before, key, after]),
+        }
+    }
 }
 
 /// One bucket: who has each place.
@@ -152,13 +163,8 @@ impl Tables {
     }
 
     fn hash_address(&self, tag: u8, number: u64, address: &Address) -> u64 {
-        let (port, number) = (address.port.to_le_bytes(), number.to_le_bytes());
-        let head = [tag, address.host.net() as u8];
-        match &address.host {
-            Host::Ipv4(ip) => self.hash(&[&head, &number, &ip.octets(), &port]),
-            Host::Ipv6(ip) | Host::Cjdns(ip) => self.hash(&[&head, &number, &ip.octets(), &port]),
-            Host::Onion(key) | Host::I2p(key) => self.hash(&[&head, &number, key, &port]),
-        }
+        let Address { host, port } = address;
+        self.key.hash_host(tag, &number.to_le_bytes(), host, &port.to_le_bytes())
     }
 
     fn hash(&self, parts: &[&[u8]]) -> u64 {
