@@ -43,11 +43,11 @@ impl Checks {
     }
 }
 
-/// Addresses of the book that a turn pays for: one of this many is checked after each change, one
-/// of twice as many after every other, so that its checks cost a turn as much whatever its size.
-const PER_TURN: u64 = 16;
+/// A book of so many addresses is checked after each change, one of twice as many after every
+/// fourth, and so on by the square: worlds with large books are long, and have many changes.
+const SMALL: u64 = 64;
 /// The same where a book is to be checked as often as can be.
-const PER_TURN_ALWAYS: u64 = 512;
+const SMALL_ALWAYS: u64 = 512;
 /// Turns between two checks of a book that says it has not changed: it may be wrong.
 const ANYWAY: u64 = 16;
 
@@ -67,9 +67,9 @@ impl BookChecks {
         let book = engine.book();
         let changed = book.revision() != self.revision;
         let asked = self.always || changed || self.since >= ANYWAY;
-        let per_turn = if self.always { PER_TURN_ALWAYS } else { PER_TURN };
-        let paid = self.since * per_turn >= book.len() as u64;
-        if asked && paid { self.check(now, engine) } else { Ok(()) }
+        let small = if self.always { SMALL_ALWAYS } else { SMALL };
+        let due = self.since * small * small >= (book.len() as u64).pow(2);
+        if asked && due { self.check(now, engine) } else { Ok(()) }
     }
 
     pub(super) fn check(&mut self, now: Now, engine: &Engine) -> Verdict {
