@@ -83,7 +83,7 @@ impl<T> IndexMut<Net> for PerNet<T> {
 pub enum Host {
     /// An IPv4 address.
     Ipv4(Ipv4Addr),
-    /// An IPv6 address that embeds no IPv4 address.
+    /// An IPv6 address that embeds no IPv4 address, and is none of CJDNS.
     Ipv6(Ipv6Addr),
     /// The public key of a version 3 onion service.
     Onion([u8; 32]),
@@ -126,6 +126,16 @@ pub struct Address {
 }
 
 impl Host {
+    /// The host itself: IPv6 in `fc00::/8` is of CJDNS, whatever it was taken for. Nothing else
+    /// there is routable, and texts and bytes of 16 tell one from the other by nothing else.
+    #[must_use]
+    pub const fn canonical(self) -> Self {
+        match self {
+            Host::Ipv6(ip) if is_cjdns(ip) => Host::Cjdns(ip),
+            host => host,
+        }
+    }
+
     /// The network this host is on.
     pub const fn net(&self) -> Net {
         match self {
@@ -170,13 +180,17 @@ impl Host {
     pub fn is_routable(&self) -> bool {
         match self {
             Host::Onion(_) | Host::I2p(_) => true,
-            Host::Cjdns(ip) => ip.octets()[0] == 0xfc,
+            Host::Cjdns(ip) => is_cjdns(*ip),
             Host::Ipv4(ip) => is_routable_v4(*ip),
             Host::Ipv6(ip) => {
                 is_routable_v6(*ip) && self.embedded_ipv4().is_none_or(is_routable_v4)
             }
         }
     }
+}
+
+const fn is_cjdns(ip: Ipv6Addr) -> bool {
+    ip.octets()[0] == 0xfc
 }
 
 fn is_routable_v4(ip: Ipv4Addr) -> bool {
@@ -227,12 +241,12 @@ impl From<SocketAddr> for Address {
 }
 
 impl From<IpAddr> for Host {
-    /// IPv4-mapped IPv6 addresses become IPv4 here, once, so that no later comparison sees one
-    /// node as two.
+    /// IPv4-mapped IPv6 addresses become IPv4 here, and those of CJDNS its own, once, so that no
+    /// later comparison sees one node as two.
     fn from(ip: IpAddr) -> Self {
         match ip.to_canonical() {
             IpAddr::V4(ip) => Host::Ipv4(ip),
-            IpAddr::V6(ip) => Host::Ipv6(ip),
+            IpAddr::V6(ip) => Host::Ipv6(ip).canonical(),
         }
     }
 }
@@ -367,9 +381,20 @@ mod tests {
             "[2a01::1]:8333",
             "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion:8333",
             "c4gfnttsuwqomiygupdqqqyy5y5emnk5c73hrfvatri67prd7vyq.b32.i2p:0",
+            "[fc00:1::2]:8333",
         ] {
             let address: Address = text.parse().expect("a valid address");
             assert_eq!(address.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn an_address_of_cjdns_is_known_by_its_first_byte() {
+        for text in ["fc00::1", "[fcff::1]", "[fc12::1]:8333"] {
+            assert_eq!(host(text).net(), Net::Cjdns, "{text}");
+        }
+        for text in ["fd00::1", "fb00::1", "[fe80::fc00]:8333"] {
+            assert_eq!(host(text).net(), Net::Ipv6, "{text}");
         }
     }
 
@@ -413,7 +438,6 @@ mod tests {
             "::",
             "::1",
             "::1.2.3.4",
-            "fc00::1",
             "fd00::1",
             "fe80::1",
             "ff02::1",
@@ -432,7 +456,7 @@ mod tests {
         {
             assert!(host(text).is_routable(), "{text}");
         }
-        assert!(Host::Cjdns("fc00::1".parse().expect("an IPv6 address")).is_routable());
+        assert!(host("fc00::1").is_routable());
         assert!(!Host::Cjdns("fd00::1".parse().expect("an IPv6 address")).is_routable());
     }
 }

@@ -399,6 +399,21 @@ fn what_is_exported_comes_in_again_the_same_with_times_of_whole_days() {
 }
 
 #[test]
+fn an_address_of_cjdns_is_one_wherever_it_comes_from() {
+    let (one, two) = (Dir::new(), Dir::new());
+    let list = one.write("list.txt", "[fc00:1::2]:8333\n1.2.3.4\n");
+    assert_eq!(one.line(&["import", &list])["elsewhere"], 1);
+    one.line(&["export", &one.file("peers.dat"), "--format", "peers.dat"]);
+    assert_eq!(two.line(&["import", &one.file("peers.dat")])["elsewhere"], 1);
+    for dir in [one, two] {
+        let listed = dir.lines(&["list", "--net", "cjdns"]);
+        assert_eq!(strings(&listed, "address"), ["[fc00:1::2]:8333"]);
+        assert_eq!(dir.line(&["stats"])["nets"], json!({ "ipv4": 1, "cjdns": 1 }));
+        assert_eq!(dir.line(&["show", "fc00:1::2"])["net"], "cjdns");
+    }
+}
+
+#[test]
 fn a_file_that_is_there_is_not_replaced_unless_that_is_asked_for() {
     let dir = Dir::new();
     dir.line(&["import", &dir.write("list.txt", &addresses(3).join("\n"))]);

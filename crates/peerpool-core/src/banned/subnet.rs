@@ -21,7 +21,7 @@ pub struct Subnet {
 impl Subnet {
     /// One host.
     pub const fn of(host: Host) -> Self {
-        let host = canonical(host);
+        let host = host.canonical();
         Self { host, prefix: whole(&host) }
     }
 
@@ -30,7 +30,7 @@ impl Subnet {
     /// # Errors
     /// The prefix is longer than the address, or shorter where only a single host can be banned.
     pub fn new(host: Host, prefix: u8) -> Result<Self, SubnetError> {
-        let host = canonical(host);
+        let host = host.canonical();
         let wrong = match host {
             Host::Ipv4(_) if prefix > 32 => Some("a prefix of IPv4 is from 0 to 32"),
             Host::Ipv6(_) if prefix > 128 => Some("a prefix of IPv6 is from 0 to 128"),
@@ -40,7 +40,7 @@ impl Subnet {
         };
         let host = masked(host, prefix);
         // A short prefix of fc00::/7 may end there.
-        let wrong = wrong.or((prefix < 128 && canonical(host) != host).then_some(CJDNS));
+        let wrong = wrong.or((prefix < 128 && host.canonical() != host).then_some(CJDNS));
         match wrong {
             None => Ok(Self { host, prefix }),
             Some(wrong) => Err(SubnetError { text: format!("{host}/{prefix}"), wrong }),
@@ -83,7 +83,7 @@ impl Subnet {
         let all =
             |first, last| Address { host: first, port: 0 }..=Address { host: last, port: u16::MAX };
         let last = last(self.host, self.prefix);
-        // Gossip may have called it IPv6.
+        // Whoever made the address may have called it IPv6.
         let other = match self.host {
             Host::Cjdns(ip) => Some(all(Host::Ipv6(ip), Host::Ipv6(ip))),
             _ => None,
@@ -113,14 +113,6 @@ impl From<IpAddr> for Subnet {
 
 const CJDNS: &str = "of CJDNS (fc00::/8) only single addresses can be banned";
 const NAME: &str = "an onion or I2P name is banned alone, without a prefix";
-
-/// An address in `fc00::/8` is of CJDNS, whatever it was taken for: nothing else there is routable.
-const fn canonical(host: Host) -> Host {
-    match host {
-        Host::Ipv6(ip) if ip.octets()[0] == 0xfc => Host::Cjdns(ip),
-        host => host,
-    }
-}
 
 /// The prefix of a single host.
 const fn whole(host: &Host) -> u8 {
@@ -197,7 +189,7 @@ impl FromStr for Subnet {
         let Some((host, mask)) = text.split_once('/') else {
             return parse_host(text).map(Self::of).map_err(fail);
         };
-        let host = canonical(parse_host(host).map_err(fail)?);
+        let host = parse_host(host).map_err(fail)?;
         if matches!(host, Host::Onion(_) | Host::I2p(_)) {
             return Err(fail(NAME));
         }

@@ -112,7 +112,7 @@ fn host_in_v2(network: u8, bytes: &[u8]) -> Option<Option<Host>> {
         1 => bytes.try_into().ok().map(|ip: [u8; 4]| Some(Host::Ipv4(ip.into()))),
         2 => bytes.try_into().ok().map(|ip: [u8; 16]| {
             let mapped = Ipv6Addr::from(ip).to_ipv4_mapped().is_some();
-            (!mapped && !is_disguised(ip)).then(|| Host::Ipv6(ip.into()))
+            (!mapped && !is_disguised(ip)).then(|| Host::Ipv6(ip.into()).canonical())
         }),
         4 => bytes.try_into().ok().map(|key| Some(Host::Onion(key))),
         5 => bytes.try_into().ok().map(|hash| Some(Host::I2p(hash))),
@@ -194,6 +194,7 @@ mod tests {
             (wire(4, &[5; 32]), Ok(Some(Host::Onion([5; 32])))),
             (wire(5, &[5; 32]), Ok(Some(Host::I2p([5; 32])))),
             (wire(6, &ip6("fc00::1")), Ok(Some(Host::Cjdns("fc00::1".parse().unwrap())))),
+            (wire(2, &ip6("fc00::1")), Ok(Some(Host::Cjdns("fc00::1".parse().unwrap())))),
             (wire(6, &ip6("fd00::1")), dropped),
             (wire(2, &ip6("::ffff:1.2.3.4")), dropped),
             (wire(2, &ip6("fd87:d87e:eb43::1")), dropped),
@@ -235,7 +236,7 @@ mod tests {
         for (ip, expected) in [
             ("::ffff:1.2.3.4", Some(Host::Ipv4([1, 2, 3, 4].into()))),
             ("2a01::1", Some(Host::Ipv6("2a01::1".parse().unwrap()))),
-            ("fc00::1", Some(Host::Ipv6("fc00::1".parse().unwrap()))),
+            ("fc00::1", Some(Host::Cjdns("fc00::1".parse().unwrap()))),
             ("fd87:d87e:eb43::1", None),
             ("fd6b:88c0:8724::1", None),
         ] {

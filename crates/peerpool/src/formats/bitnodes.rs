@@ -9,11 +9,11 @@
 //! Records are read one by one, so that memory is bounded by what they tell, whatever they are.
 
 use bitcoin::p2p::ServiceFlags;
+use peerpool_core::address::Address;
 use peerpool_core::time::UnixTime;
 use serde_json::Value;
 
 use super::collect::Collector;
-use super::lines::parse_address;
 use super::skipped::Place;
 use super::{Entry, Format, FormatError, Import, MAX_LINE_LEN, SkipReason, check_len};
 
@@ -107,11 +107,11 @@ impl Nodes {
         let (address, seen, services) = match key {
             Some(key) => {
                 let key: String = serde_json::from_slice(key).ok()?;
-                (parse_address(&key, self.default_port)?, number(2)?, number(3)?)
+                (Address::parse(&key, self.default_port).ok()?, number(2)?, number(3)?)
             }
             None => {
                 let port = number(1)?.try_into().ok()?;
-                let address = parse_address(record.first()?.as_str()?, port)?;
+                let address = Address::parse(record.first()?.as_str()?, port).ok()?;
                 // The user agent of an export stands where a crawl has the height.
                 let export = record.get(3)?.is_string();
                 let (seen, services) =

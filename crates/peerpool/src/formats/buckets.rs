@@ -179,7 +179,7 @@ mod tests {
     use peerpool_core::address::Address;
 
     fn at(text: &str) -> Address {
-        super::super::lines::parse_address(text, 8333).expect("an address")
+        Address::parse(text, 8333).expect("an address")
     }
 
     fn place(bucket: u64, position: u64) -> Place {

@@ -244,7 +244,7 @@ fn host_in_v2(ip: [u8; 16]) -> DiskHost {
     if ip.starts_with(&ONIONCAT) || ip.starts_with(&MAPPED) {
         return DiskHost::Invalid;
     }
-    DiskHost::Host(Host::Ipv6(ip.into()))
+    DiskHost::Host(Host::Ipv6(ip.into()).canonical())
 }
 
 fn name(ip: [u8; 16]) -> Option<DiskHost> {

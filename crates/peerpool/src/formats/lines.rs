@@ -1,9 +1,5 @@
 //! Texts, line by line.
 
-use std::net::Ipv6Addr;
-
-use peerpool_core::address::{Address, Host};
-
 use super::collect::Collector;
 use super::skipped::Place;
 use super::{Entry, Format, FormatError, Import, MAX_LINE_LEN, SkipReason, check_len};
@@ -40,23 +36,6 @@ pub(super) fn read(
 
 fn without_comment(line: &[u8]) -> &[u8] {
     line.split(|byte| *byte == b'#').next().unwrap_or_default()
-}
-
-/// Reads an address in a text. There, an address in `fc00::/8` is one of CJDNS: the unique local
-/// addresses of that range are in use nowhere.
-pub(super) fn parse_address(text: &str, default_port: u16) -> Option<Address> {
-    let mut address = Address::parse(text, default_port).ok()?;
-    if let Host::Ipv6(ip) = address.host
-        && is_cjdns(ip)
-    {
-        address.host = Host::Cjdns(ip);
-    }
-    Some(address)
-}
-
-const fn is_cjdns(ip: Ipv6Addr) -> bool {
-    let [first, ..] = ip.octets();
-    first == 0xfc
 }
 
 /// Whether these bytes are those of a text.

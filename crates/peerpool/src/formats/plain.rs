@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::lines::{self, parse_address};
+use peerpool_core::address::Address;
+
+use super::lines;
 use super::{Entry, Format, FormatError, Import, SkipReason};
 
 /// Reads a list. Where a line names no port, `default_port` is meant.
@@ -11,7 +13,7 @@ use super::{Entry, Format, FormatError, Import, SkipReason};
 /// [`FormatError::TooLarge`].
 pub fn read(bytes: &[u8], default_port: u16) -> Result<Import, FormatError> {
     lines::read(bytes, Format::Plain, |line| {
-        parse_address(line, default_port).map(Entry::of).ok_or(SkipReason::Unreadable)
+        Address::parse(line, default_port).map(Entry::of).map_err(|_| SkipReason::Unreadable)
     })
 }
 

@@ -5,9 +5,10 @@
 //! user agent.
 
 use bitcoin::p2p::ServiceFlags;
+use peerpool_core::address::Address;
 use peerpool_core::time::UnixTime;
 
-use super::lines::{self, Line, parse_address};
+use super::lines::{self, Line};
 use super::{Entry, Format, FormatError, Import, SkipReason};
 
 /// Columns that each line has; the user agent may be missing, and may hold blanks.
@@ -26,7 +27,7 @@ fn parse(line: &str, default_port: u16) -> Line {
     let mut columns = line.split_ascii_whitespace();
     let mut next = || columns.next().ok_or(SkipReason::Unreadable);
     let unreadable = |_| SkipReason::Unreadable;
-    let address = parse_address(next()?, default_port).ok_or(SkipReason::Unreadable)?;
+    let address = Address::parse(next()?, default_port).map_err(|_| SkipReason::Unreadable)?;
     let good: u8 = next()?.parse().map_err(unreadable)?;
     let success: i64 = next()?.parse().map_err(unreadable)?;
     for _ in 3..9 {

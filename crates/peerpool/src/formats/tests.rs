@@ -9,7 +9,6 @@ use bitcoin::hashes::{Hash as _, sha256d};
 use peerpool_core::address::Net;
 use proptest::prelude::*;
 
-use super::lines::parse_address;
 use super::*;
 
 const MAGIC: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
@@ -17,7 +16,7 @@ const KEY: [u8; 32] = [7; 32];
 const NOON: UnixTime = UnixTime(1_700_000_000 / DAY * DAY + DAY / 2);
 
 fn at(text: &str) -> Address {
-    parse_address(text, 8333).expect("an address")
+    Address::parse(text, 8333).expect("an address")
 }
 
 fn texts(entries: &[Entry]) -> Vec<String> {

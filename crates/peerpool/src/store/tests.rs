@@ -10,10 +10,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bitcoin::p2p::ServiceFlags;
-use peerpool_core::address::Host;
-use peerpool_core::book::{Saved, Source};
+use peerpool_core::address::{Host, Net};
+use peerpool_core::book::{Book, Saved, Source};
 use peerpool_core::id::BurnReason;
 use peerpool_core::policy::Policy;
+use peerpool_core::rng::Rng;
 use peerpool_core::time::UnixTime;
 
 use super::batch::Batch;
@@ -143,6 +144,31 @@ fn what_is_written_is_read() {
 }
 
 #[test]
+fn an_address_of_cjdns_comes_back_as_one() {
+    let dir = Dir::new();
+    let host = Host::Cjdns("fc00:1::2".parse().unwrap());
+    let ours = |n: u16| Address { host, port: 20_000 + n };
+    let mut store = dir.load().unwrap().store.unwrap();
+    let of = |n, address, change: Change| {
+        let source = Source::Peer(ours(n));
+        let kept = change.kept.map(|saved| Saved { address, source, anchor: n == 1, ..saved });
+        Change { address, kept, ..change }
+    };
+    let all =
+        [of(1, ours(1), kept(1, 5)), of(2, ours(2), kept(2, 5)), of(3, ours(3), burned(3, 5))];
+    let mut written = batch(all.clone());
+    let ban = Ban { subnet: host.into(), since: UnixTime(1), until: UnixTime(2) };
+    written.ban(ban.subnet, Some(ban));
+    store.write(&written, &names(), LIMITS).unwrap();
+    drop(store);
+    let loaded = dir.load().unwrap();
+    assert_eq!((sorted(loaded.changes.clone()), loaded.bans), (all.to_vec(), vec![ban]));
+    let mut book = Book::new(&Policy::default(), 8333, &Net::ALL, &mut Rng::from_u64(0));
+    book.restore(now_at(UnixTime(6)), loaded.changes);
+    assert_eq!(book.anchors(), [ours(1)]);
+}
+
+#[test]
 fn all_there_is_replaces_what_was_on_its_networks() {
     let dir = Dir::new();
     let mut store = dir.load().unwrap().store.unwrap();
@@ -154,7 +180,7 @@ fn all_there_is_replaces_what_was_on_its_networks() {
     }
     store.write(&first, &names(), LIMITS).unwrap();
     let mut all = Batch::default();
-    let nets = vec![peerpool_core::address::Net::Ipv4, peerpool_core::address::Net::Ipv6];
+    let nets = vec![Net::Ipv4, Net::Ipv6];
     all.replace(nets, vec![kept(2, 2)], Vec::new());
     store.write(&all, &names(), LIMITS).unwrap();
     drop(store);

@@ -120,11 +120,7 @@ async fn a_read_only_directory_is_read_and_told_and_saved_to_once_it_can_be() {
         saver.hand_over(vec![gone(0)], Vec::new());
         run("mount -o remount,rw,bind \"$DIR\"");
         until(&mut saver, |state| state.wants_all).await;
-        saver.hand_over_all(
-            vec![peerpool_core::address::Net::Ipv4],
-            vec![kept(1, 9), kept(2, 9)],
-            Vec::new(),
-        );
+        saver.hand_over_all(vec![Net::Ipv4], vec![kept(1, 9), kept(2, 9)], Vec::new());
         until(&mut saver, |state| state.failure.is_none()).await;
         assert_eq!(saver.close(Duration::from_secs(60)).await, None);
         let loaded = load(&dir, MAGIC, names(), [9; 16]).unwrap();

@@ -67,7 +67,7 @@ async fn a_file_that_is_deleted_is_begun_anew_with_all_there_is() {
     saver.hand_over(vec![kept(3, 1)], Vec::new());
     until(&mut saver, |state| state.wants_all).await;
     let all = (1..4).map(|n| kept(n, 1)).collect();
-    saver.hand_over_all(vec![peerpool_core::address::Net::Ipv4], all, Vec::new());
+    saver.hand_over_all(vec![Net::Ipv4], all, Vec::new());
     until(&mut saver, |state| !state.wants_all).await;
     assert_eq!(saver.close(PATIENCE).await, None);
     assert_eq!(sorted(dir.load().unwrap().changes), [kept(1, 1), kept(2, 1), kept(3, 1)]);
@@ -79,7 +79,7 @@ async fn a_file_that_is_gone_as_the_pool_closes_is_written_whole() {
     let (mut saver, _) = start(&dir, &hasty());
     fs::remove_file(dir.file()).unwrap();
     let all: Vec<_> = (1..4).map(|n| kept(n, 1)).collect();
-    saver.hand_over_last(vec![peerpool_core::address::Net::Ipv4], all.clone(), Vec::new());
+    saver.hand_over_last(vec![Net::Ipv4], all.clone(), Vec::new());
     assert_eq!(saver.close(PATIENCE).await, None);
     assert_eq!(sorted(dir.load().unwrap().changes), all);
 }
@@ -89,7 +89,7 @@ async fn what_is_handed_over_last_is_not_written_over_what_is_there() {
     let dir = Dir::new();
     let (mut saver, _) = start(&dir, &hasty());
     saver.hand_over(vec![kept(1, 1), kept(2, 1)], Vec::new());
-    saver.hand_over_last(vec![peerpool_core::address::Net::Ipv4], vec![kept(3, 1)], Vec::new());
+    saver.hand_over_last(vec![Net::Ipv4], vec![kept(3, 1)], Vec::new());
     assert_eq!(saver.close(PATIENCE).await, None);
     assert_eq!(sorted(dir.load().unwrap().changes), [kept(1, 1), kept(2, 1)]);
 }
