@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use peerpool::settings::Settings;
 use peerpool::store::Store;
-use peerpool::{Address, AsMap, Chain, NETS, Net, NetGroups, StoreError, UnixTime};
+use peerpool::{Address, Chain, NETS, Net, StoreError, UnixTime};
 use serde_json::{Map, Value};
 
 use crate::args::{Book, BookCommand};
@@ -119,23 +119,12 @@ impl Place {
     fn book(&self, store: &Store) -> Result<peerpool::Book, Failure> {
         let Settings { chain, policy, onlynet, .. } = &self.settings;
         let nets: Vec<Net> = if onlynet.is_empty() { NETS.to_vec() } else { onlynet.clone() };
-        let groups = self.groups()?;
+        let groups = self.settings.netgroups().map_err(Failure::said)?;
         let mut book = store.book(chain, policy, &nets, groups, self.now).map_err(Failure::said)?;
         let now = peerpool::store::now_at(self.now);
         let named = self.settings.connect.iter().chain(&self.settings.add);
         named.for_each(|address| book.add_manual(now, *address));
         Ok(book)
-    }
-
-    fn groups(&self) -> Result<NetGroups, Failure> {
-        let Some(path) = &self.settings.asmap else { return Ok(NetGroups::default()) };
-        let path = self.dir.join(path);
-        let wrong = |error: String| {
-            Failure::said(format_args!("the AS map {} cannot be used: {error}", path.display()))
-        };
-        let bytes = std::fs::read(&path).map_err(|error| wrong(error.to_string()))?;
-        let map = AsMap::from_bytes(bytes).map_err(|error| wrong(error.to_string()))?;
-        Ok(NetGroups::with_as_map(map))
     }
 
     fn address(&self, text: &str) -> Result<Address, Failure> {

@@ -260,18 +260,23 @@ enum AsMapFrom {
 
 impl AsMapFrom {
     fn read(self, data_dir: Option<&Path>) -> Result<AsMap, StartError> {
-        let (path, bytes) = match self {
-            Self::File(path) => {
-                let path = data_dir.map_or(path.clone(), |dir| dir.join(&path));
-                match read_at_most(&path, MAX_AS_MAP) {
-                    Ok(bytes) => (Some(path), bytes),
-                    Err(source) => return Err(StartError::AsMapUnreadable { path, source }),
-                }
+        match self {
+            Self::File(path) => read_as_map(data_dir, &path),
+            Self::Bytes(bytes) => {
+                AsMap::from_bytes(bytes).map_err(|source| StartError::AsMap { path: None, source })
             }
-            Self::Bytes(bytes) => (None, bytes),
-        };
-        AsMap::from_bytes(bytes).map_err(|source| StartError::AsMap { path, source })
+        }
     }
+}
+
+/// The AS map in a file; a relative path is one in the data directory.
+pub(crate) fn read_as_map(data_dir: Option<&Path>, path: &Path) -> Result<AsMap, StartError> {
+    let path = data_dir.map_or(path.to_owned(), |dir| dir.join(path));
+    let bytes = match read_at_most(&path, MAX_AS_MAP) {
+        Ok(bytes) => bytes,
+        Err(source) => return Err(StartError::AsMapUnreadable { path, source }),
+    };
+    AsMap::from_bytes(bytes).map_err(|source| StartError::AsMap { path: Some(path), source })
 }
 
 /// The bytes of a file, or one more than `most` of those if it has more.

@@ -17,13 +17,14 @@ use std::path::{Path, PathBuf};
 
 use peerpool_core::address::{Address, Net};
 use peerpool_core::chain::Chain;
+use peerpool_core::netgroup::NetGroups;
 use peerpool_core::policy::Policy;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use self::keys::Draft;
 pub use self::keys::{SERVICES, keys};
-use crate::builder::Builder;
+use crate::builder::{Builder, StartError, read_as_map};
 use crate::pool::Pool;
 
 /// What every environment variable of ours begins with: `dial_timeout` is `PEERPOOL_DIAL_TIMEOUT`.
@@ -236,6 +237,15 @@ impl Settings {
             draft.set(&key, given, source)?;
         }
         draft.finish()
+    }
+
+    /// What netgroups are by these settings, the AS map read.
+    ///
+    /// # Errors
+    /// The file of the AS map is none, cannot be read, or holds no map.
+    pub fn netgroups(&self) -> Result<NetGroups, StartError> {
+        let Some(path) = &self.asmap else { return Ok(NetGroups::default()) };
+        read_as_map(self.data_dir.as_deref(), path).map(NetGroups::with_as_map)
     }
 
     /// A pool as these settings have it, to be started.

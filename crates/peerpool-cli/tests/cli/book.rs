@@ -488,6 +488,27 @@ fn wrong_input_is_answered_with_what_is_wrong_and_nothing_is_begun() {
 }
 
 #[test]
+fn an_as_map_is_a_file_of_bounded_length() {
+    let dir = Dir::new();
+    dir.line(&["import", &dir.write("list.txt", "1.2.3.4")]);
+    let status = std::process::Command::new("mkfifo").arg(dir.file("data/pipe")).status().unwrap();
+    assert!(status.success(), "there are pipes");
+    fs::File::create(dir.file("data/long")).unwrap().set_len(1 << 40).unwrap();
+    fs::write(dir.file("data/wrong"), [1, 2, 3]).unwrap();
+    for (name, expected) in [
+        ("pipe", "could not be read: it is not a file"),
+        (".", "could not be read: it is not a file"),
+        ("long", "cannot be used: it has 67108865 bytes"),
+        ("wrong", "cannot be used: its 24 bits are no map"),
+    ] {
+        let error = dir.error(&["why", "1.2.3.4", "--set", &format!("asmap={name}")]);
+        let path = PathBuf::from(dir.data()).join(name);
+        let expected = format!("error: the AS map {} {expected}", path.display());
+        assert!(error.starts_with(&expected), "{error}");
+    }
+}
+
+#[test]
 fn an_import_that_is_interrupted_takes_in_all_or_nothing() {
     let dir = Dir::new();
     dir.line(&["import", &dir.write("one.txt", "9.9.9.9")]);
