@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Net;
 use peerpool_core::book::{Book, Imported, Refusal};
 use peerpool_core::chain::Chain;
@@ -88,14 +87,14 @@ impl Importer {
         Ok(Self { book, names, rng, now, policy: policy.clone(), taken: Taken::default() })
     }
 
-    /// Takes in one entry of a file of this format. Where the format tells no time, it counts as seen
-    /// now, and where it tells no services, it is taken to have those that are required: as an
-    /// address in the answer of a DNS seed.
+    /// Takes in one entry of a file of this format. A plain list tells addresses only: they count as
+    /// seen now, with the services that are required, as in the answer of a DNS seed. Elsewhere, what
+    /// an entry does not tell is not known of it.
     pub fn take(&mut self, entry: &Entry, format: Format) {
-        let told = format != Format::Plain;
-        let seen = if told { entry.last_seen } else { self.now.unix };
-        let (wanted, none) = (self.policy.required_services, ServiceFlags::NONE);
-        let services = if told || entry.services != none { entry.services } else { wanted };
+        let (services, seen) = match format {
+            Format::Plain => (self.policy.required_services, self.now.unix),
+            _ => (entry.services, entry.last_seen),
+        };
         let Self { book, rng, taken, .. } = self;
         match book.import(self.now, entry.address, services, seen, rng) {
             Imported::Fresh | Imported::Old if !NETS.contains(&entry.address.net()) => {
