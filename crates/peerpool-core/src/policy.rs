@@ -401,6 +401,16 @@ impl Policy {
             ..Self::default()
         }
     }
+
+    /// Connections and dials that there may be at once: the target and the dials in flight for it,
+    /// addr-fetches, block-relay-only peers, a feeler, and a newcomer that is to take the place of
+    /// another.
+    pub const fn max_connections(&self) -> usize {
+        const FEELERS: usize = 1;
+        const NEWCOMERS: usize = 1;
+        let main = self.target_connect_count + self.max_dials + self.max_addr_fetch;
+        main + self.block_relay_count + FEELERS + NEWCOMERS
+    }
 }
 
 /// Whether `services` meet `required`; `NETWORK` is met by `NETWORK_LIMITED` too (BIP159).

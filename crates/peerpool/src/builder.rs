@@ -338,7 +338,7 @@ fn resolver(server: Option<SocketAddr>) -> Result<Resolver, StartError> {
 }
 
 fn raise_open_files(policy: &Policy) -> Result<(), StartError> {
-    let needed = files_needed(policy);
+    let needed = policy.max_connections() + OTHER_FILES;
     let limit =
         rlimit::increase_nofile_limit(needed as u64).map_err(StartError::OpenFilesUnknown)?;
     if limit < needed as u64 {
@@ -350,10 +350,6 @@ fn raise_open_files(policy: &Policy) -> Result<(), StartError> {
         });
     }
     Ok(())
-}
-
-fn files_needed(policy: &Policy) -> usize {
-    policy.target_connect_count + policy.max_dials + policy.max_addr_fetch + OTHER_FILES
 }
 
 /// Why a pool did not start.

@@ -1,7 +1,7 @@
 //! What the process does not allow is said at the start.
 
 use peerpool::bitcoin::Network;
-use peerpool::{Net, Pool, StartError};
+use peerpool::{Net, Policy, Pool, StartError};
 
 use crate::alone::is_alone_with_files;
 use crate::cores_as_map::CORES;
@@ -15,6 +15,30 @@ async fn too_few_open_files_are_refused_by_name() {
     let text = error.to_string();
     assert!(matches!(error, StartError::OpenFiles { limit: 64, .. }), "{text}");
     assert!(text.contains("target_connect_count = 8") && text.contains("limited to 64"));
+}
+
+#[tokio::test]
+async fn files_are_needed_for_whatever_is_dialled_beside_the_target() {
+    if !is_alone_with_files(
+        "limits::files_are_needed_for_whatever_is_dialled_beside_the_target",
+        150,
+    ) {
+        return;
+    }
+    let of = |block_relay_count| {
+        let counts = Policy {
+            target_connect_count: 20,
+            max_dials: 20,
+            max_addr_fetch: 0,
+            block_relay_count,
+            ..Policy::default()
+        };
+        Pool::builder(Network::Regtest).no_dns().policy(counts)
+    };
+    drop(of(70).start().await.unwrap());
+    let error = of(77).start().await.unwrap_err();
+    // With a feeler, a newcomer, and 32 that are nobody's connection.
+    assert!(matches!(error, StartError::OpenFiles { needed: 151, .. }), "{error}");
 }
 
 #[tokio::test]
