@@ -49,7 +49,7 @@ pub(super) fn run(place: &mut Place, address: &str) -> Result<(), Failure> {
     place.say("shown", map.into(), || {
         let mut page = page(place.now, address, &known, ban.as_ref());
         text::wrapped(&mut page, "netgroup", " ", &[&format!("{:?}", explained.netgroup)]);
-        let rule = why::rule(place.now, &explained);
+        let rule = why::rule(place.now, &explained, known.row.is_some());
         let filled = text::filled(&rule, &" ".repeat(11));
         page += &format!("{:<11}{}", "now", filled.trim_start());
         page

@@ -25,7 +25,7 @@ pub(super) fn run(place: &mut Place, address: &str) -> Result<(), Failure> {
             "{address} is in the file, and not dialled: a pool that starts finds its place in the \
              tables taken by an address that it knows better."
         ),
-        _ => rule(place.now, &explained),
+        _ => rule(place.now, &explained, word.is_some()),
     }];
     sentences.extend(known.row.as_ref().map(|row| {
         let when = text::moment(place.now, row.heard_at);
@@ -53,8 +53,8 @@ pub(super) fn run(place: &mut Place, address: &str) -> Result<(), Failure> {
     })
 }
 
-/// The rule that decides, in a sentence.
-pub(super) fn rule(now: UnixTime, explained: &Explanation) -> String {
+/// The rule that decides, in a sentence, over an address that may be in the file.
+pub(super) fn rule(now: UnixTime, explained: &Explanation, in_file: bool) -> String {
     let address = explained.address;
     let when = |at: UnixTime| text::moment(now, at);
     match explained.rule {
@@ -118,6 +118,11 @@ pub(super) fn rule(now: UnixTime, explained: &Explanation) -> String {
         Rule::Services { missing } => format!(
             "{address} is not dialled: it lacks services that are required: {}.",
             json::services(missing).join(", ")
+        ),
+        Rule::Unfit(unfit) if in_file => format!(
+            "{address} is in the file, and not dialled: a pool with these settings does not take it \
+             from there, since {}.",
+            unfit_because(unfit)
         ),
         Rule::Unfit(unfit) => format!("{address} is never taken in: {}.", unfit_because(unfit)),
         _ => format!("{address} is not dialled: it is not in the book."),

@@ -337,6 +337,20 @@ fn a_list_is_taken_in_and_what_is_refused_is_told_by_its_reason() {
     assert_eq!((&row["last_success"], &row["table"]), (&Value::Null, &"new".into()));
     assert_eq!(dir.line(&["why", "1.1.1.1:25"])["reason"], "port");
     assert_eq!(dir.line(&["why", "10.0.0.1"])["reason"], "unroutable");
+    assert!(
+        dir.words(&["why", "10.0.0.1"]).contains("10.0.0.1:8333 is never taken in: the public")
+    );
+    let lenient = dir.line(&["import", &list, "--set", "allow_unroutable=true"]);
+    assert_eq!((&lenient["taken"], &lenient["refused"]), (&1.into(), &json!({ "port": 1 })));
+    let why = dir.line(&["why", "10.0.0.1"]);
+    assert_eq!((&why["reason"], &why["source"]["kind"]), (&"unroutable".into(), &"import".into()));
+    for command in ["why", "show"] {
+        let words =
+            dir.words(&[command, "10.0.0.1"]).split_whitespace().collect::<Vec<_>>().join(" ");
+        let told = "10.0.0.1:8333 is in the file, and not dialled: a pool with these settings does \
+                    not take it from there, since the public internet cannot reach it";
+        assert!(words.contains(told), "{words}");
+    }
     let later = dir.line(&["why", "20.1.3.4", "--set", "max_address_age=1s"]);
     assert!(["too_old", "hearsay"].contains(&later["rule"].as_str().expect("a word")), "{later}");
     let words = dir.words(&["import", &list, "--dry-run"]);
