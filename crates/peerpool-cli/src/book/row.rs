@@ -8,7 +8,7 @@ use crate::{json, text};
 
 /// The word for an address that nobody but the user has named, and that never shook hands.
 pub(super) const NAMED: &str = "named";
-/// The word for one that a pool which starts has no place for in its tables.
+/// The word for one in the file that a pool which starts has no place for.
 pub(super) const NO_PLACE: &str = "no_place";
 
 /// The word for how an address in the file stands, by the rule of a book that was filled from it.

@@ -325,7 +325,7 @@ fn count(number: i64) -> u32 {
     u32::try_from(number).unwrap_or_default()
 }
 
-/// Whether all of a network's rows are meant.
+/// The names of networks, as a list of SQL has them.
 pub(super) fn list(nets: &[Net]) -> String {
     let quoted: Vec<String> = nets.iter().map(|net| format!("'{}'", net.as_str())).collect();
     quoted.join(", ")
