@@ -17,7 +17,7 @@ pub(super) fn child_dir() -> Option<PathBuf> {
 /// directory. Returns whether it could be run: where `before` is not allowed, that is said.
 fn run_alone(test: &str, dir: &Dir, shell: &[&str], before: &str) -> bool {
     let name = format!("store::tests::alone::{test}");
-    let script = format!("{before} || exit 77; exec \"$0\" \"$@\"");
+    let script = format!("{before} || exit; exec \"$0\" \"$@\"");
     let mut command = Command::new(shell[0]);
     command.args(&shell[1..]).args(["-c", &script]).arg(std::env::current_exe().unwrap());
     command.args(["--exact", &name, "--nocapture", "--test-threads=1"]);
@@ -28,12 +28,18 @@ fn run_alone(test: &str, dir: &Dir, shell: &[&str], before: &str) -> bool {
     };
     let text = String::from_utf8_lossy(&output.stdout);
     print!("{text}{}", String::from_utf8_lossy(&output.stderr));
-    if !text.contains("running 1 test") {
+    if !text.contains("running ") {
         println!("skipped: {before:?} is not allowed here");
         return false;
     }
     assert!(output.status.success() && text.contains("1 passed"), "{test} fails by itself");
     true
+}
+
+#[test]
+#[should_panic(expected = "no_such_test fails by itself")]
+fn a_name_that_is_no_test_does_not_pass() {
+    run_alone("no_such_test", &Dir::new(), &SHELL, "true");
 }
 
 fn run(script: &str) {
