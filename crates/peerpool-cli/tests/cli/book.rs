@@ -351,23 +351,25 @@ fn a_list_is_taken_in_and_what_is_refused_is_told_by_its_reason() {
                     not take it from there, since the public internet cannot reach it";
         assert!(words.contains(told), "{words}");
     }
-    let later = dir.line(&["why", "20.1.3.4", "--set", "max_address_age=1s"]);
-    assert!(["too_old", "hearsay"].contains(&later["rule"].as_str().expect("a word")), "{later}");
     let words = dir.words(&["import", &list, "--dry-run"]);
     assert!(words.lines().all(|line| line.len() <= 80), "{words}");
     assert!(words.contains("\nrefused    port 1, unroutable 1\n"), "{words}");
 
     // Success times of others are hearsay.
-    let dump = dir.write(
-        "dump.txt",
+    let hour_ago = row["source"]["at"].as_u64().expect("a time") - 3600;
+    let shares = "99% 99% 99% 99% 99% 800000 00000409 70016 \"/a/\"";
+    let dump = format!(
         "# address good lastSuccess %(2h) %(8h) %(1d) %(7d) %(30d) blocks svcs version\n\
-         9.8.7.6:8333 1 1600000000 99% 99% 99% 99% 99% 800000 00000409 70016 \"/a/\"\n",
+         9.8.7.6:8333 1 1600000000 {shares}\n9.7.7.6:8333 1 {hour_ago} {shares}\n"
     );
-    let old = dir.line(&["import", &dump]);
+    let old = dir.line(&["import", &dir.write("dump.txt", &dump)]);
     assert_eq!(
         (&old["format"], &old["fresh"], &old["old"]),
-        (&"seeder".into(), &0.into(), &1.into())
+        (&"seeder".into(), &1.into(), &1.into())
     );
+    assert_eq!(dir.line(&["why", "9.7.7.6"])["rule"], "hearsay");
+    let strict = dir.line(&["why", "9.7.7.6", "--set", "max_address_age=30min"]);
+    assert_eq!((&strict["rule"], &strict["since"]), (&"too_old".into(), &(hour_ago + 1800).into()));
     let why = dir.line(&["why", "9.8.7.6"]);
     assert_eq!(
         (&why["rule"], &why["since"]),
