@@ -15,6 +15,7 @@ use peerpool_core::rng::Rng;
 use crate::clock::Clock;
 use crate::driver;
 use crate::pool::Pool;
+use crate::random;
 use crate::seeds::Resolver;
 use crate::store::{self, Owner, Saver, SeedNames, StoreError};
 
@@ -292,8 +293,7 @@ fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
 
 /// Reads the data directory, off the runtime's threads.
 async fn load(path: PathBuf, chain: &Chain) -> Result<(Owner, store::Loaded), StartError> {
-    let mut key = [0; 16];
-    getrandom::fill(&mut key).map_err(|error| StartError::Randomness(error.to_string()))?;
+    let key = random::draw().map_err(StartError::Randomness)?;
     let names = SeedNames::new(chain.seeds.iter().cloned());
     let owner = Owner { dir: path.clone(), magic: chain.magic };
     let magic = chain.magic;
@@ -304,7 +304,8 @@ async fn load(path: PathBuf, chain: &Chain) -> Result<(Owner, store::Loaded), St
     };
     let read = tokio::task::spawn_blocking(read).await;
     let loaded = read.unwrap_or_else(|error| {
-        let error = StoreError::Failed { path: owner.dir.clone(), error: error.to_string() };
+        let error =
+            StoreError::Failed { path: owner.dir.clone(), doing: "read", error: error.to_string() };
         Err(StartError::Store(error))
     })?;
     Ok((owner, loaded))
@@ -314,9 +315,7 @@ fn rng(seed: Option<u64>) -> Result<Rng, StartError> {
     if let Some(seed) = seed {
         return Ok(Rng::from_u64(seed));
     }
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| StartError::Randomness(error.to_string()))?;
-    Ok(Rng::from_seed(seed))
+    random::draw().map(Rng::from_seed).map_err(StartError::Randomness)
 }
 
 #[cfg(feature = "hickory")]

@@ -46,6 +46,7 @@ mod events;
 pub mod formats;
 mod lease;
 mod pool;
+mod random;
 pub mod seeds;
 pub mod settings;
 pub mod store;

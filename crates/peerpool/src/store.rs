@@ -92,7 +92,7 @@ impl Store {
     /// [`StoreError::Locked`] if there is an owner. A damaged file is left as it is.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
         let dir = dir.as_ref();
-        fs::create_dir_all(dir).map_err(|error| StoreError::io(dir, &error))?;
+        fs::create_dir_all(dir).map_err(|error| StoreError::io(dir, "created", &error))?;
         let lock = Lock::take(dir)?;
         Self::open_locked(dir, lock).map_err(|(error, _)| error)
     }
@@ -113,18 +113,17 @@ impl Store {
     /// read is as it was when reading began.
     ///
     /// # Errors
-    /// There is none, or it cannot be read.
+    /// There is none, not even an empty file that a pool would begin; or it cannot be read.
     pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = dir.as_ref().join(STORE_FILE);
         if let Err(error) = fs::metadata(&path) {
             if error.kind() == io::ErrorKind::NotFound {
                 return Err(StoreError::Missing { path });
             }
-            return Err(StoreError::io(&path, &error));
+            return Err(StoreError::io(&path, "read", &error).of_reading());
         }
-        let connection = match connect_to_read(&path, false) {
-            // Where the directory cannot be written either, there is no log to be read.
-            Err(StoreError::Unwritable { .. }) => connect_to_read(&path, true)?,
+        let connection = match connect_to_read(&path, false).map_err(StoreError::of_reading) {
+            Err(StoreError::Unreadable { error, .. }) => read_without_log(&path, &error)?,
             other => other?,
         };
         Ok(Self { connection, identity: identity(&path), path, _lock: None })
@@ -278,7 +277,7 @@ impl Store {
     }
 
     fn error(&self, error: &rusqlite::Error) -> StoreError {
-        StoreError::sqlite(&self.path, error)
+        StoreError::sqlite(&self.path, "read", error).of_reading()
     }
 
     /// Whether the file is still the one in the directory.
@@ -289,7 +288,7 @@ impl Store {
 
 /// Opens a file to be written, and brings it up to date.
 fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let sqlite = |error: &rusqlite::Error| StoreError::sqlite(path, error);
+    let sqlite = |error: &rusqlite::Error| StoreError::sqlite(path, "opened", error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -326,14 +325,34 @@ fn connect_to_read(path: &Path, immutable: bool) -> Result<Connection, StoreErro
         connection.busy_timeout(BUSY)?;
         Ok(connection)
     });
-    let connection = opened.map_err(|error| StoreError::sqlite(path, &error))?;
+    let connection = opened.map_err(|error| StoreError::sqlite(path, "read", &error))?;
+    let known = schema::MIGRATIONS.len();
     match schema::identify(&connection, path)? {
-        Found::Version(version) if version as usize == schema::MIGRATIONS.len() => Ok(connection),
-        _ => {
-            let error = "its schema is older; a pool that may write brings it up to date";
-            Err(StoreError::Failed { path: path.to_owned(), error: error.to_owned() })
+        Found::Version(version) if version as usize == known => Ok(connection),
+        Found::Version(version) => {
+            let error = format!(
+                "its schema is {version}, and {known} is read here; a pool that may write brings it \
+                 up to date"
+            );
+            Err(StoreError::Failed { path: path.to_owned(), doing: "read", error })
         }
+        Found::Fresh => Err(StoreError::Missing { path: path.to_owned() }),
     }
+}
+
+/// Opens a file to be read where nothing can be made beside it, as its log would have it.
+fn read_without_log(path: &Path, error: &str) -> Result<Connection, StoreError> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        let error = format!(
+            "{error}; what was written last is in {}, which is read where files can be made beside \
+             it: copy both",
+            Path::new(&log).display()
+        );
+        return Err(StoreError::Unreadable { path: path.to_owned(), error });
+    }
+    connect_to_read(path, true).map_err(StoreError::of_reading)
 }
 
 /// A path as part of a URI.

@@ -499,6 +499,10 @@ fn wrong_input_is_answered_with_what_is_wrong_and_nothing_is_begun() {
     ] {
         assert_eq!(dir.run(args).status.code(), Some(2), "{args:?}");
     }
+    fs::write(dir.0.join("data/peers.sqlite"), "").unwrap();
+    assert!(dir.error(&["stats"]).contains(&missing), "an empty file is no book");
+    dir.line(&["ban", "1.2.3.4"]);
+    assert_eq!(dir.lines(&["bans"]).len(), 1, "and is begun");
     fs::write(dir.0.join("data/peers.sqlite"), [b'x'; 4096]).unwrap();
     assert!(dir.error(&["stats"]).contains("is damaged or not an addr book"));
 }

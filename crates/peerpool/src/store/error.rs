@@ -54,10 +54,21 @@ pub enum StoreError {
         /// What went wrong.
         error: String,
     },
+    /// The file cannot be read: it is not ours, or the directory would have to be written for it.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        error: String,
+    },
+    /// The operating system gave no randomness.
+    Randomness(String),
     /// Anything else, such as a disk that fails, or another process that holds the file for long.
     Failed {
         /// The file or directory.
         path: PathBuf,
+        /// What was to be done with it: `"read"`, for one.
+        doing: &'static str,
         /// What went wrong.
         error: String,
     },
@@ -68,7 +79,7 @@ impl StoreError {
         Self::Corrupt { path: path.to_owned(), error: error.to_string() }
     }
 
-    pub(super) fn io(path: &Path, error: &io::Error) -> Self {
+    pub(super) fn io(path: &Path, doing: &'static str, error: &io::Error) -> Self {
         use io::ErrorKind as Kind;
         let (path, text) = (path.to_owned(), error.to_string());
         match error.kind() {
@@ -77,11 +88,11 @@ impl StoreError {
             | Kind::StorageFull
             | Kind::QuotaExceeded
             | Kind::FileTooLarge => Self::Unwritable { path, error: text },
-            _ => Self::Failed { path, error: text },
+            _ => Self::Failed { path, doing, error: text },
         }
     }
 
-    pub(super) fn sqlite(path: &Path, error: &rusqlite::Error) -> Self {
+    pub(super) fn sqlite(path: &Path, doing: &'static str, error: &rusqlite::Error) -> Self {
         let (path, text) = (path.to_owned(), error.to_string());
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
@@ -93,7 +104,15 @@ impl StoreError {
                 | ErrorCode::CannotOpen
                 | ErrorCode::PermissionDenied,
             ) => Self::Unwritable { path, error: text },
-            _ => Self::Failed { path, error: text },
+            _ => Self::Failed { path, doing, error: text },
+        }
+    }
+
+    /// The same of a file that nobody wanted to write.
+    pub(super) fn of_reading(self) -> Self {
+        match self {
+            Self::Unwritable { path, error } => Self::Unreadable { path, error },
+            other => other,
         }
     }
 
@@ -137,8 +156,12 @@ impl fmt::Display for StoreError {
             Self::Unwritable { path, error } => {
                 write!(f, "{} cannot be written: {error}", path.display())
             }
-            Self::Failed { path, error } => {
-                write!(f, "{} cannot be read or written: {error}", path.display())
+            Self::Randomness(error) => write!(f, "the system gave no randomness: {error}"),
+            Self::Unreadable { path, error } => {
+                write!(f, "{} cannot be read: {error}", path.display())
+            }
+            Self::Failed { path, doing, error } => {
+                write!(f, "{} could not be {doing}: {error}", path.display())
             }
         }
     }

@@ -87,7 +87,7 @@ pub(super) fn open_for(
         return Err(error);
     }
     let path = dir.join(STORE_FILE);
-    let aside = set_aside(&path).map_err(|error| StoreError::io(&path, &error))?;
+    let aside = set_aside(&path)?;
     let store = Store::open_locked(dir, lock).map_err(|(error, _)| error)?;
     Ok((store, Some((aside, error))))
 }
@@ -129,15 +129,13 @@ fn read_only(
         failure: Some(failure),
         set_aside: None,
     };
-    if !dir.join(STORE_FILE).exists() {
-        return Ok(nothing(names, failure));
-    }
     match Store::open_read_only(dir) {
         Ok(store) => {
             check_chain(&store, magic)?;
             let loaded = read(store, names, key)?;
             Ok(Loaded { store: None, failure: Some(failure), ..loaded })
         }
+        Err(StoreError::Missing { .. }) => Ok(nothing(names, failure)),
         // It cannot be moved out of the way.
         Err(error @ StoreError::Corrupt { .. }) => Ok(nothing(names, error)),
         Err(error) => Err(error),
@@ -145,7 +143,11 @@ fn read_only(
 }
 
 /// Moves a file and what belongs to it out of the way; returns where it is then.
-pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+pub(super) fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    move_aside(path).map_err(|error| StoreError::io(path, "moved out of the way", &error))
+}
+
+fn move_aside(path: &Path) -> io::Result<PathBuf> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let name = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();

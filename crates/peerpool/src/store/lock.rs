@@ -34,7 +34,7 @@ impl Lock {
         let path = dir.join(LOCK_FILE);
         let open =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = open.map_err(|error| StoreError::io(&path, &error))?;
+        let mut file = open.map_err(|error| StoreError::io(&path, "opened", &error))?;
         match file.try_lock() {
             Ok(()) => {
                 // A courtesy, which a full disk may deny.
@@ -42,7 +42,7 @@ impl Lock {
                 Ok(Self { file })
             }
             Err(TryLockError::WouldBlock) => Err(held(dir, file)),
-            Err(TryLockError::Error(error)) => Err(StoreError::io(&path, &error)),
+            Err(TryLockError::Error(error)) => Err(StoreError::io(&path, "locked", &error)),
         }
     }
 

@@ -83,14 +83,14 @@ pub(super) enum Found {
 pub(super) fn identify(connection: &Connection, path: &Path) -> Result<Found, StoreError> {
     let number = |pragma: &str| -> Result<i64, StoreError> {
         let read = connection.pragma_query_value(None, pragma, |row| row.get(0));
-        read.map_err(|error| StoreError::sqlite(path, &error))
+        read.map_err(|error| StoreError::sqlite(path, "read", &error))
     };
     let (application, version) = (number("application_id")?, number("user_version")?);
     if application == 0 && version == 0 {
         let any = connection
             .query_row("SELECT name FROM sqlite_schema LIMIT 1", [], |row| row.get::<_, String>(0))
             .optional()
-            .map_err(|error| StoreError::sqlite(path, &error))?;
+            .map_err(|error| StoreError::sqlite(path, "read", &error))?;
         if any.is_none() {
             return Ok(Found::Fresh);
         }
@@ -131,7 +131,7 @@ pub(super) fn migrate(
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let found: String = connection
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(|error| StoreError::sqlite(path, &error))?;
+        .map_err(|error| StoreError::sqlite(path, "read", &error))?;
     if found == "ok" { Ok(()) } else { Err(StoreError::corrupt(path, found)) }
 }
 

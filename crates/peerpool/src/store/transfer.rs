@@ -75,8 +75,7 @@ impl Importer {
         policy: &Policy,
         unix: UnixTime,
     ) -> Result<Self, StoreError> {
-        let path = store.map_or(Path::new("."), Store::path);
-        let mut rng = Rng::from_seed(random(path)?);
+        let mut rng = Rng::from_seed(random()?);
         let mut names = SeedNames::new(chain.seeds.iter().cloned());
         let now = now_at(unix);
         let mut book = Book::new(policy, chain.default_port, &Net::ALL, &mut rng);
@@ -136,9 +135,7 @@ impl Store {
         let mut store = Self::open(dir)?;
         check_chain(&store, chain.magic)?;
         if store.chain()?.is_none() || store.key()?.is_none() {
-            let mut key = [0; 16];
-            key.iter_mut().zip(random(store.path())?).for_each(|(to, from)| *to = from);
-            store.set_owner(chain.magic, key)?;
+            store.set_owner(chain.magic, random()?)?;
         }
         Ok(store)
     }
@@ -203,10 +200,11 @@ impl Store {
     pub fn export(&self, format: ExportFormat, magic: [u8; 4]) -> Result<Export, StoreError> {
         match format {
             ExportFormat::PeersDat(version) => {
-                let key = random(self.path())?;
+                let key = random()?;
                 let written = peers_dat::write(&self.entries()?, magic, key, version);
                 written.map_err(|error| StoreError::Failed {
                     path: self.path().to_owned(),
+                    doing: "exported",
                     error: error.to_string(),
                 })
             }
@@ -241,13 +239,6 @@ fn to_entry(row: &AddressRow) -> Entry {
     }
 }
 
-fn random(path: &Path) -> Result<[u8; 32], StoreError> {
-    let mut bytes = [0; 32];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => Ok(bytes),
-        Err(error) => Err(StoreError::Failed {
-            path: path.to_owned(),
-            error: format!("the system gave no randomness: {error}"),
-        }),
-    }
+fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+    crate::random::draw().map_err(StoreError::Randomness)
 }

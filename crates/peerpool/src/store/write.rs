@@ -79,7 +79,7 @@ impl Store {
     /// into the file: see the module's promises.
     pub(super) fn sync_seldom(&self) -> Result<(), StoreError> {
         let set = self.connection.pragma_update(None, "synchronous", "normal");
-        set.map_err(|error| self.error(&error))
+        set.map_err(|error| StoreError::sqlite(&self.path, "written", &error))
     }
 
     /// Writes a batch.
@@ -137,7 +137,7 @@ impl Store {
             transaction.commit()?;
             Ok(value)
         };
-        all().map_err(|error| StoreError::sqlite(path, &error))
+        all().map_err(|error| StoreError::sqlite(path, "written", &error))
     }
 }
 

@@ -115,7 +115,7 @@ impl Saver {
             let _ = done.send(());
         };
         let spawned = thread::Builder::new().name("peerpool-store".to_owned()).spawn(run);
-        spawned.map_err(|error: io::Error| StoreError::io(&dir, &error))?;
+        spawned.map_err(|error: io::Error| StoreError::io(&dir, "saved to", &error))?;
         let batch = Batch::default();
         Ok(Self { shared, batch, limits, most, state: state_of, done: Some(is_done) })
     }
@@ -330,7 +330,7 @@ impl Writer {
         if let Some(error) = self.damage.take() {
             let _lock = Lock::take(&dir)?;
             let path = dir.join(STORE_FILE);
-            let aside = set_aside(&path).map_err(|error| StoreError::io(&path, &error))?;
+            let aside = set_aside(&path)?;
             self.on_set_aside(&aside, &error);
         }
         let (mut store, aside) = open_for(&dir, self.owner.magic)?;

@@ -49,6 +49,7 @@ fn run(script: &str) {
 
 const NAMESPACE: [&str; 3] = ["unshare", "-rm", "sh"];
 const SHELL: [&str; 1] = ["sh"];
+const READ_ONLY: &str = "mount --bind \"$DIR\" \"$DIR\" && mount -o remount,ro,bind \"$DIR\"";
 
 /// Hands over more than there is room for; the failure is told, then the room is made, and all is
 /// written. What was on disk before is there all the while.
@@ -137,9 +138,8 @@ async fn a_read_only_directory_is_read_and_told_and_saved_to_once_it_can_be() {
     let mut store = dir.load().unwrap().store.unwrap();
     store.write(&batch((0..500).map(|n| kept(n, 5))), &names(), LIMITS).unwrap();
     drop(store);
-    let before = "mount --bind \"$DIR\" \"$DIR\" && mount -o remount,ro,bind \"$DIR\"";
     let test = "a_read_only_directory_is_read_and_told_and_saved_to_once_it_can_be";
-    run_alone(test, &dir, &NAMESPACE, before);
+    run_alone(test, &dir, &NAMESPACE, READ_ONLY);
 }
 
 #[test]
@@ -151,6 +151,38 @@ fn a_read_only_directory_without_a_book_is_told() {
         return;
     }
     let dir = Dir::new();
-    let before = "mount --bind \"$DIR\" \"$DIR\" && mount -o remount,ro,bind \"$DIR\"";
-    run_alone("a_read_only_directory_without_a_book_is_told", &dir, &NAMESPACE, before);
+    run_alone("a_read_only_directory_without_a_book_is_told", &dir, &NAMESPACE, READ_ONLY);
+}
+
+#[test]
+fn an_empty_file_in_a_read_only_directory_is_no_book() {
+    if let Some(dir) = child_dir() {
+        let loaded = load(&dir, MAGIC, names(), KEY).unwrap();
+        assert!(loaded.store.is_none() && loaded.changes.is_empty());
+        assert!(matches!(loaded.failure, Some(StoreError::Unwritable { .. })));
+        return;
+    }
+    let dir = Dir::new();
+    fs::write(dir.file(), "").unwrap();
+    let test = "an_empty_file_in_a_read_only_directory_is_no_book";
+    run_alone(test, &dir, &NAMESPACE, READ_ONLY);
+}
+
+#[test]
+fn a_log_in_a_read_only_directory_is_not_passed_over() {
+    if let Some(dir) = child_dir() {
+        let error = Store::open_read_only(&dir).unwrap_err();
+        assert!(matches!(error, StoreError::Unreadable { .. }), "{error}");
+        assert!(error.to_string().contains("peers.sqlite-wal, which is read where"), "{error}");
+        return;
+    }
+    let (dir, copy) = (Dir::new(), Dir::new());
+    let mut store = dir.load().unwrap().store.unwrap();
+    store.write(&batch([kept(1, 5)]), &names(), LIMITS).unwrap();
+    for name in ["peers.sqlite", "peers.sqlite-wal"] {
+        fs::copy(dir.0.join(name), copy.0.join(name)).unwrap();
+    }
+    let test = "a_log_in_a_read_only_directory_is_not_passed_over";
+    run_alone(test, &copy, &NAMESPACE, READ_ONLY);
+    assert_eq!(Store::open_read_only(&copy.0).unwrap().addresses().unwrap().len(), 1);
 }

@@ -80,6 +80,42 @@ fn an_empty_file_is_begun() {
 }
 
 #[test]
+fn an_empty_file_has_nothing_to_be_read() {
+    let dir = Dir::new();
+    fs::write(dir.file(), "").unwrap();
+    let error = Store::open_read_only(&dir.0).unwrap_err();
+    assert_eq!(error, StoreError::Missing { path: dir.file() });
+}
+
+#[test]
+fn a_file_of_an_earlier_version_is_read_once_it_is_brought_up_to_date() {
+    let dir = full();
+    let other = Connection::open(dir.file()).unwrap();
+    other.execute_batch("DROP TABLE ban; PRAGMA user_version = 1").unwrap();
+    drop(other);
+    let error = Store::open_read_only(&dir.0).unwrap_err().to_string();
+    let expected = "could not be read: its schema is 1, and 2 is read here; a pool";
+    assert!(error.contains(expected), "{error}");
+    drop(Store::open(&dir.0).unwrap());
+    assert_eq!(Store::open_read_only(&dir.0).unwrap().addresses().unwrap().len(), 500);
+}
+
+#[test]
+fn what_cannot_be_done_with_which_file_is_told() {
+    let dir = full();
+    let reader = Store::open_read_only(&dir.0).unwrap();
+    let path = dir.file().display().to_string();
+    let other = Connection::open(dir.file()).unwrap();
+    other.execute_batch("ALTER TABLE burned RENAME TO b; ALTER TABLE ban RENAME TO c").unwrap();
+    let read = reader.burned().unwrap_err().to_string();
+    assert!(read.starts_with(&format!("{path} could not be read: ")), "{read}");
+    let mut writer = Store::open(&dir.0).unwrap();
+    let ban = Ban { subnet: address(1).into(), since: UnixTime(1), until: UnixTime(2) };
+    let write = writer.insert_ban(&ban).unwrap_err().to_string();
+    assert!(write.starts_with(&format!("{path} could not be written: ")), "{write}");
+}
+
+#[test]
 fn a_file_of_a_later_version_is_refused_and_left_alone() {
     let dir = full();
     Connection::open(dir.file()).unwrap().pragma_update(None, "user_version", 99).unwrap();
@@ -120,7 +156,8 @@ fn a_directory_in_place_of_the_file_is_an_error_with_its_name() {
     let dir = Dir::new();
     fs::create_dir(dir.file()).unwrap();
     let error = dir.load().unwrap_err();
-    assert!(error.to_string().contains(STORE_FILE), "{error}");
+    let expected = format!("{} could not be read: ", dir.file().display());
+    assert!(error.to_string().starts_with(&expected), "{error}");
 }
 
 #[test]
