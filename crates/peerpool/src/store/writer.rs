@@ -84,7 +84,7 @@ impl Saver {
                 .map(|(path, error)| (1, path.display().to_string(), error.to_string())),
         };
         let limits = Limits::of(policy);
-        let most = 2 * (policy.max_addresses + policy.max_burned);
+        let most = 2 * (policy.max_addresses + policy.max_burned) + policy.max_bans;
         let (to_state, mut state_of) = watch::channel(state.clone());
         // What it began with is news.
         state_of.mark_changed();

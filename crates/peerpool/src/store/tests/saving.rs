@@ -146,7 +146,7 @@ async fn a_file_damaged_while_it_is_written_is_set_aside() {
 #[tokio::test]
 async fn what_waits_for_a_dead_disk_is_bounded() {
     let dir = Dir::new();
-    let policy = Policy { max_addresses: 16, max_burned: 16, ..Policy::default() };
+    let policy = Policy { max_addresses: 16, max_burned: 16, max_bans: 16, ..Policy::default() };
     let (mut saver, _) = start(&dir, &policy);
     // Somebody else writes, for as long as it takes.
     let other = Connection::open(dir.file()).unwrap();
@@ -159,4 +159,18 @@ async fn what_waits_for_a_dead_disk_is_bounded() {
     assert_eq!(saver.close(PATIENCE).await, None);
     let loaded = dir.load().unwrap();
     assert!((0..10).all(|n| loaded.changes.contains(&kept(n, 1))));
+}
+
+#[tokio::test]
+async fn bans_that_may_be_are_not_too_much_to_wait() {
+    let dir = Dir::new();
+    let policy = Policy { max_addresses: 16, max_burned: 16, max_bans: 100, ..Policy::default() };
+    let (mut saver, _) = start(&dir, &policy);
+    // Somebody else writes, for as long as it takes.
+    let other = Connection::open(dir.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    saver.forget_bans((0..100).map(|n| address(n).into()));
+    assert!(!saver.hand_over(Vec::new(), Vec::new()), "there may be as many");
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(saver.close(PATIENCE).await, None);
 }
