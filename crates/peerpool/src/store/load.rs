@@ -45,20 +45,16 @@ pub(crate) fn load(
     key: [u8; 16],
 ) -> Result<Loaded, StoreError> {
     match open_for(dir, magic) {
-        Ok((store, set_aside)) => {
-            let mut loaded = read(store, names, key)?;
-            let key = loaded.key;
-            let owned = loaded.store.as_mut().map_or(Ok(()), |store| store.set_owner(magic, key));
-            owned.or_else(|error| match error {
+        Ok((mut store, set_aside)) => {
+            let loaded = read(&store, names, key)?;
+            match store.set_owner(magic, loaded.key) {
+                Ok(()) => Ok(Loaded { store: Some(store), set_aside, ..loaded }),
                 // To be written later.
-                StoreError::Unwritable { .. } => {
-                    loaded.store = None;
-                    loaded.failure = Some(error);
-                    Ok(())
+                Err(error @ StoreError::Unwritable { .. }) => {
+                    Ok(Loaded { failure: Some(error), set_aside, ..loaded })
                 }
-                other => Err(other),
-            })?;
-            Ok(Loaded { set_aside, ..loaded })
+                Err(error) => Err(error),
+            }
         }
         Err(error @ StoreError::Unwritable { .. }) => {
             if let Some(locked) = Lock::refusal(dir) {
@@ -104,12 +100,11 @@ pub(super) fn check_chain(store: &Store, magic: [u8; 4]) -> Result<(), StoreErro
     }
 }
 
-fn read(store: Store, mut names: SeedNames, key: [u8; 16]) -> Result<Loaded, StoreError> {
+fn read(store: &Store, mut names: SeedNames, key: [u8; 16]) -> Result<Loaded, StoreError> {
     let changes = store.changes_by(&mut names)?;
     let bans = store.bans()?;
     let key = store.key()?.unwrap_or(key);
-    let store = Some(store);
-    Ok(Loaded { key, changes, bans, names, store, failure: None, set_aside: None })
+    Ok(Loaded { key, changes, bans, names, store: None, failure: None, set_aside: None })
 }
 
 /// What can be read where nothing can be written.
@@ -132,8 +127,8 @@ fn read_only(
     match Store::open_read_only(dir) {
         Ok(store) => {
             check_chain(&store, magic)?;
-            let loaded = read(store, names, key)?;
-            Ok(Loaded { store: None, failure: Some(failure), ..loaded })
+            let loaded = read(&store, names, key)?;
+            Ok(Loaded { failure: Some(failure), ..loaded })
         }
         Err(StoreError::Missing { .. }) => Ok(nothing(names, failure)),
         // It cannot be moved out of the way.
