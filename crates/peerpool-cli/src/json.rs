@@ -6,8 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use peerpool::settings::SERVICES;
 use peerpool::{
-    ConnectionType, Event, Known, Net, PeerState, PeerStatus, PeerVersion, ServiceFlags, Stamped,
-    Status, Variety,
+    Ban, Event, Known, Net, PeerStatus, PeerVersion, ServiceFlags, Stamped, Status, Variety,
 };
 use serde_json::{Map, Value, json};
 
@@ -36,12 +35,12 @@ pub(crate) fn details(event: &Event) -> Map<String, Value> {
         }
         Event::SeedFailed { seed, error } => json!({ "seed": seed, "error": error }),
         Event::Connecting { connection_type: kind, chosen, .. } => {
-            json!({ "connection_type": connection_type(*kind), "chosen": chosen.as_str() })
+            json!({ "connection_type": kind.as_str(), "chosen": chosen.as_str() })
         }
         Event::Ready { version: said, .. } => version(said),
         Event::DialFailed { error, .. } => json!({ "error": error.as_str() }),
         Event::Disconnected { state: was, reason, .. } => {
-            json!({ "state": state(*was), "reason": reason.as_str() })
+            json!({ "state": was.as_str(), "reason": reason.as_str() })
         }
         Event::Burned { reason, .. } | Event::VerdictWaits { reason, .. } => {
             json!({ "reason": reason.as_str() })
@@ -49,11 +48,7 @@ pub(crate) fn details(event: &Event) -> Map<String, Value> {
         Event::BackedOff { failures, retry_in, .. } => {
             json!({ "failures": failures, "retry_in": seconds(*retry_in) })
         }
-        Event::Banned { ban } => json!({
-            "subnet": ban.subnet.to_string(),
-            "since": ban.since.0,
-            "until": ban.until.0,
-        }),
+        Event::Banned { ban } => self::ban(ban),
         Event::Unbanned { subnet, expired } => {
             json!({ "subnet": subnet.to_string(), "expired": expired })
         }
@@ -141,7 +136,7 @@ fn peer(peer: &PeerStatus) -> Value {
     let mut map = Map::new();
     map.insert("id".into(), peer.id.0.into());
     map.insert("address".into(), peer.address.to_string().into());
-    map.insert("connection_type".into(), connection_type(peer.connection_type).into());
+    map.insert("connection_type".into(), peer.connection_type.as_str().into());
     map.insert("age".into(), seconds(peer.age));
     if let Some(said) = &peer.version
         && let Value::Object(said) = version(said)
@@ -191,24 +186,9 @@ fn known(known: &Known) -> Value {
     })
 }
 
-/// The word for a state.
-pub(crate) const fn state(state: PeerState) -> &'static str {
-    match state {
-        PeerState::Connecting => "connecting",
-        PeerState::Connected => "connected",
-        PeerState::Ready => "ready",
-    }
-}
-
-/// The word for what a connection is for.
-pub(crate) const fn connection_type(connection_type: ConnectionType) -> &'static str {
-    match connection_type {
-        ConnectionType::OutboundFullRelay => "outbound_full_relay",
-        ConnectionType::Manual => "manual",
-        ConnectionType::BlockRelayOnly => "block_relay_only",
-        ConnectionType::Feeler => "feeler",
-        ConnectionType::AddrFetch => "addr_fetch",
-    }
+/// A ban.
+pub(crate) fn ban(ban: &Ban) -> Value {
+    json!({ "subnet": ban.subnet.to_string(), "since": ban.since.0, "until": ban.until.0 })
 }
 
 /// Unix time in seconds, to the millisecond.
@@ -228,7 +208,10 @@ fn rounded(number: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use peerpool::{Address, Ban, BurnReason, Misbehavior, PeerId, Subnet, UnixTime, UserAgent};
+    use peerpool::{
+        Address, BurnReason, ConnectionType, Misbehavior, PeerId, PeerState, Subnet, UnixTime,
+        UserAgent,
+    };
 
     use super::*;
 

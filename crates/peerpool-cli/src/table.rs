@@ -101,7 +101,7 @@ fn row(peer: &PeerStatus) -> Row<'static> {
         None => Default::default(),
     };
     Row::new([
-        Cell::from(json::state(peer.state)).style(Style::new().fg(color)),
+        Cell::from(peer.state.as_str()).style(Style::new().fg(color)),
         Cell::from(peer.address.to_string()),
         Cell::from(agent),
         Cell::from(services),

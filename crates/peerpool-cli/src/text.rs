@@ -97,10 +97,10 @@ const WIDTH: usize = 80;
 const INDENT: usize = 11;
 
 /// A name and its parts, continued below each other where they do not fit.
-pub(crate) fn wrapped(page: &mut String, name: &str, between: &str, parts: &[&str]) {
+pub(crate) fn wrapped(page: &mut String, name: &str, between: &str, parts: &[impl AsRef<str>]) {
     let mut line = format!("{name:<0$} ", INDENT - 1);
     let mut begun = false;
-    for part in parts {
+    for part in parts.iter().map(AsRef::as_ref) {
         if begun && line.len() + between.len() + part.len() >= WIDTH {
             let _ = writeln!(page, "{line}{}", between.trim_end());
             line = " ".repeat(INDENT);
@@ -115,7 +115,8 @@ pub(crate) fn wrapped(page: &mut String, name: &str, between: &str, parts: &[&st
 
 /// So many of something.
 pub(crate) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+    let more = if what.ends_with('s') { "es" } else { "s" };
+    format!("{count} {what}{}", if count == 1 { "" } else { more })
 }
 
 /// A number of bytes for people.

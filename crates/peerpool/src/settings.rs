@@ -23,7 +23,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use self::keys::Draft;
-pub use self::keys::{SERVICES, keys};
+pub use self::keys::{SERVICES, keys, services};
 use crate::builder::{Builder, StartError, read_as_map};
 use crate::pool::Pool;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use peerpool::formats::Format;
-use peerpool::settings::{Flag, SERVICES, Settings};
+use peerpool::settings::{self, Flag, SERVICES, Settings};
 use peerpool::{Net, ServiceFlags, Subnet};
 
 use super::{environment, key_value, time};
@@ -209,12 +209,7 @@ fn export_as(text: &str) -> Result<ExportAs, String> {
 }
 
 fn services(text: &str) -> Result<ServiceFlags, String> {
-    let one = |word: &str| {
-        let named = SERVICES.iter().find(|(name, _)| *name == word).map(|(_, bit)| *bit);
-        let bits = word.strip_prefix("0x").and_then(|hex| u64::from_str_radix(hex, 16).ok());
-        named.or_else(|| bits.map(ServiceFlags::from))
-    };
-    let all: Option<Vec<_>> = text.split(',').map(|word| one(word.trim())).collect();
+    let all: Option<Vec<_>> = text.split(',').map(|word| settings::services(word.trim())).collect();
     let names = SERVICES.map(|(name, _)| name).join(", ");
     let all = all.ok_or_else(|| format!("a list of {names}, or bits in hex such as 0x9"))?;
     Ok(all.into_iter().fold(ServiceFlags::NONE, |sum, flag| sum | flag))

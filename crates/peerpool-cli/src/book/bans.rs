@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Place, row};
 use crate::args::BanArgs;
 use crate::failure::Failure;
-use crate::screen;
+use crate::{json, screen};
 
 /// The bans of a store as a table, those that are over left out.
 fn bans(place: &Place, store: &peerpool::Store) -> Result<peerpool::Banned, Failure> {
@@ -22,7 +22,7 @@ pub(super) fn list(place: &mut Place) -> Result<(), Failure> {
     let all = bans(place, &store)?;
     for ban in all.entries() {
         let end = row::ban_end(place.now, &ban);
-        place.say("ban", row::ban(&ban), || format!("{}  {end}", ban.subnet))?;
+        place.say("ban", json::ban(&ban), || format!("{}  {end}", ban.subnet))?;
     }
     if all.is_empty() && !place.json {
         screen::print("nobody is banned")?;
@@ -40,7 +40,7 @@ pub(super) fn ban(place: &mut Place, args: &BanArgs) -> Result<(), Failure> {
     let ban = bans(place, &store)?.check(place.now, args.subnet, until).map_err(Failure::said)?;
     store.insert_ban(&ban).map_err(Failure::said)?;
     let end = row::ban_end(place.now, &ban);
-    place.say("banned", row::ban(&ban), || format!("{} is banned {end}", ban.subnet))
+    place.say("banned", json::ban(&ban), || format!("{} is banned {end}", ban.subnet))
 }
 
 pub(super) fn unban(place: &mut Place, subnet: Subnet) -> Result<(), Failure> {

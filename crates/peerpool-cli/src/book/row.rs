@@ -77,11 +77,6 @@ pub(super) fn address(row: &AddressRow) -> Map<String, Value> {
     }
 }
 
-/// A ban.
-pub(super) fn ban(ban: &Ban) -> Value {
-    json!({ "subnet": ban.subnet.to_string(), "since": ban.since.0, "until": ban.until.0 })
-}
-
 /// Until when a ban lasts, in words.
 pub(super) fn ban_end(now: UnixTime, ban: &Ban) -> String {
     if ban.until == Ban::FOREVER {
@@ -99,7 +94,7 @@ pub(super) fn rule(explanation: &Explanation) -> Map<String, Value> {
             json!({ "until": until.0 })
         }
         Rule::InUse { by } => json!({ "by": by.to_string() }),
-        Rule::Banned { ban } => json!({ "ban": self::ban(&ban) }),
+        Rule::Banned { ban } => json!({ "ban": json::ban(&ban) }),
         Rule::Burned { reason, since, until } => json!({
             "reason": reason.as_str(),
             "since": since.0,

@@ -43,7 +43,7 @@ pub(super) fn run(place: &mut Place, address: &str) -> Result<(), Failure> {
     let burn = known.burn.as_ref();
     let burned = burn.map(|burn| json!({ "reason": burn.reason.as_str(), "at": burn.at.0 }));
     map.insert("burned".into(), burned.into());
-    map.insert("ban".into(), ban.as_ref().map(row::ban).into());
+    map.insert("ban".into(), ban.as_ref().map(json::ban).into());
     map.extend(row::rule(&explained));
     map.insert("history".into(), known.history.as_ref().map(history).into());
     place.say("shown", map.into(), || {
@@ -83,10 +83,7 @@ fn history(history: &History) -> Value {
 
 fn page(now: UnixTime, address: Address, known: &Known, ban: Option<&Ban>) -> String {
     let mut page = String::new();
-    let mut line = |name: &str, parts: &[String]| {
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        text::wrapped(&mut page, name, ", ", &parts);
-    };
+    let mut line = |name: &str, parts: &[String]| text::wrapped(&mut page, name, ", ", parts);
     line("address", &[address.to_string(), address.net().as_str().to_owned()]);
     if let Some(row) = &known.row {
         let time = |at: Option<UnixTime>| {
@@ -117,10 +114,7 @@ fn page(now: UnixTime, address: Address, known: &Known, ban: Option<&Ban>) -> St
 }
 
 fn past(page: &mut String, history: &History) {
-    let mut line = |name: &str, parts: &[String]| {
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        text::wrapped(page, name, ", ", &parts);
-    };
+    let mut line = |name: &str, parts: &[String]| text::wrapped(page, name, ", ", parts);
     let failures = history.failures.iter();
     let failures = failures.map(|(reason, count)| format!("{} {count}", word(reason)));
     line("handshakes", &[history.successes.to_string()]);

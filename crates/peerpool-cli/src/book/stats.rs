@@ -118,10 +118,7 @@ impl Told {
         let Self { stats, burned, .. } = self;
         let chain = &place.settings.chain;
         let mut page = String::new();
-        let mut line = |name: &str, parts: &[String]| {
-            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-            text::wrapped(&mut page, name, ", ", &parts);
-        };
+        let mut line = |name: &str, parts: &[String]| text::wrapped(&mut page, name, ", ", parts);
         line("file", std::slice::from_ref(&self.file));
         let size = text::bytes_of(self.bytes as f64).to_string();
         line("", &[size, format!("schema {}", self.schema)]);

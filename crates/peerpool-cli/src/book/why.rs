@@ -53,6 +53,9 @@ pub(super) fn run(place: &mut Place, address: &str) -> Result<(), Failure> {
     })
 }
 
+/// Of an address that a pool with other settings took in.
+const KEPT_THOUGH_UNFIT: &str = "is in the file, and not dialled: a pool with these settings does not take it from there, since";
+
 /// The rule that decides, in a sentence, over an address that may be in the file.
 pub(super) fn rule(now: UnixTime, explained: &Explanation, in_file: bool) -> String {
     let address = explained.address;
@@ -119,12 +122,10 @@ pub(super) fn rule(now: UnixTime, explained: &Explanation, in_file: bool) -> Str
             "{address} is not dialled: it lacks services that are required: {}.",
             json::services(missing).join(", ")
         ),
-        Rule::Unfit(unfit) if in_file => format!(
-            "{address} is in the file, and not dialled: a pool with these settings does not take it \
-             from there, since {}.",
-            unfit_because(unfit)
-        ),
-        Rule::Unfit(unfit) => format!("{address} is never taken in: {}.", unfit_because(unfit)),
+        Rule::Unfit(unfit) => {
+            let kept = if in_file { KEPT_THOUGH_UNFIT } else { "is never taken in:" };
+            format!("{address} {kept} {}.", unfit_because(unfit))
+        }
         _ => format!("{address} is not dialled: it is not in the book."),
     }
 }
@@ -188,7 +189,7 @@ impl<'a> Last<'a> {
 
     fn chosen(&self) -> Value {
         let Some(chosen) = self.chosen else { return Value::Null };
-        let (kind, why) = chosen.detail.split_once(' ').unwrap_or((&chosen.detail, ""));
+        let (kind, why) = kind_and_why(chosen);
         json!({ "at": chosen.at.0, "connection_type": kind, "chosen": why })
     }
 
@@ -196,7 +197,7 @@ impl<'a> Last<'a> {
         let mut sentences = Vec::new();
         match self.chosen {
             Some(fact) => {
-                let (kind, why) = fact.detail.split_once(' ').unwrap_or((&fact.detail, ""));
+                let (kind, why) = kind_and_why(fact);
                 sentences.push(format!(
                     "It was last dialled {} as {}, because {}.",
                     text::moment(now, fact.at),
@@ -218,6 +219,11 @@ impl<'a> Last<'a> {
         }
         sentences
     }
+}
+
+/// As what an address was chosen, and why.
+fn kind_and_why(chosen: &Fact) -> (&str, &str) {
+    chosen.detail.split_once(' ').unwrap_or((&chosen.detail, ""))
 }
 
 fn fact(fact: &Fact) -> Value {

@@ -38,7 +38,7 @@ pub(super) fn pool(figures: &Figures) -> Value {
         "dials": {
             "total": dials,
             "a_day": figures.a_day(dials),
-            "by_type": counts(&figures.dials, |kind| json::connection_type(*kind)),
+            "by_type": counts(&figures.dials, |kind| kind.as_str()),
             "outcomes": counts(&figures.outcomes, |outcome| outcome.as_str()),
         },
         "burned": counts(&figures.burned, |reason| reason.as_str()),
@@ -128,7 +128,7 @@ pub(super) fn page(done: &Done, figures: &Figures) -> String {
     line("lost", &listed(&counts(&figures.lost, |reason| reason.as_str())));
     let dials: u64 = figures.dials.values().sum();
     line("dials", &[dials.to_string(), format!("{:.1} a day", figures.a_day(dials))]);
-    line("", &listed(&counts(&figures.dials, |kind| json::connection_type(*kind))));
+    line("", &listed(&counts(&figures.dials, |kind| kind.as_str())));
     line("", &listed(&counts(&figures.outcomes, |outcome| outcome.as_str())));
     line("burned", &listed(&counts(&figures.burned, |reason| reason.as_str())));
     let a_day = |bytes| format!("{} a day", bytes_of(figures.a_day(bytes)));

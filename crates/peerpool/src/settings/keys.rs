@@ -216,7 +216,8 @@ fn magic(text: &str) -> Option<[u8; 4]> {
     hex.then(|| u32::from_str_radix(text, 16).ok())?.map(u32::to_be_bytes)
 }
 
-fn services(name: &str) -> Option<ServiceFlags> {
+/// The services of this name, or of these bits in hex, such as `0x9`.
+pub fn services(name: &str) -> Option<ServiceFlags> {
     if let Some(hex) = name.strip_prefix("0x") {
         return u64::from_str_radix(hex, 16).ok().map(ServiceFlags::from);
     }

@@ -156,7 +156,7 @@ fn an_address_of_cjdns_comes_back_as_one() {
     };
     let all =
         [of(1, ours(1), kept(1, 5)), of(2, ours(2), kept(2, 5)), of(3, ours(3), burned(3, 5))];
-    let mut written = batch(all.clone());
+    let mut written = batch(all);
     let ban = Ban { subnet: host.into(), since: UnixTime(1), until: UnixTime(2) };
     written.ban(ban.subnet, Some(ban));
     store.write(&written, &names(), LIMITS).unwrap();
