@@ -121,7 +121,7 @@ fn last_line(place: &Place, shown: usize, found: usize) -> Result<(), Failure> {
     if place.json {
         return Ok(());
     }
-    let all = text::counted(found, "address").replace("addresss", "addresses");
+    let all = text::counted(found, "address");
     let text = if shown < found { format!("{shown} of {all}") } else { all };
     Ok(screen::print(&text)?)
 }

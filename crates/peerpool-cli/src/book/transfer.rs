@@ -96,13 +96,9 @@ fn skipped(skipped: &formats::Skipped) -> Map<String, Value> {
 
 fn summary(name: &str, found: &Found, taken: &Taken, dry: bool) -> String {
     let mut page = String::new();
-    let mut line = |name: &str, parts: &[String]| {
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        text::wrapped(&mut page, name, ", ", &parts);
-    };
+    let mut line = |name: &str, parts: &[String]| text::wrapped(&mut page, name, ", ", parts);
     line("file", &[name.to_owned(), format!("format {}", found.format)]);
-    let entries = found.entries.len();
-    line("holds", &[format!("{entries} addresses")]);
+    line("holds", &[text::counted(found.entries.len(), "address")]);
     for (reason, skips) in found.skipped.iter() {
         // What came from a file fits on the line.
         let cut = |text: &String| text.chars().take(36).collect::<String>();
@@ -115,10 +111,10 @@ fn summary(name: &str, found: &Found, taken: &Taken, dry: bool) -> String {
         parts.push(format!("{} may be dialled now", taken.fresh));
     }
     if taken.old > 0 {
-        parts.push(format!("{} are too old until they are heard of anew", taken.old));
+        parts.push(format!("{} too old until heard of anew", taken.old));
     }
     if taken.elsewhere > 0 {
-        parts.push(format!("{} are on networks that are not dialled", taken.elsewhere));
+        parts.push(format!("{} on networks that are not dialled", taken.elsewhere));
     }
     line(if dry { "would take" } else { "taken" }, &parts);
     line("known", &[taken.known.to_string()]);
@@ -179,7 +175,8 @@ pub(super) fn export(place: &mut Place, args: &Export) -> Result<(), Failure> {
     });
     place.say("exported", value, || {
         let (format, size) = (args.format.as_str(), text::bytes_of(bytes.len() as f64));
-        let mut words = format!("{name}: {entries} addresses, {format}, {size}");
+        let held = text::counted(entries, "address");
+        let mut words = format!("{name}: {held}, {format}, {size}");
         for (reason, skips) in left_out.iter() {
             let line = format!("left out: {} ({})", skips.count, because(reason));
             words += "\n";

@@ -433,6 +433,8 @@ fn an_address_of_cjdns_is_one_wherever_it_comes_from() {
 fn a_file_that_is_there_is_not_replaced_unless_that_is_asked_for() {
     let dir = Dir::new();
     dir.line(&["import", &dir.write("list.txt", &addresses(3).join("\n"))]);
+    let one = dir.words(&["import", &dir.write("list.txt", "9.9.9.9"), "--dry-run"]);
+    assert!(one.contains("\nholds      1 address\n"), "{one}");
     let file = dir.write("mine.txt", "dear to me");
     let error = dir.error(&["export", &file, "--format", "plain"]);
     assert_eq!(error, format!("error: {file} is there already; --force replaces it\n"));
