@@ -316,21 +316,21 @@ fn bans_are_made_listed_and_ended() {
 #[test]
 fn a_list_is_taken_in_and_what_is_refused_is_told_by_its_reason() {
     let dir = Dir::new();
-    let all = addresses(100).join("\n");
+    let all = addresses(20).join("\n");
     let list = dir.write("list.txt", &format!("{all}\n10.0.0.1\n1.1.1.1:25\nnonsense\n"));
     let dry = dir.line(&["import", &list, "--dry-run"]);
-    assert_eq!((&dry["taken"], &dry["dry_run"]), (&100.into(), &true.into()));
+    assert_eq!((&dry["taken"], &dry["dry_run"]), (&20.into(), &true.into()));
     assert!(!PathBuf::from(dir.data()).exists(), "nothing is written");
     let taken = dir.line(&["import", &list]);
-    assert_eq!((&taken["format"], &taken["entries"]), (&"plain".into(), &102.into()));
+    assert_eq!((&taken["format"], &taken["entries"]), (&"plain".into(), &22.into()));
     assert_eq!(
         (&taken["taken"], &taken["fresh"], &taken["old"]),
-        (&100.into(), &100.into(), &0.into())
+        (&20.into(), &20.into(), &0.into())
     );
     assert_eq!(taken["refused"], json!({ "port": 1, "unroutable": 1 }));
     assert_eq!(taken["skipped"], json!({ "unreadable": 1 }));
     let again = dir.line(&["import", &list]);
-    assert_eq!((&again["taken"], &again["known"]), (&0.into(), &100.into()));
+    assert_eq!((&again["taken"], &again["known"]), (&0.into(), &20.into()));
 
     let row = dir.lines(&["list", "--limit", "1"]).remove(0);
     assert_eq!((&row["source"]["kind"], &row["rule"]), (&"import".into(), &"hearsay".into()));
@@ -381,7 +381,9 @@ fn a_list_is_taken_in_and_what_is_refused_is_told_by_its_reason() {
 fn what_is_exported_comes_in_again_the_same_with_times_of_whole_days() {
     let (one, two) = (Dir::new(), Dir::new());
     let list = one.write("list.txt", &addresses(200).join("\n"));
-    one.line(&["import", &list]);
+    // Now and then one finds no place in the tables, by their key.
+    let count = one.line(&["import", &list])["taken"].as_u64().expect("a count");
+    assert!(count > 190, "{count}");
     let exported = one.line(&["export", &one.file("all.json"), "--format", "json"]);
     assert_eq!(exported["addresses"], 200);
     let rows = |dir: &Dir, name: &str| -> BTreeMap<String, Value> {
@@ -394,24 +396,24 @@ fn what_is_exported_comes_in_again_the_same_with_times_of_whole_days() {
     for (format, name) in [("peers.dat", "v3.dat"), ("peers.dat-v4", "v4.dat")] {
         let exported = one.line(&["export", &one.file(name), "--format", format]);
         let left_out = counted(&exported["left_out"]);
-        assert_eq!(exported["addresses"].as_u64(), Some(200 - left_out), "{exported}");
+        assert_eq!(exported["addresses"].as_u64(), Some(count - left_out), "{exported}");
         let bytes = fs::read(one.file(name)).unwrap();
         let read = formats::read(&bytes, &Chain::from(Network::Bitcoin)).unwrap();
-        assert_eq!(read.entries.len() as u64, 200 - left_out);
+        assert_eq!(read.entries.len() as u64, count - left_out);
         let days = |at: UnixTime| at.0 > 0 && at.0.is_multiple_of(86_400);
         assert!(read.entries.iter().all(|it| days(it.last_seen) && it.last_success.is_none()));
         let taken = two.line(&["import", &one.file(name)]);
         let sum = ["taken", "known"].map(|key| taken[key].as_u64().expect("a count"));
         let refused = counted(&taken["refused"]);
-        assert_eq!(sum[0] + sum[1] + refused, 200 - left_out, "{taken}");
+        assert_eq!(sum[0] + sum[1] + refused, count - left_out, "{taken}");
     }
     two.line(&["export", &two.file("all.json"), "--format", "json"]);
     let again = rows(&two, "all.json");
-    assert!(again.len() > 190, "{}", again.len());
+    assert!(again.len() as u64 > count - 10, "{}", again.len());
     again.iter().for_each(|(address, row)| assert_eq!(&all[address], row));
 
     let plain = one.run(&["export", "-", "--format", "plain"]);
-    assert_eq!(text(&plain.stdout).lines().count(), 200);
+    assert_eq!(text(&plain.stdout).lines().count() as u64, count);
 }
 
 #[test]
