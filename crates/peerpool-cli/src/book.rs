@@ -84,13 +84,17 @@ impl Place {
             Err(_) if self.dir.exists() => {}
             other => drop(other?),
         }
-        Store::open_on(&self.dir, &self.settings.chain).map_err(Failure::said)
+        self.open()
     }
 
     /// The book, to be written, if there is one.
     fn change(&mut self) -> Result<Store, Failure> {
         drop(self.read()?);
-        self.write()
+        self.open()
+    }
+
+    fn open(&self) -> Result<Store, Failure> {
+        Store::open_on(&self.dir, &self.settings.chain).map_err(Failure::said)
     }
 
     /// The chain is the book's, unless a flag says another: that is a mistake.

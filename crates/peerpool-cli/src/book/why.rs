@@ -54,7 +54,8 @@ pub(super) fn run(place: &mut Place, address: &str) -> Result<(), Failure> {
 }
 
 /// Of an address that a pool with other settings took in.
-const KEPT_THOUGH_UNFIT: &str = "is in the file, and not dialled: a pool with these settings does not take it from there, since";
+const KEPT_THOUGH_UNFIT: &str = "is in the file, and not dialled: a pool with these settings does \
+                                 not take it from there, since";
 
 /// The rule that decides, in a sentence, over an address that may be in the file.
 pub(super) fn rule(now: UnixTime, explained: &Explanation, in_file: bool) -> String {

@@ -103,10 +103,10 @@ impl Driver {
 
     /// Keeps what the driver itself needs to know of an event, and tells the subscribers.
     pub(super) fn tell(&mut self, event: Event) {
-        self.log.write(self.common.clock.mono(), &event);
-        let at = SystemTime::now();
+        let (now, at) = (self.common.clock.now(), SystemTime::now());
+        self.log.write(now.mono, &event);
         if let Some(saver) = &mut self.saver {
-            saver.note(self.common.clock.now().unix, &event);
+            saver.note(now.unix, &event);
         }
         match &event {
             Event::Connecting { peer, connection_type, .. } if !connection_type.counts() => {
