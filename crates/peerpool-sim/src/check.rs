@@ -322,7 +322,7 @@ impl Checks {
                 let itself = self.peers.on_version(peer, version);
                 self.itself = itself.then_some(address);
                 if self.peers.repeats() == Some(peer) {
-                    self.bars.on_repeated(peer);
+                    self.bars.on_repeated(peer, address);
                 }
             }
             Control::Verack => heard.verack |= heard.version.is_some(),

@@ -25,8 +25,8 @@ const LOOK: Duration = Duration::from_secs(3600);
 enum Owed {
     Banned(Subnet, UnixTime),
     Unbanned(Subnet),
-    /// That a peer misbehaved: what it did, if that was said.
-    Misbehaved(PeerId, Option<Misbehavior>),
+    /// That the peer at an address misbehaved, and how.
+    Misbehaved(PeerId, Address, Misbehavior),
     /// That the host of an address is discouraged for so long.
     Discouraged(Address, Duration),
 }
@@ -69,18 +69,15 @@ impl Bars {
                 let lasts = self.bans.get(subnet).is_some_and(|until| now.unix < *until);
                 lasts.then_some(Owed::Unbanned(*subnet))
             }
-            Input::Report { peer, misbehavior, .. } => {
-                Some(Owed::Misbehaved(*peer, Some(*misbehavior)))
+            Input::Report { peer, address, misbehavior, .. } => {
+                // Of one that is gone only who reports it can say where it was.
+                let address = peers.address(*peer).unwrap_or(*address);
+                Some(Owed::Misbehaved(*peer, address, *misbehavior))
             }
             Input::Closed { peer, reason: DisconnectReason::Fault(fault) } => {
-                let proves = matches!(
-                    fault,
-                    LinkFault::BadMagic
-                        | LinkFault::Oversized
-                        | LinkFault::Undecodable
-                        | LinkFault::TooMany
-                );
-                (proves && peers.is_ready(*peer)).then_some(Owed::Misbehaved(*peer, None))
+                let address = peers.address(*peer).filter(|_| peers.is_ready(*peer));
+                let blamed = address.zip(proof_of(*fault));
+                blamed.map(|(address, proof)| Owed::Misbehaved(*peer, address, proof))
             }
             _ => None,
         };
@@ -91,9 +88,9 @@ impl Bars {
         self.owed = None;
     }
 
-    /// A peer repeats its version once too often.
-    pub(super) fn on_repeated(&mut self, peer: PeerId) {
-        self.owed = Some(Owed::Misbehaved(peer, Some(Misbehavior::Protocol)));
+    /// The peer at `address` repeats its version once too often.
+    pub(super) fn on_repeated(&mut self, peer: PeerId, address: Address) {
+        self.owed = Some(Owed::Misbehaved(peer, address, Misbehavior::Protocol));
     }
 
     pub(super) fn on_event(
@@ -118,13 +115,13 @@ impl Bars {
             }
             (
                 Event::Misbehaved { peer, address, misbehavior, .. },
-                Some(Owed::Misbehaved(who, what)),
+                Some(Owed::Misbehaved(who, whence, what)),
             ) => {
-                let useless = *misbehavior == Misbehavior::Useless;
+                let useless = what == Misbehavior::Useless;
                 let lasts = if useless { policy.useless_memory } else { policy.discourage_memory };
-                let counts = !is_manual(address);
-                self.owed = counts.then_some(Owed::Discouraged(*address, lasts));
-                *peer == who && what.is_none_or(|what| what == *misbehavior)
+                let counts = !is_manual(&whence);
+                self.owed = counts.then_some(Owed::Discouraged(whence, lasts));
+                (*peer, *address, *misbehavior) == (who, whence, what)
             }
             (Event::Discouraged { address, lasts }, Some(Owed::Discouraged(who, expected))) => {
                 self.owed = None;
@@ -211,6 +208,18 @@ impl Bars {
         }
         let late = now.mono.since(*self.overdue.get_or_insert(now.mono));
         demand(late <= LOOK, Rule::Late, || format!("a ban is over, and not ended for {late:?}"))
+    }
+}
+
+/// What a fault of a ready peer's link proves of it.
+const fn proof_of(fault: LinkFault) -> Option<Misbehavior> {
+    match fault {
+        LinkFault::BadMagic => Some(Misbehavior::BadMagic),
+        LinkFault::Oversized => Some(Misbehavior::Oversized),
+        LinkFault::Undecodable => Some(Misbehavior::Undecodable),
+        LinkFault::TooMany => Some(Misbehavior::TooMany),
+        // The path, or late answers, or a line that was lost may be behind these.
+        LinkFault::BadFrames | LinkFault::Flood | LinkFault::StalledMessage => None,
     }
 }
 

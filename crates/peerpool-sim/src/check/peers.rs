@@ -133,6 +133,11 @@ impl Peers {
         self.table.iter().find(|peer| peer.is_held()).map(|peer| peer.id)
     }
 
+    /// Where a peer is, by the dial that was sent for it.
+    pub(super) fn address(&self, id: PeerId) -> Option<Address> {
+        self.place(id).map(|place| self.table[place].address)
+    }
+
     /// Whether a peer is ready, and held.
     pub(super) fn is_ready(&self, id: PeerId) -> bool {
         self.place(id).is_some_and(|place| {

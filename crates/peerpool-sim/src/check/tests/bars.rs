@@ -205,6 +205,38 @@ fn only_first_hand_proof_counts() {
     forge.breaks(report(invalid), outputs, Rule::Barred, "nothing calls for it");
 }
 
+/// The link of peer 1 breaks through this fault of its.
+fn broken(fault: LinkFault) -> Input {
+    Input::Closed { peer: PeerId(1), reason: DisconnectReason::Fault(fault) }
+}
+
+#[test]
+fn nobody_is_blamed_for_what_another_did() {
+    let invalid = Misbehavior::InvalidData;
+    let blamed = |address, misbehavior| {
+        vec![misbehaved(1, address, misbehavior), discouraged(address, 86_400)]
+    };
+    let words = "nothing calls for it";
+    forge().breaks(report(invalid), blamed(nth(2), invalid), Rule::Barred, words);
+    let too_many = Misbehavior::TooMany;
+    let gone = vec![said_gone(1, nth(1), PeerState::Ready)];
+    let outputs = [gone, blamed(nth(2), too_many)].concat();
+    forge().breaks(broken(LinkFault::TooMany), outputs, Rule::Barred, words);
+    // Nor is one blamed whom the user named, of whom nothing is to come.
+    let mut forge = forge();
+    forge.fine(Input::AddManual(nth(2)), vec![]);
+    let outputs = vec![misbehaved(1, nth(2), invalid)];
+    forge.breaks(report(invalid), outputs, Rule::Barred, words);
+    // Of a link that is up the pool knows where it leads, whatever a report says.
+    let wrong = Input::Report {
+        peer: PeerId(1),
+        address: nth(2),
+        misbehavior: invalid,
+        reason: String::new(),
+    };
+    self::forge().breaks(wrong, blamed(nth(2), invalid), Rule::Barred, words);
+}
+
 #[test]
 fn an_engine_that_dials_banned_addresses_is_caught() {
     let mut town = Town::new(config(|policy| policy.target_connect_count = 2), 1);
