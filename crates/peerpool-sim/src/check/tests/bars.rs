@@ -11,7 +11,7 @@ use peerpool_core::misbehavior::Misbehavior;
 use peerpool_core::time::UnixTime;
 
 use super::forge::{Forge, dial, dial_as, disconnect, event, gossip, said_gone};
-use super::town::{Town, config, nth};
+use super::town::{SERVICES, Town, config, greeting, nth};
 use crate::check::Rule;
 
 fn forge() -> Forge {
@@ -235,6 +235,61 @@ fn nobody_is_blamed_for_what_another_did() {
         reason: String::new(),
     };
     self::forge().breaks(wrong, blamed(nth(2), invalid), Rule::Barred, words);
+}
+
+#[test]
+fn every_fault_that_proves_something_is_told_as_what_it_is() {
+    let faults = [
+        (LinkFault::BadMagic, Misbehavior::BadMagic),
+        (LinkFault::Oversized, Misbehavior::Oversized),
+        (LinkFault::Undecodable, Misbehavior::Undecodable),
+        (LinkFault::TooMany, Misbehavior::TooMany),
+    ];
+    for (fault, proof) in faults {
+        let told = |misbehavior, secs| {
+            let gone = said_gone(1, nth(1), PeerState::Ready);
+            vec![gone, misbehaved(1, nth(1), misbehavior), discouraged(nth(1), secs)]
+        };
+        forge().fine(broken(fault), told(proof, 86_400));
+        // What is told as less would be forgotten sooner.
+        let less = told(Misbehavior::Useless, 3600);
+        forge().breaks(broken(fault), less, Rule::Barred, "nothing calls for it");
+        let silent = told(proof, 86_400)[..1].to_vec();
+        forge().breaks(broken(fault), silent, Rule::Barred, "is not told");
+        let lenient = told(proof, 86_400)[..2].to_vec();
+        forge().breaks(broken(fault), lenient, Rule::Barred, "is not told");
+    }
+}
+
+#[test]
+fn an_engine_that_discourages_nobody_is_caught() {
+    let repeats = |peer: PeerId| {
+        let [version, _] = greeting(SERVICES, 2);
+        Input::Control { peer, message: version }
+    };
+    let breaks = |peer: PeerId| {
+        Input::Closed { peer, reason: DisconnectReason::Fault(LinkFault::BadMagic) }
+    };
+    for lenient in [false, true] {
+        for fault in [&repeats as &dyn Fn(PeerId) -> Input, &breaks] {
+            let mut town = Town::new(config(|policy| policy.target_connect_count = 2), 1);
+            town.seeded = (0..20).filter_map(|n| nth(n).host.ip()).collect();
+            town.run(Duration::from_secs(60)).expect("a quiet minute");
+            let (peer, _) = town.ready()[0];
+            // Once may be a slip.
+            town.input(repeats(peer)).expect("a slip");
+            if lenient {
+                town.meddle = Some(Box::new(|_, outputs| {
+                    let bars = |event: &Event| {
+                        matches!(event, Event::Misbehaved { .. } | Event::Discouraged { .. })
+                    };
+                    outputs.retain(|it| !matches!(it, Output::Event(event) if bars(event)));
+                }));
+            }
+            let judged = town.input(fault(peer)).map_err(|breach| breach.rule);
+            assert_eq!(judged, if lenient { Err(Rule::Barred) } else { Ok(()) });
+        }
+    }
 }
 
 #[test]
