@@ -203,11 +203,12 @@ impl Checks {
                     | DisconnectReason::Yielded
                     | DisconnectReason::PoolClosed
             );
+        if reason == DisconnectReason::Rotated {
+            let target = self.target();
+            self.peers.on_rotated(peer, self.about, target, &self.policy)?;
+        }
         let ended = self.peers.on_ended(peer, address, state)?;
         self.check_own_end(address, state, reason, &ended)?;
-        if reason == DisconnectReason::Rotated {
-            self.peers.on_rotated();
-        }
         let Ended { ready_at, fetched, by_us, shaken, .. } = ended;
         let uptime = now.mono.since(ready_at);
         let stayed = uptime >= self.policy.quick_drop;

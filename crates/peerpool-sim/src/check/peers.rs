@@ -33,6 +33,8 @@ pub(super) struct Peers {
     repeats: Option<PeerId>,
     /// Peers that left for newcomers in this turn, less the newcomers that were told ready.
     left: usize,
+    /// Who gave back leases last in this turn, and how many.
+    freed: Option<(PeerId, usize)>,
 }
 
 /// A version may be repeated once: that may be a slip.
@@ -114,9 +116,44 @@ impl Peers {
         self.table.iter().filter(newcomer).count()
     }
 
-    /// A peer left for a newcomer.
-    pub(super) fn on_rotated(&mut self) {
+    /// A peer leaves for a newcomer: it must be the one of its kind that serves fewest leases, and
+    /// of several such the one that has been ready longest. And none leaves before the newcomer, whom
+    /// this turn is `about`, has done its handshake and finds all places of that kind taken.
+    pub(super) fn on_rotated(
+        &mut self,
+        id: PeerId,
+        about: Option<PeerId>,
+        target: usize,
+        policy: &Policy,
+    ) -> Verdict {
+        let kind = self.live(id)?.connection_type;
+        let newcomer = about.and_then(|id| self.place(id)).is_some_and(|place| {
+            let peer = &self.table[place];
+            let shaken = peer.version.is_some() && peer.verack && peer.said == PeerState::Connected;
+            peer.newcomer && peer.connection_type == kind && shaken && peer.is_held()
+        });
+        let same =
+            || self.table.iter().filter(|peer| peer.is_ready() && peer.connection_type == kind);
+        let (taken, places) = match facts::counts(kind) {
+            true => (self.filled, target),
+            false => (same().count(), policy.block_relay_count),
+        };
+        demand(newcomer && taken >= places, Rule::Target, || {
+            format!("peer {id} leaves, {taken} of {places} places taken, for nobody who is there")
+        })?;
+        // Its own leases were given back just before.
+        let freed = self.freed.filter(|(freed, _)| *freed == id).map_or(0, |(_, leases)| leases);
+        let rank = |peer: &Peer| {
+            let leases = peer.leases + if peer.id == id { freed } else { 0 };
+            (leases, peer.ready_at)
+        };
+        let first = same().min_by_key(|peer| (rank(peer), peer.id));
+        let own = self.place(id).map(|place| rank(&self.table[place]));
+        demand(first.map(rank) == own, Rule::Target, || {
+            format!("peer {id} leaves for a newcomer before {}", first.map_or_else(String::new, of))
+        })?;
         self.left += 1;
+        Ok(())
     }
 
     /// One of the three views of the engine's status.
@@ -199,6 +236,7 @@ impl Peers {
 
     pub(super) fn begin_turn(&mut self) {
         (self.owed_pong, self.repeats, self.left) = (None, None, 0);
+        self.freed = None;
     }
 
     /// A version from it. Whether its nonce is one of ours, which makes it ourselves.
@@ -358,6 +396,8 @@ impl Peers {
         let text = || format!("{} has no lease to give back", of(peer));
         demand(peer.leases > 0, Rule::Order, text)?;
         peer.leases -= 1;
+        let before = self.freed.filter(|(freed, _)| *freed == id).map_or(0, |(_, leases)| leases);
+        self.freed = Some((id, before + 1));
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 mod bars;
 mod days;
 mod duties;
+mod extras;
 mod forge;
 mod planted;
 mod town;
