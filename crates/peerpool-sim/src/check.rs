@@ -13,6 +13,7 @@ mod known;
 mod leases;
 mod outage;
 mod outputs;
+mod paces;
 mod peers;
 mod supply;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use fates::Fates;
 use known::Known;
 use leases::Leases;
 use outage::Outage;
+use paces::Paces;
 use peers::Peers;
 use supply::{Full, Supply};
 use view::BookChecks;
@@ -61,7 +63,8 @@ pub enum Rule {
     Stale,
     /// No address is dialled that the public internet cannot reach, or that is our own.
     Unfit,
-    /// Dials to an address, a host, a netgroup and in all stay within their budgets.
+    /// Dials to an address, a host, a netgroup and in all stay within their budgets, and what comes
+    /// at random times comes no more often than chance allows.
     Budget,
     /// Queues and tables stay within their bounds.
     Bound,
@@ -173,6 +176,7 @@ pub struct Checks {
     /// Who answered with a nonce of ours in this turn: it is ourselves.
     itself: Option<Address>,
     peers: Peers,
+    paces: Paces,
     known: Known,
     outage: Outage,
     supply: Supply,
@@ -197,6 +201,7 @@ impl Checks {
             bars: Bars::default(),
             itself: None,
             peers: Peers::new(config.groups.as_map().cloned()),
+            paces: Paces::default(),
             known: Known::new(config),
             outage: Outage::default(),
             supply: Supply::new(config.seeds.len(), &policy),
@@ -213,6 +218,7 @@ impl Checks {
             former.known.on_success(former.clock, address);
             former.known.prove(address);
         }
+        self.paces = std::mem::take(&mut former.paces);
         self.known.recall(&mut former.known, former.outage.epoch, forgotten);
     }
 

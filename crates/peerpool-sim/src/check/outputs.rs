@@ -173,6 +173,11 @@ impl Checks {
         demand(needed, Rule::Target, || {
             format!("{address} is dialled as {connection_type:?} with {filled} ready of {target}")
         })?;
+        if newcomer {
+            self.paces.on_newcomer(now.mono, address, &self.policy)?;
+        } else if connection_type == ConnectionType::Feeler {
+            self.paces.on_feeler(now.mono, address, &self.policy)?;
+        }
         if offline {
             self.outage.on_probe(now.mono, self.policy.probe_interval)?;
         }
@@ -206,6 +211,7 @@ impl Checks {
         if reason == DisconnectReason::Rotated {
             let target = self.target();
             self.peers.on_rotated(peer, self.about, target, &self.policy)?;
+            self.paces.on_rotated(now.mono, address, &self.policy)?;
         }
         let ended = self.peers.on_ended(peer, address, state)?;
         self.check_own_end(address, state, reason, &ended)?;

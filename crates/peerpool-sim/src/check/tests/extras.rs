@@ -6,6 +6,8 @@ use peerpool_core::engine::Config;
 use peerpool_core::event::Event;
 use peerpool_core::id::{ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState};
 use peerpool_core::io::{Input, Output};
+use peerpool_core::rng::Rng;
+use peerpool_core::time::Monotonic;
 use peerpool_core::wire::Control;
 
 use super::forge::{
@@ -14,6 +16,7 @@ use super::forge::{
 };
 use super::town::{config, nth};
 use crate::check::Rule;
+use crate::check::paces::Paces;
 
 fn with_extras(extras: usize) -> Config {
     let mut config = config(|policy| policy.target_connect_count = 2);
@@ -166,4 +169,36 @@ fn extras_say_what_they_are_and_end_as_they_should() {
     forge.fine(message(3, Control::Verack), ready());
     let gossip = gossip(3, nth(7), forge.now.unix);
     forge.breaks(gossip, vec![told(PeerId(3), nth(3))], Rule::Order, "gossips");
+}
+
+#[test]
+fn feelers_newcomers_and_rotations_come_no_more_often_than_chance_allows() {
+    let dials = |kind: ConnectionType, most: u64, words: &str| {
+        let mut forge = full(1);
+        for id in 3..3 + most {
+            forge.wait(1);
+            forge.fine(Input::Wake, dial_as(id, nth(3), kind));
+            forge.give_up(id, nth(3));
+        }
+        forge.wait(1);
+        let more = dial_as(3 + most, nth(3), kind);
+        forge.breaks(Input::Wake, more, Rule::Budget, words);
+    };
+    dials(ConnectionType::Feeler, 60, "one feeler too many");
+    dials(ConnectionType::OutboundFullRelay, 61, "one newcomer too many");
+
+    let policy = with_extras(1).policy;
+    // Twice as often as it should be is found in the end.
+    let (mut paces, mut now) = (Paces::default(), Monotonic::default());
+    let late = (1..1000).find(|_| {
+        now = now + policy.rotation_interval / 2;
+        paces.on_rotated(now, nth(1), &policy).is_err()
+    });
+    assert!(late.is_some_and(|events| (200..230).contains(&events)), "{late:?}");
+    // And what is drawn as it should be never is.
+    let mut rng = Rng::from_u64(1);
+    for _ in 0..50_000 {
+        now = now + rng.exponential(policy.feeler_interval);
+        paces.on_feeler(now, nth(1), &policy).expect("as chance has it");
+    }
 }
