@@ -211,15 +211,15 @@ impl Checks {
         }
     }
 
-    /// The pool is one that was started again, and has the addr book of its former life, whose checks
-    /// these are. It may have `forgotten` some of it.
-    pub fn recall(&mut self, former: &mut Self, forgotten: bool) {
+    /// The pool is one that was started again `now`, and has the addr book of its former life, whose
+    /// checks these are. It may have `forgotten` some of it.
+    pub fn recall(&mut self, now: Now, former: &mut Self, forgotten: bool) {
         for address in former.peers.proven(former.clock.mono, self.policy.quick_drop) {
             former.known.on_success(former.clock, address);
             former.known.prove(address);
         }
         self.paces = std::mem::take(&mut former.paces);
-        self.known.recall(&mut former.known, former.outage.epoch, forgotten);
+        self.known.recall(&mut former.known, now.mono, former.outage.epoch, forgotten);
     }
 
     /// Sets how many dials there may be in a second, and in a minute. The policy knows no such

@@ -84,8 +84,6 @@ pub(super) struct Known {
     pub(super) crowded: bool,
     /// Until then what we forgot as too old may be fresh, by a clock that was set back.
     amnesty: Monotonic,
-    /// Burns up to then have times that a restart rounded.
-    rounded_until: Monotonic,
     sweep_at: [usize; 2],
 }
 
@@ -106,28 +104,31 @@ impl Known {
             pardoned: BTreeMap::new(),
             crowded: false,
             amnesty: Monotonic::default(),
-            rounded_until: Monotonic::default(),
             sweep_at: [1024; 2],
         }
     }
 
-    /// Takes over what a pool keeps over a restart. Times are kept in seconds, which may make what
-    /// is to pass by then pass up to two of them sooner.
-    pub(super) fn recall(&mut self, former: &mut Self, epoch: u64, forgotten: bool) {
+    /// Takes over what a pool keeps over a restart, which is `now`. Times are kept in seconds, which
+    /// may make what is to pass by then pass up to two of them sooner.
+    pub(super) fn recall(&mut self, former: &mut Self, now: Monotonic, epoch: u64, forgotten: bool) {
         let earlier = |at: Monotonic| Monotonic::new(at.since_origin().saturating_sub(ROUNDED));
         self.told = std::mem::take(&mut former.told);
         self.pardoned = std::mem::take(&mut former.pardoned);
         self.crowded = former.crowded || forgotten;
         self.amnesty = former.amnesty;
-        // In a full table the oldest burn goes first, and seconds do not tell which that is. Those of
-        // ourselves stay in any case.
-        let full = former.burned.len() + former.verdicts() >= self.policy.max_burned;
-        let burned = std::mem::take(&mut former.burned).into_iter();
-        let burned = burned.filter(|(_, (_, reason))| !full || *reason == BurnReason::Itself);
-        self.burned = burned.map(|(it, (at, reason))| (it, (earlier(at), reason))).collect();
-        let fading = std::mem::take(&mut former.fading).into_iter().filter(|_| !full);
-        self.fading = fading.map(|(at, it)| (earlier(at), it)).collect();
-        self.rounded_until = self.fading.last().map(|(at, _)| *at).unwrap_or_default();
+        // Whole seconds are left of the time since a burn. They say who makes room first in a full
+        // table, and of those who burned in the same second it is the first by address.
+        let whole = |at: Monotonic| {
+            let since = Duration::from_secs(now.since(at).as_secs());
+            Monotonic::new(now.since_origin().saturating_sub(since))
+        };
+        let (named, all) = (&self.manual, !self.connect_only);
+        let mut burned = std::mem::take(&mut former.burned);
+        burned.retain(|address, _| all || named.contains(address));
+        burned.values_mut().for_each(|(at, _)| *at = whole(*at));
+        let fading = burned.iter().filter(|(_, (_, reason))| *reason != BurnReason::Itself);
+        self.fading = fading.map(|(address, (at, _))| (*at, *address)).collect();
+        self.burned = burned;
         self.past = std::mem::take(&mut former.past);
         for past in self.past.values_mut() {
             // An outage ends with the process, and so does the wait for evidence. Of the end of one
@@ -432,9 +433,6 @@ impl Known {
             }
             self.crowded |= !faded;
             self.unburn(&oldest);
-            if !faded {
-                self.unburn_like(at);
-            }
             if at == now {
                 self.pardoned.retain(|_, since| now.since(*since) < policy.max_address_age);
                 self.pardoned.insert(oldest, now);
@@ -443,16 +441,6 @@ impl Known {
         self.burned.insert(address, (now, reason));
         if !itself {
             self.fading.insert((now, address));
-        }
-    }
-
-    /// One that was burned `at` some time makes room for others. Of those that a restart rounded to
-    /// the same time it may be any.
-    fn unburn_like(&mut self, at: Monotonic) {
-        let until = self.rounded_until.min(at + ROUNDED * 2);
-        let like = self.fading.iter().take_while(|(at, _)| *at <= until);
-        for address in like.map(|(_, address)| *address).collect::<Vec<_>>() {
-            self.unburn(&address);
         }
     }
 

@@ -7,5 +7,6 @@ mod duties;
 mod extras;
 mod forge;
 mod planted;
+mod restarts;
 mod town;
 mod verdicts;

@@ -115,7 +115,7 @@ impl PoolUnderTest {
         let (_, kept) = old.engine.take_all(now);
         let key = u128::from(draw::hash(KEY, &[])).to_le_bytes();
         let restored = self.engine.restore(now, key, kept);
-        self.checks.recall(&mut old.checks, restored.refused > 0);
+        self.checks.recall(now, &mut old.checks, restored.refused > 0);
     }
 
     /// The pool's own clocks.

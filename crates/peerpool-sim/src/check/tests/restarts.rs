@@ -1,0 +1,80 @@
+//! Faults planted in what a pool remembers of its former life.
+
+use peerpool_core::address::Address;
+use peerpool_core::engine::Config;
+use peerpool_core::id::PeerId;
+use peerpool_core::io::{Input, Output};
+
+use super::forge::{Forge, burned, dial, failed, starved};
+use super::town::{config, nth};
+use crate::check::{Checks, Rule};
+
+/// Burns that there may be.
+const BURNED: usize = 16;
+
+fn small() -> Config {
+    config(|policy| {
+        policy.target_connect_count = 2;
+        policy.max_burned = BURNED;
+    })
+}
+
+fn known() -> Vec<Address> {
+    (0..40).map(nth).collect()
+}
+
+/// Peer 1 is ready, and as many addresses are burned as there may be, a second apart, from the
+/// second on.
+fn burnt() -> Forge {
+    let mut forge = Forge::with(small(), &known());
+    forge.ready(1, nth(1));
+    forge.fine(Input::Wake, vec![starved()]);
+    for n in 2..2 + BURNED {
+        burn(&mut forge, n as u64, nth(n));
+        forge.wait(1);
+        forge.fine(Input::Progress { peer: PeerId(1) }, vec![]);
+    }
+    forge
+}
+
+fn burn(forge: &mut Forge, id: u64, address: Address) {
+    forge.fine(Input::Wake, dial(id, address));
+    let (input, told) = failed(id, address);
+    forge.fine(input, vec![told, burned(address)]);
+}
+
+/// The pool is started again, finds peer 1, and hears of all addresses anew.
+fn restart(forge: &mut Forge) {
+    let mut checks = Checks::new(&small());
+    checks.fates.demanded = false;
+    checks.recall(forge.now, &mut forge.checks, false);
+    forge.checks = checks;
+    forge.fine(Input::Wake, vec![Output::AskSeed { seed: 0 }]);
+    forge.hear(&known());
+    forge.ready(1, nth(1));
+}
+
+#[test]
+fn a_full_table_of_burns_outlives_a_restart() {
+    for n in 2..2 + BURNED {
+        let mut forge = burnt();
+        restart(&mut forge);
+        forge.breaks(Input::Wake, dial(2, nth(n)), Rule::Burned, "is dialled, burned");
+    }
+}
+
+#[test]
+fn the_oldest_burn_alone_makes_room_after_a_restart() {
+    let after = |restarts: usize, dialled: usize| {
+        let mut forge = burnt();
+        (0..restarts).for_each(|_| restart(&mut forge));
+        burn(&mut forge, 20, nth(30));
+        forge.turn(Input::Wake, dial(21, nth(dialled))).map_err(|breach| breach.rule)
+    };
+    for restarts in 1..3 {
+        assert_eq!(after(restarts, 2), Ok(()), "{restarts} restarts");
+        for n in 3..2 + BURNED {
+            assert_eq!(after(restarts, n), Err(Rule::Burned), "{restarts} restarts, address {n}");
+        }
+    }
+}
