@@ -219,7 +219,7 @@ impl Checks {
             former.known.prove(address);
         }
         self.paces = std::mem::take(&mut former.paces);
-        self.known.recall(&mut former.known, now.mono, former.outage.epoch, forgotten);
+        self.known.recall(now, &mut former.known, former.outage.epoch, forgotten);
     }
 
     /// Sets how many dials there may be in a second, and in a minute. The policy knows no such
@@ -290,7 +290,7 @@ impl Checks {
                 }
             }
             Input::AddManual(address) => {
-                self.known.on_add_manual(*address);
+                self.known.on_add_manual(now.unix, *address);
                 self.peers.make_manual(*address);
             }
             Input::Connected { peer, local } => {
@@ -403,7 +403,8 @@ impl Checks {
         self.check_outputs_len(outputs)?;
         for output in outputs {
             if let Output::Event(Event::Connecting { address, .. }) = output {
-                self.known.note_heard(*address, engine.book().heard_at(address));
+                let heard_at = engine.book().heard_at(address);
+                self.known.note_heard(self.clock.mono, *address, heard_at);
             }
             self.on_output(output)?;
         }

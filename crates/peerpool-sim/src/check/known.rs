@@ -37,6 +37,8 @@ const JITTER: [u32; 2] = [105, 125];
 struct Told {
     seen: UnixTime,
     services: ServiceFlags,
+    /// When it was said last.
+    at: UnixTime,
 }
 
 /// What became of an address that was dialled.
@@ -73,7 +75,8 @@ pub(super) struct Known {
     burned: BTreeMap<Address, (Monotonic, BurnReason)>,
     /// Burned addresses that may fade, the oldest first.
     fading: BTreeSet<(Monotonic, Address)>,
-    manual: BTreeSet<Address>,
+    /// Whom the user named, and when last.
+    manual: BTreeMap<Address, UnixTime>,
     own: BTreeSet<Host>,
     /// When the rests end that were told of addresses the pool keeps.
     rests: BTreeSet<(Monotonic, Address)>,
@@ -98,7 +101,7 @@ impl Known {
             held: BTreeMap::new(),
             burned: BTreeMap::new(),
             fading: BTreeSet::new(),
-            manual: config.manual.iter().copied().collect(),
+            manual: config.manual.iter().map(|address| (*address, UnixTime(0))).collect(),
             own: BTreeSet::new(),
             rests: BTreeSet::new(),
             pardoned: BTreeMap::new(),
@@ -110,7 +113,8 @@ impl Known {
 
     /// Takes over what a pool keeps over a restart, which is `now`. Times are kept in seconds, which
     /// may make what is to pass by then pass up to two of them sooner.
-    pub(super) fn recall(&mut self, former: &mut Self, now: Monotonic, epoch: u64, forgotten: bool) {
+    pub(super) fn recall(&mut self, now: Now, former: &mut Self, epoch: u64, forgotten: bool) {
+        self.manual.values_mut().for_each(|named| *named = now.unix);
         let earlier = |at: Monotonic| Monotonic::new(at.since_origin().saturating_sub(ROUNDED));
         self.told = std::mem::take(&mut former.told);
         self.pardoned = std::mem::take(&mut former.pardoned);
@@ -119,21 +123,22 @@ impl Known {
         // Whole seconds are left of the time since a burn. They say who makes room first in a full
         // table, and of those who burned in the same second it is the first by address.
         let whole = |at: Monotonic| {
-            let since = Duration::from_secs(now.since(at).as_secs());
-            Monotonic::new(now.since_origin().saturating_sub(since))
+            let since = Duration::from_secs(now.mono.since(at).as_secs());
+            Monotonic::new(now.mono.since_origin().saturating_sub(since))
         };
         let (named, all) = (&self.manual, !self.connect_only);
         let mut burned = std::mem::take(&mut former.burned);
-        burned.retain(|address, _| all || named.contains(address));
+        burned.retain(|address, _| all || named.contains_key(address));
         burned.values_mut().for_each(|(at, _)| *at = whole(*at));
         let fading = burned.iter().filter(|(_, (_, reason))| *reason != BurnReason::Itself);
         self.fading = fading.map(|(address, (at, _))| (*at, *address)).collect();
         self.burned = burned;
         self.past = std::mem::take(&mut former.past);
-        for past in self.past.values_mut() {
+        for (address, past) in &mut self.past {
             // An outage ends with the process, and so does the wait for evidence. Of the end of one
-            // before, `epoch` tells.
-            let (strikes, rests_until) = match past.epoch == epoch {
+            // before, `epoch` tells. Whom the user names at the start need not rest.
+            let rests = past.epoch == epoch && !self.manual.contains_key(address);
+            let (strikes, rests_until) = match rests {
                 true => (past.strikes, earlier(past.rests_until)),
                 false => (0, Monotonic::default()),
             };
@@ -142,6 +147,7 @@ impl Known {
                 waits: None,
                 rests_until,
                 asked_at: past.asked_at.map(earlier),
+                heard_at: past.heard_at.map(|at| at.min(now.unix)),
                 epoch: 0,
                 ..*past
             };
@@ -149,7 +155,7 @@ impl Known {
     }
 
     pub(super) fn is_manual(&self, address: &Address) -> bool {
-        self.manual.contains(address)
+        self.manual.contains_key(address)
     }
 
     pub(super) fn manual_len(&self) -> usize {
@@ -167,7 +173,7 @@ impl Known {
         let services = self.policy.required_services;
         for ip in addresses.iter().take(self.policy.max_seed_addresses) {
             let address = Address { host: (*ip).into(), port: self.default_port };
-            self.on_told(now, address, Told { seen: now.unix, services });
+            self.on_told(now, address, Told { seen: now.unix, services, at: now.unix });
         }
     }
 
@@ -177,7 +183,7 @@ impl Known {
             let seen = if impossible { now.unix - CORRECTION } else { *time };
             // What is too old now can only become older; most entries are.
             if is_within(now.unix, seen, self.policy.max_address_age) {
-                self.on_told(now, *address, Told { seen, services: *services });
+                self.on_told(now, *address, Told { seen, services: *services, at: now.unix });
             }
         }
     }
@@ -186,6 +192,7 @@ impl Known {
         if let Some(told) = self.told.get_mut(&key(&address)) {
             told.seen = told.seen.max(new.seen);
             told.services |= new.services;
+            told.at = new.at;
             return;
         }
         let Policy { burn_memory, max_address_age, .. } = self.policy;
@@ -208,13 +215,13 @@ impl Known {
     }
 
     /// The user named an address: what spoke against it is forgotten, unless it is ourselves.
-    pub(super) fn on_add_manual(&mut self, address: Address) {
+    pub(super) fn on_add_manual(&mut self, now: UnixTime, address: Address) {
         if self.is_itself(&address) {
             return;
         }
         self.unburn(&address);
         self.held.remove(&address);
-        self.manual.insert(address);
+        self.manual.insert(address, now);
         if let Some(past) = self.past.get_mut(&address) {
             self.rests.remove(&(past.rests_until, address));
             *past = Past { waits: None, rests_until: Monotonic::default(), strikes: 0, ..*past };
@@ -234,19 +241,29 @@ impl Known {
         self.amnesty = now.mono + self.policy.max_address_age;
         for told in self.told.values_mut() {
             told.seen = told.seen.min(now.unix);
+            told.at = told.at.min(now.unix);
         }
+        self.manual.values_mut().for_each(|named| *named = (*named).min(now.unix));
         for past in self.past.values_mut() {
             past.success = past.success.map(|at| at.min(now.unix));
+            past.heard_at = past.heard_at.map(|at| at.min(now.unix));
         }
     }
 
     // ---- outputs ----
 
-    /// `address` is dialled, which the pool's book has since then. Who made room for another in a
-    /// bucket, which only the book can tell, and is heard of anew has no past.
-    pub(super) fn note_heard(&mut self, address: Address, at: Option<UnixTime>) {
+    /// `address` is dialled, which the pool's book says it has had since `at`. Who made room for
+    /// another in a bucket, which only the book can tell, and is heard of anew has no past. But it
+    /// must have been named then, or later.
+    pub(super) fn note_heard(&mut self, now: Monotonic, address: Address, at: Option<UnixTime>) {
         let Some(past) = self.past.get_mut(&address) else { return };
         if past.heard_at.is_some_and(|before| at > Some(before)) {
+            let told = self.told.get(&key(&address)).map(|told| told.at);
+            let named = told.max(self.manual.get(&address).copied());
+            // By a clock that was set back, what is forgotten here may not be there.
+            if named < at && now >= self.amnesty {
+                return;
+            }
             self.rests.remove(&(past.rests_until, address));
             self.held.remove(&address);
             *past = Past { chosen_at: past.chosen_at, ..Past::default() };
@@ -278,7 +295,7 @@ impl Known {
         let past = self.past.entry(address).or_default();
         // Who made room for another and was heard of anew has no past, and now it can be told no
         // more.
-        if self.crowded && past.success.is_none() && !self.manual.contains(&address) {
+        if self.crowded && past.success.is_none() && !self.manual.contains_key(&address) {
             past.asked_at = None;
         }
         past.success = Some(now.unix);
@@ -295,7 +312,7 @@ impl Known {
 
     /// Whether a failure may back the address off instead of burning it.
     pub(super) fn backs_off(&self, address: &Address) -> bool {
-        self.manual.contains(address) || self.past.get(address).is_some_and(|past| past.proven)
+        self.manual.contains_key(address) || self.past.get(address).is_some_and(|past| past.proven)
     }
 
     /// The outage is over: verdicts that wait lapse.
@@ -359,7 +376,7 @@ impl Known {
         epoch: u64,
         policy: &Policy,
     ) -> Verdict {
-        let manual = self.manual.contains(&address);
+        let manual = self.manual.contains_key(&address);
         let past = self.past.entry(address).or_default();
         if past.epoch != epoch {
             past.strikes = 0;
@@ -395,7 +412,7 @@ impl Known {
         turn: u64,
     ) -> Verdict {
         let text = || format!("the verdict of {address} waits, whom the user named");
-        demand(!self.manual.contains(&address), Rule::Burned, text)?;
+        demand(!self.manual.contains_key(&address), Rule::Burned, text)?;
         self.past.entry(address).or_default().waits = Some((now, turn));
         // What we know to be ours the pool has forgotten.
         if !self.own.contains(&address.host) {

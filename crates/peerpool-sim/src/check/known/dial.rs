@@ -22,7 +22,7 @@ impl Known {
         policy: &Policy,
     ) -> Verdict {
         let manual = connection_type == ConnectionType::Manual;
-        demand(manual == self.manual.contains(&address), Rule::Unfit, || {
+        demand(manual == self.manual.contains_key(&address), Rule::Unfit, || {
             format!("{address} is dialled as {connection_type:?}, whoever named it")
         })?;
         if let Some((at, reason)) = self.burned.get(&address).copied() {
@@ -65,7 +65,7 @@ impl Known {
         let text = || format!("{address} is asked for addresses, and was never ready");
         demand(connection_type != ConnectionType::AddrFetch, Rule::Stale, text)?;
         let told = self.told.get(&key(&address));
-        if let Some(Told { seen, services }) = told {
+        if let Some(Told { seen, services, .. }) = told {
             let fresh = is_within(now.unix, *seen, policy.max_address_age);
             if fresh && facts::meets(*services, policy.required_services) {
                 return Ok(());
@@ -78,7 +78,7 @@ impl Known {
         let amnesty = !self.connect_only && now.mono < self.amnesty;
         let allowed = probe || pardoned || amnesty;
         demand(allowed, Rule::Stale, || match told {
-            Some(Told { seen, services }) => {
+            Some(Told { seen, services, .. }) => {
                 let age = now.unix.since(*seen);
                 format!("{address} is dialled, seen {age:?} ago with services {services}")
             }
@@ -122,7 +122,7 @@ impl Known {
             demand(age >= policy.addr_fetch_interval, Rule::Budget, text)?;
         }
         // Who made room for another and is heard of anew has no past.
-        let forgotten = self.crowded && past.success.is_none() && !self.manual.contains(&address);
+        let forgotten = self.crowded && past.success.is_none() && !self.manual.contains_key(&address);
         if outage.offline || past.epoch != outage.epoch || forgotten {
             return Ok(());
         }

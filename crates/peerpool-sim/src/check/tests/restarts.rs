@@ -1,11 +1,13 @@
-//! Faults planted in what a pool remembers of its former life.
+//! Faults planted in what a pool remembers: of its former life, and of whom it forgot.
 
 use peerpool_core::address::Address;
 use peerpool_core::engine::Config;
-use peerpool_core::id::PeerId;
+use peerpool_core::id::{PeerId, PeerState};
 use peerpool_core::io::{Input, Output};
 
-use super::forge::{Forge, burned, dial, failed, starved};
+use super::forge::{
+    Forge, backed_off, burned, closed, dial, failed, gossip, said_gone, starved,
+};
 use super::town::{config, nth};
 use crate::check::{Checks, Rule};
 
@@ -77,4 +79,37 @@ fn the_oldest_burn_alone_makes_room_after_a_restart() {
             assert_eq!(after(restarts, n), Err(Rule::Burned), "{restarts} restarts, address {n}");
         }
     }
+}
+
+#[test]
+fn nobody_has_a_past_no_more_but_who_is_named_anew() {
+    // Peer 1 left, and rests; the book says that it has its address since a second ago.
+    let resting = |prepare: &dyn Fn(&mut Forge)| {
+        let mut forge = Forge::with(small(), &known());
+        forge.ready(1, nth(1));
+        forge.ready(2, nth(2));
+        forge.wait(60);
+        let (start, known) = (forge.now.unix, &mut forge.checks.known);
+        known.note_heard(forge.now.mono, nth(1), Some(start));
+        let gone = said_gone(1, nth(1), PeerState::Ready);
+        forge.fine(closed(1), vec![gone, starved(), backed_off(nth(1), 0, 64)]);
+        forge.wait(2);
+        prepare(&mut forge);
+        let (mono, unix) = (forge.now.mono, forge.now.unix);
+        forge.checks.known.note_heard(mono, nth(1), Some(unix));
+        forge
+    };
+    let dials = |prepare: &dyn Fn(&mut Forge)| {
+        resting(prepare).turn(Input::Wake, dial(3, nth(1))).map_err(|breach| breach.rule)
+    };
+    assert_eq!(dials(&|_| ()), Err(Rule::Budget), "nobody spoke of it");
+    let other = |forge: &mut Forge| forge.fine(gossip(2, nth(3), forge.now.unix), vec![]);
+    assert_eq!(dials(&other), Err(Rule::Budget), "nobody spoke of it");
+    let named = |forge: &mut Forge| forge.fine(gossip(2, nth(1), forge.now.unix), vec![]);
+    assert_eq!(dials(&named), Ok(()));
+    let before = |forge: &mut Forge| {
+        named(forge);
+        forge.wait(1);
+    };
+    assert_eq!(dials(&before), Err(Rule::Budget), "it was named before that");
 }
