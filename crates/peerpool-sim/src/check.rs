@@ -211,14 +211,15 @@ impl Checks {
         }
     }
 
-    /// The pool is one that was started again `now`, and has the addr book of its former life, whose
-    /// checks these are. It may have `forgotten` some of it.
+    /// The pool is one that was started again `now`, and has the addr book and the bans of its former
+    /// life, whose checks these are. It may have `forgotten` some of it.
     pub fn recall(&mut self, now: Now, former: &mut Self, forgotten: bool) {
         for address in former.peers.proven(former.clock.mono, self.policy.quick_drop) {
             former.known.on_success(former.clock, address);
             former.known.prove(address);
         }
         self.paces = std::mem::take(&mut former.paces);
+        self.bars.recall(now, &mut former.bars);
         self.known.recall(now, &mut former.known, former.outage.epoch, forgotten);
     }
 

@@ -493,8 +493,8 @@ impl World {
         Ok(())
     }
 
-    /// Kills a pool and starts it anew, with nothing but what it kept: the addr book lives in
-    /// memory, so that is nothing. Returns the pool as it was.
+    /// Kills a pool and starts it anew, with nothing but what its data directory kept: the addr book,
+    /// the key of its tables, and the bans; without one, with nothing. Returns the pool as it was.
     ///
     /// # Errors
     /// What is only checked at the end found a breach in its former life.

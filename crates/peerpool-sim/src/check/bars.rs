@@ -50,6 +50,12 @@ impl Bars {
         self.discouraged.len()
     }
 
+    /// Takes over what is kept over a restart: bans that are not over. Who is discouraged is not.
+    pub(super) fn recall(&mut self, now: Now, former: &mut Self) {
+        self.bans = std::mem::take(&mut former.bans);
+        self.bans.retain(|_, until| now.unix < *until);
+    }
+
     pub(super) fn on_input(&mut self, now: Now, input: &Input, peers: &Peers, policy: &Policy) {
         while let Some((_, host)) = self.ends.first().copied().filter(|end| end.0 <= now.mono) {
             self.forget(host);

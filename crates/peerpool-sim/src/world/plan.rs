@@ -106,7 +106,8 @@ pub struct PoolPlan {
     pub groups: NetGroups,
     /// When it starts. Default at once.
     pub starts_at: Duration,
-    /// Whether a restart finds its addr book again, as a data directory keeps it. Default true.
+    /// Whether a restart finds its addr book and its bans again, as a data directory keeps them.
+    /// Default true.
     pub remembers: bool,
 }
 

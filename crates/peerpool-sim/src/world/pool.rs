@@ -39,6 +39,8 @@ pub struct PoolUnderTest {
     /// How far its unix clock is off, in seconds.
     pub(super) unix_error: i64,
     pub(super) outputs: Vec<Output>,
+    /// The key of its book's tables, as its data directory keeps it.
+    key: [u8; 16],
 }
 
 /// A dial of a pool's, and the link that came of it.
@@ -90,20 +92,25 @@ impl PoolUnderTest {
         if world.checks_always {
             checks.check_book_always();
         }
+        let mut engine = Engine::new(config, Rng::from_u64(seed))?;
+        let word = |n: u64| u128::from(draw::hash(world.seed, &[KEY, index as u64, n]));
+        let key = (word(0) << 64 | word(1)).to_le_bytes();
+        let starts_at = Monotonic::default() + plan.starts_at;
+        if plan.remembers {
+            // The key is drawn as the data directory is made, which has nothing in it yet.
+            engine.restore(Now { mono: starts_at, unix: true_unix(starts_at) }, key, Vec::new());
+        }
         Ok(Self {
             checks,
-            engine: Engine::new(config, Rng::from_u64(seed))?,
-            report: Report::new(
-                plan.policy.target_connect_count,
-                Monotonic::default() + plan.starts_at,
-                world.lasting,
-            ),
+            engine,
+            report: Report::new(plan.policy.target_connect_count, starts_at, world.lasting),
             plan,
             links: BTreeMap::new(),
             wake: None,
             generation,
             unix_error: 0,
             outputs: Vec::new(),
+            key,
         })
     }
 
@@ -113,8 +120,8 @@ impl PoolUnderTest {
             return;
         }
         let (_, kept) = old.engine.take_all(now);
-        let key = u128::from(draw::hash(KEY, &[])).to_le_bytes();
-        let restored = self.engine.restore(now, key, kept);
+        let restored = self.engine.restore(now, self.key, kept);
+        self.engine.restore_bans(now, old.engine.book().banned().entries());
         self.checks.recall(now, &mut old.checks, restored.refused > 0);
     }
 

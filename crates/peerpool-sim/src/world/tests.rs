@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use peerpool_core::address::Net;
+use peerpool_core::banned::Subnet;
 use peerpool_core::netgroup::NetGroup;
 use peerpool_core::policy::Policy;
 
@@ -184,6 +185,23 @@ fn a_restarted_pool_remembers_its_book_and_goes_back_to_its_peers() {
     let first = world.contacts().iter().filter(|contact| !contact.accepted).take(8);
     let back = first.filter(|contact| before.contains(&contact.address)).count();
     assert!(back >= 7, "{back} of the first 8 dials go to those that were ready");
+}
+
+#[test]
+fn a_restarted_pool_keeps_its_bans_and_the_places_of_its_addresses() {
+    let mut world = run(small(), HOUR);
+    let address = world.pool(0).status(world.now().mono).ready[0].address;
+    let until = world.now().unix + HOUR;
+    world.input(0, Input::Ban { subnet: Subnet::of(address.host), until }).expect("no breach");
+    let old = world.restart(0).expect("no breach");
+    let (before, after) = (old.engine().book(), world.pool(0).engine().book());
+    assert!(after.banned().entries().eq(before.banned().entries()) && after.banned().len() == 1);
+    // Of an address with several places one is kept, which may be another's.
+    assert!(after.len() * 100 >= before.len() * 99, "{} of {}", after.len(), before.len());
+    world.keep_contacts();
+    world.run_for(MINUTE * 50).expect("no breach");
+    assert!(world.contacts().iter().all(|contact| contact.address != address));
+    assert_eq!(ready(&world, 0), 8);
 }
 
 #[test]

@@ -122,7 +122,8 @@ impl Known {
             demand(age >= policy.addr_fetch_interval, Rule::Budget, text)?;
         }
         // Who made room for another and is heard of anew has no past.
-        let forgotten = self.crowded && past.success.is_none() && !self.manual.contains_key(&address);
+        let forgotten =
+            self.crowded && past.success.is_none() && !self.manual.contains_key(&address);
         if outage.offline || past.epoch != outage.epoch || forgotten {
             return Ok(());
         }

@@ -267,9 +267,8 @@ fn an_engine_that_discourages_nobody_is_caught() {
         let [version, _] = greeting(SERVICES, 2);
         Input::Control { peer, message: version }
     };
-    let breaks = |peer: PeerId| {
-        Input::Closed { peer, reason: DisconnectReason::Fault(LinkFault::BadMagic) }
-    };
+    let breaks =
+        |peer: PeerId| Input::Closed { peer, reason: DisconnectReason::Fault(LinkFault::BadMagic) };
     for lenient in [false, true] {
         for fault in [&repeats as &dyn Fn(PeerId) -> Input, &breaks] {
             let mut town = Town::new(config(|policy| policy.target_connect_count = 2), 1);

@@ -1,12 +1,17 @@
 //! Faults planted in what a pool remembers: of its former life, and of whom it forgot.
 
+use std::time::Duration;
+
 use peerpool_core::address::Address;
+use peerpool_core::banned::{Ban, Subnet};
 use peerpool_core::engine::Config;
+use peerpool_core::event::Event;
 use peerpool_core::id::{PeerId, PeerState};
 use peerpool_core::io::{Input, Output};
+use peerpool_core::misbehavior::Misbehavior;
 
 use super::forge::{
-    Forge, backed_off, burned, closed, dial, failed, gossip, said_gone, starved,
+    Forge, backed_off, burned, closed, dial, event, failed, gossip, said_gone, starved,
 };
 use super::town::{config, nth};
 use crate::check::{Checks, Rule};
@@ -112,4 +117,22 @@ fn nobody_has_a_past_no_more_but_who_is_named_anew() {
         forge.wait(1);
     };
     assert_eq!(dials(&before), Err(Rule::Budget), "it was named before that");
+}
+
+#[test]
+fn bans_outlive_a_restart_and_nobody_stays_discouraged() {
+    let mut forge = Forge::with(small(), &known());
+    let (since, until) = (forge.now.unix, forge.now.unix + Duration::from_secs(60));
+    let subnet = Subnet::of(nth(2).host);
+    let told = event(Event::Banned { ban: Ban { subnet, since, until } });
+    forge.fine(Input::Ban { subnet, until }, vec![told]);
+    let (peer, address, misbehavior) = (PeerId(9), nth(3), Misbehavior::InvalidData);
+    let reason = String::new();
+    let told = Event::Misbehaved { peer, address, misbehavior, reason: reason.clone() };
+    let lasts = Duration::from_secs(86_400);
+    let outputs = vec![event(told), event(Event::Discouraged { address, lasts })];
+    forge.fine(Input::Report { peer, address, misbehavior, reason }, outputs);
+    restart(&mut forge);
+    forge.fine(Input::Wake, dial(2, nth(3)));
+    forge.breaks(Input::Wake, dial(3, nth(2)), Rule::Barred, "is dialled, and banned");
 }
