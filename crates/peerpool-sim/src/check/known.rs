@@ -62,6 +62,22 @@ struct Past {
     heard_at: Option<UnixTime>,
 }
 
+impl Past {
+    /// Times later than `now` become now in the book. Whether the past of one that was `named` since
+    /// such a time is forgotten can be told no more: what it forbids is dropped then, and true
+    /// returned.
+    fn cap_heard(&mut self, now: UnixTime, named: Option<UnixTime>) -> bool {
+        let Some(heard) = self.heard_at.filter(|heard| *heard >= now) else { return false };
+        self.heard_at = Some(now);
+        let doubtful = named > Some(heard);
+        if doubtful {
+            let Self { success, proven, waits, chosen_at, heard_at, .. } = *self;
+            *self = Self { success, proven, waits, chosen_at, heard_at, ..Self::default() };
+        }
+        doubtful
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Known {
     policy: Policy,
@@ -142,12 +158,12 @@ impl Known {
                 true => (past.strikes, earlier(past.rests_until)),
                 false => (0, Monotonic::default()),
             };
+            past.cap_heard(now.unix, self.told.get(&key(address)).map(|told| told.at));
             *past = Past {
                 strikes,
                 waits: None,
                 rests_until,
                 asked_at: past.asked_at.map(earlier),
-                heard_at: past.heard_at.map(|at| at.min(now.unix)),
                 epoch: 0,
                 ..*past
             };
@@ -239,15 +255,21 @@ impl Known {
 
     pub(super) fn on_clock_set_back(&mut self, now: Now) {
         self.amnesty = now.mono + self.policy.max_address_age;
+        let (told, manual) = (&self.told, &self.manual);
+        for (address, past) in &mut self.past {
+            past.success = past.success.map(|at| at.min(now.unix));
+            let named = told.get(&key(address)).map(|told| told.at);
+            let rest = (past.rests_until, *address);
+            if past.cap_heard(now.unix, named.max(manual.get(address).copied())) {
+                self.rests.remove(&rest);
+                self.held.remove(address);
+            }
+        }
         for told in self.told.values_mut() {
             told.seen = told.seen.min(now.unix);
             told.at = told.at.min(now.unix);
         }
         self.manual.values_mut().for_each(|named| *named = (*named).min(now.unix));
-        for past in self.past.values_mut() {
-            past.success = past.success.map(|at| at.min(now.unix));
-            past.heard_at = past.heard_at.map(|at| at.min(now.unix));
-        }
     }
 
     // ---- outputs ----
