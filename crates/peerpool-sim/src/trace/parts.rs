@@ -223,13 +223,16 @@ fn event_details(event: &Event, sink: &mut impl Sink) {
             sink.words(seed);
             sink.words(error);
         }
-        Event::Connecting { connection_type, .. } => sink.words(match connection_type {
-            ConnectionType::OutboundFullRelay => "full_relay",
-            ConnectionType::Manual => "manual",
-            ConnectionType::BlockRelayOnly => "block_relay_only",
-            ConnectionType::Feeler => "feeler",
-            ConnectionType::AddrFetch => "addr_fetch",
-        }),
+        Event::Connecting { connection_type, chosen, .. } => {
+            sink.words(match connection_type {
+                ConnectionType::OutboundFullRelay => "full_relay",
+                ConnectionType::Manual => "manual",
+                ConnectionType::BlockRelayOnly => "block_relay_only",
+                ConnectionType::Feeler => "feeler",
+                ConnectionType::AddrFetch => "addr_fetch",
+            });
+            sink.words(chosen.as_str());
+        }
         Event::Ready { version, .. } => {
             sink.number("services", version.services.to_u64());
             sink.words(&version.user_agent.to_string());
