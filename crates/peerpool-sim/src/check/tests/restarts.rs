@@ -117,6 +117,17 @@ fn nobody_has_a_past_no_more_but_who_is_named_anew() {
         forge.wait(1);
     };
     assert_eq!(dials(&before), Err(Rule::Budget), "it was named before that");
+    // By a clock that is set back all is as old, and so what may be forgotten counts no more.
+    let set_back = |forge: &mut Forge| {
+        forge.now.unix = forge.now.unix - Duration::from_secs(86_400);
+        forge.fine(Input::Wake, vec![]);
+    };
+    assert_eq!(dials(&set_back), Err(Rule::Budget), "nobody spoke of it");
+    let both = |forge: &mut Forge| {
+        named(forge);
+        set_back(forge);
+    };
+    assert_eq!(dials(&both), Ok(()));
 }
 
 #[test]
