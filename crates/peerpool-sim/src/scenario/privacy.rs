@@ -22,8 +22,8 @@ pub(super) const FINGERPRINT: Scenario = Scenario {
     name: "a9-addr-fingerprint",
     row: "A9",
     says: "a dialled peer sends getaddr 100 times to a pool that knows 1000 addresses",
-    accepts: "no address is told, and so no time. (That times of addresses which the pool exports \
-              are a day coarse is to be shown when it exports any, with the book on disk.)",
+    accepts: "no address is told, and so no time. (That times of addresses in the files which the \
+              pool exports are a day coarse is shown by the tests of those files, and not here.)",
     expected: Expected::Pass,
     run: |setting| {
         let mut bench = planted(setting, 1000)?;
