@@ -20,8 +20,8 @@ use super::{Expected, Failure, Outcome, Scenario, Setting};
 pub(super) const FLOOD: Scenario = Scenario {
     name: "a7-address-flood",
     row: "A7",
-    says: "a peer that has answered getaddr with 1000 addresses sends 500 messages of ten more \
-           within a minute",
+    says: "the one peer of a pool without extras has answered getaddr with 1000 addresses, and \
+           sends 500 messages of ten more within a minute",
     accepts: "of the answer as many are kept as find a free place, at most 1 + 6 of those, and the \
               book grows by no more (work and memory are measured in threats.md)",
     expected: Expected::Pass,

@@ -15,7 +15,8 @@ use crate::world::{START, World};
 pub(super) const PEERS_CLOCKS: Scenario = Scenario {
     name: "a16-peers-clocks",
     row: "A16",
-    says: "all peers say in version that the time is 0, -2^63, 2^63 - 1, or a year from now or ago",
+    says: "all peers of a pool without extras say in version that the time is 0, -2^63, 2^63 - 1, \
+           or a year from now or ago",
     accepts: "all that the pool does in five hours is the same, to the last dial",
     expected: Expected::Pass,
     run: run_peers_clocks,
@@ -24,7 +25,8 @@ pub(super) const PEERS_CLOCKS: Scenario = Scenario {
 pub(super) const OWN_CLOCK: Scenario = Scenario {
     name: "a17-clock-jump",
     row: "A17",
-    says: "the pool's unix clock jumps a day back, a year ahead and back again, two hours each",
+    says: "the unix clock of a pool without extras jumps a day back, a year ahead and back again, \
+           two hours each",
     accepts: "no peer is lost, and no dial made",
     expected: Expected::Pass,
     run: run_own_clock,
@@ -33,7 +35,8 @@ pub(super) const OWN_CLOCK: Scenario = Scenario {
 pub(super) const FUTURE_TIMES: Scenario = Scenario {
     name: "a17-future-times",
     row: "A17",
-    says: "peers whose clock is a year ahead as ours is gossip 100 addresses; ours is set right",
+    says: "peers whose clock is a year ahead as ours is gossip 100 addresses to a pool without \
+           extras; ours is set right",
     accepts: "no address stays fresh beyond the 3 h of hearsay, as a time ahead of the clock's \
               would have it",
     expected: Expected::Pass,

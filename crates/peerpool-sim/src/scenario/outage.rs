@@ -36,8 +36,8 @@ pub(super) const SLASH_8_SILENT: Scenario = Scenario {
 pub(super) const NETWORK_DOWN: Scenario = Scenario {
     name: "a36-network-down",
     row: "A36",
-    says: "the pool's own line is down for about an hour of a day, in a network of which 84 % is \
-           dead and where nobody comes or goes; 100 times",
+    says: "the own line of a pool without extras is down for about an hour of a day, in a network \
+           of which 84 % is dead and where nobody comes or goes; 100 times",
     accepts: "at most a dial a second while it is down, and one in 20 s at least; at most 10 to one \
               address in the day",
     expected: Expected::Pass,
@@ -47,7 +47,8 @@ pub(super) const NETWORK_DOWN: Scenario = Scenario {
 pub(super) const RECOVERY: Scenario = Scenario {
     name: "a36-recovery",
     row: "A36",
-    says: "the same line is down for about an hour when the pool has lived for a day; 100 times",
+    says: "the line of a pool with extras is down for as long in the same network, when the pool \
+           has lived there for a day; 100 times",
     accepts: "full again within 30 s of the line's return, each time",
     expected: Expected::Pass,
     run: run_recovery,

@@ -94,7 +94,7 @@ pub(super) fn calm(seed: u64, nodes: usize, mix: Mix) -> Plan {
     Plan { seed, nodes, mix, churns: false, seed_share: 0.0, links, ..Plan::default() }
 }
 
-/// The same with a pool that dials nobody beside its target.
+/// The same with a pool without extras, which dials nobody beside its target.
 pub(super) fn bare(plan: Plan) -> Plan {
     let pools = vec![PoolPlan { policy: Policy::bare(), ..PoolPlan::default() }];
     Plan { pools, ..plan }
