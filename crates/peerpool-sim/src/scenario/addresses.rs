@@ -14,7 +14,7 @@ use peerpool_core::policy::Policy;
 use peerpool_core::time::UnixTime;
 use peerpool_core::wire::AddrEntry;
 
-use super::bench::{self, Bench, PORT, stored};
+use super::bench::{self, Bench, PLACED_PERCENT, PORT, stored};
 use super::{Expected, Failure, Outcome, Scenario, Setting};
 
 pub(super) const FLOOD: Scenario = Scenario {
@@ -99,26 +99,30 @@ fn nth(number: usize) -> Address {
 fn run_flood(setting: &Setting) -> Result<Outcome, Failure> {
     const MESSAGES: usize = 500;
     const EACH: usize = 10;
+    const ANSWERED: usize = 1000;
+    /// What the ration of gossip allows in a minute, and one at the start.
+    const RATION: usize = 1 + 6;
     let policy = Policy { target_connect_count: 1, ..Policy::bare() };
     let mut bench = Bench::new(setting.seed, policy, vec![vec![bench::ip(0, 1)]])?;
-    bench.answer = Box::new(|_, now| batch(0, 1000, now));
+    bench.answer = Box::new(|_, now| batch(0, ANSWERED, now));
     bench.run_for(SECOND)?;
     let peer = only_peer(&bench)?;
     let before = bench.events.len();
     for message in 0..MESSAGES {
         bench.run_for(MINUTE / MESSAGES as u32)?;
         let now = bench.now().unix;
-        bench.gossip(peer, batch(1000 + message * EACH, EACH, now))?;
+        bench.gossip(peer, batch(ANSWERED + message * EACH, EACH, now))?;
     }
     let addresses = |range: std::ops::Range<usize>| range.map(nth).collect::<Vec<_>>();
     let mut outcome = Outcome::new();
-    let answer = stored(&bench.engine, &addresses(0..1000));
-    outcome.demand_count("kept of the answer", answer, |kept| kept >= 850);
-    let flood = stored(&bench.engine, &addresses(1000..1000 + MESSAGES * EACH));
-    outcome.demand_count("kept of the flood", flood, |kept| kept <= 7);
+    let answer = stored(&bench.engine, &addresses(0..ANSWERED));
+    let placed = ANSWERED * PLACED_PERCENT / 100;
+    outcome.demand_count("kept of the answer", answer, |kept| kept >= placed);
+    let flood = stored(&bench.engine, &addresses(ANSWERED..ANSWERED + MESSAGES * EACH));
+    outcome.demand_count("kept of the flood", flood, |kept| kept <= RATION);
     // With the one that the seed named.
     let book = bench.engine.book().len() + bench.status().known.burned;
-    outcome.demand_count("addresses in the book", book, |book| book <= 1 + 1000 + 7);
+    outcome.demand_count("addresses in the book", book, |book| book <= 1 + ANSWERED + RATION);
     let told = bench.events[before..].iter().filter(|it| matches!(it, Event::Gossip { .. }));
     outcome.note_count("events told of it", told.count());
     Ok(outcome)

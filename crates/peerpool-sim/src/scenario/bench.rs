@@ -26,6 +26,10 @@ pub(super) const PORT: u16 = 8333;
 /// What the pool is to call itself.
 pub(super) const USER_AGENT: &str = "/peerpool-sim/";
 
+/// Of up to 1000 addresses that one source names, so many in a hundred find a free place in the
+/// book at least: a source has 64 of its buckets, and those that meet in a place keep one of them.
+pub(super) const PLACED_PERCENT: usize = 85;
+
 /// What everybody offers.
 pub(super) fn services() -> ServiceFlags {
     ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::NETWORK_LIMITED

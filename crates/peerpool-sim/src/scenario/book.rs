@@ -79,6 +79,8 @@ pub(super) const HOSTILE_FIRST: Scenario = Scenario {
     run: run_hostile_first,
 };
 
+/// Of the honest addresses that come to a full book, the share that must find a place in a day.
+const KEPT: f64 = 0.9;
 /// Slots of a pool, as in Core.
 const SLOTS: usize = 10;
 /// Honest addresses, and the netgroups they live in.
@@ -246,7 +248,7 @@ fn run_hostile_first(setting: &Setting) -> Result<Outcome, Failure> {
     let (kept, known) = crowd.honest()?;
     let mut outcome = Outcome::new();
     outcome.demand_count("addresses in the book before", before, |before| before > KNOWN);
-    outcome.demand_share("honest addresses kept", kept, KNOWN, |share| share >= 0.9);
+    outcome.demand_share("honest addresses kept", kept, KNOWN, |share| share >= KEPT);
     outcome.note_count("known from experience", known);
     Ok(outcome)
 }

@@ -105,6 +105,8 @@ fn run_own_clock(setting: &Setting) -> Result<Outcome, Failure> {
 
 fn run_future_times(setting: &Setting) -> Result<Outcome, Failure> {
     const NAMED: usize = 100;
+    // So few hardly meet in a place of the book.
+    const PLACED: usize = NAMED * 9 / 10;
     let seed = (0..8).map(|group| bench::ip(group, 1)).collect();
     let mut bench = Bench::new(setting.seed, Policy::bare(), vec![seed])?;
     bench.run_for(MINUTE)?;
@@ -130,7 +132,7 @@ fn run_future_times(setting: &Setting) -> Result<Outcome, Failure> {
     bench.run_for(HOUR * 4)?;
     let left = candidates(&bench);
     let mut outcome = Outcome::new();
-    outcome.demand_count("candidates that came", taken, |taken| taken >= NAMED * 9 / 10);
+    outcome.demand_count("candidates that came", taken, |taken| taken >= PLACED);
     outcome.demand_count("candidates that outlive their time", left, |left| left == 0);
     Ok(outcome)
 }

@@ -14,7 +14,7 @@ use peerpool_core::io::Input;
 use peerpool_core::policy::Policy;
 use peerpool_core::wire::Control;
 
-use super::bench::{self, Bench};
+use super::bench::{self, Bench, PLACED_PERCENT};
 use super::{Expected, Failure, Outcome, Scenario, Setting};
 use crate::world::START;
 
@@ -97,7 +97,7 @@ fn told(bench: &Bench, planted: usize) -> Outcome {
     let mut outcome = Outcome::new();
     let known = bench::stored(&bench.engine, &planted);
     outcome.demand_count("planted addresses in the book", known, |known| {
-        known >= planted.len() * 85 / 100
+        known >= planted.len() * PLACED_PERCENT / 100
     });
     outcome.demand_count("addresses told", bench.told.len(), |told| told == 0);
     outcome
