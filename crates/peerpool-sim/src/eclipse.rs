@@ -24,6 +24,18 @@ pub const SETTLED: Duration = Duration::from_secs(3600);
 /// gossip needs.
 const FLOODED: f64 = 0.5;
 
+/// Anchors that Bitcoin Core keeps.
+const CORE_ANCHORS: usize = 2;
+/// How long what others name is a candidate in Bitcoin Core.
+const CORE_HORIZON: Duration = Duration::from_secs(30 * 86_400);
+/// How soon Bitcoin Core may try again what failed.
+const CORE_RETRY: Duration = Duration::from_secs(600);
+/// Of the peers of one source there may be as many as of all.
+const ANY_SHARE: usize = 100;
+/// More netgroups than any network of a case has: what is known never is enough to leave hearsay
+/// to feelers.
+const NEVER_ENOUGH: usize = 1_000_000;
+
 /// One attacker.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Case {
@@ -59,12 +71,12 @@ impl Rules {
             Self::Pool => Policy::default(),
             Self::Core => Policy {
                 rotation_interval: Duration::ZERO,
-                max_anchors: 2,
-                max_address_age: Duration::from_secs(30 * 86_400),
-                burn_memory: Duration::from_secs(600),
-                max_source_share: 100,
+                max_anchors: CORE_ANCHORS,
+                max_address_age: CORE_HORIZON,
+                burn_memory: CORE_RETRY,
+                max_source_share: ANY_SHARE,
                 even_netgroups: false,
-                enough_known: 1_000_000,
+                enough_known: NEVER_ENOUGH,
                 ..Policy::default()
             },
         }
