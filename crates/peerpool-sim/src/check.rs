@@ -434,7 +434,7 @@ impl Checks {
             self.check_closed()?;
         }
         let is_kept = |address: &Address| engine.book().source(address).is_some();
-        self.known.check_wake(now, engine.wake_at(), self.closed, is_kept)?;
+        self.known.check_wake(self.clock, engine.wake_at(), self.closed, is_kept)?;
         self.outage.end_turn(now, self.closed)?;
         let target = self.target();
         let state = [self.outage.offline, self.closed];

@@ -351,7 +351,7 @@ impl Known {
     /// for another in a bucket only the book can tell, whose places are keyed.
     pub(super) fn check_wake(
         &mut self,
-        now: Monotonic,
+        Now { mono: now, unix }: Now,
         wake: Option<Monotonic>,
         closed: bool,
         is_kept: impl Fn(&Address) -> bool,
@@ -359,7 +359,15 @@ impl Known {
         while self.rests.first().is_some_and(|(until, _)| *until <= now) {
             self.rests.pop_first();
         }
-        let held = |(_, it): &&(Monotonic, Address)| !self.own.contains(&it.host) && is_kept(it);
+        // A clock set ahead makes experience too old, and then the book may have it as hearsay anew.
+        let known = self.policy.experience_age;
+        let is_fresh = |it: &Address| {
+            let success = self.past.get(it).and_then(|past| past.success);
+            self.manual.contains_key(it) || success.is_some_and(|at| is_within(unix, at, known))
+        };
+        let held = |(_, it): &&(Monotonic, Address)| {
+            !self.own.contains(&it.host) && is_kept(it) && is_fresh(it)
+        };
         if let Some((until, address)) = self.rests.iter().find(held) {
             let woken = closed || wake.is_some_and(|wake| wake <= *until);
             let text = || format!("the rest of {address} ends, and the pool sleeps on");

@@ -6,7 +6,7 @@ use bitcoin::p2p::ServiceFlags;
 use peerpool_core::event::Event;
 use peerpool_core::id::{BurnReason, ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState};
 use peerpool_core::io::{Input, Output, Refusal};
-use peerpool_core::time::Monotonic;
+use peerpool_core::time::Now;
 use peerpool_core::wire::Control;
 
 use super::forge::{
@@ -231,18 +231,14 @@ fn a_rest_that_was_told_ends_in_time() {
     forge.wait(60);
     let gone = said_gone(1, nth(1), PeerState::Ready);
     forge.fine(closed(1), vec![gone, starved(), backed_off(nth(1), 0, 64)]);
-    let fault = forge.checks.known.check_wake(forge.now.mono, None, false, |_| true);
+    let fault = forge.checks.known.check_wake(forge.now, None, false, |_| true);
     assert_eq!(fault.expect_err("it sleeps").0, Rule::Late);
     let late = Some(forge.now.mono + Duration::from_secs(65));
-    let fault = forge.checks.known.check_wake(forge.now.mono, late, false, |_| true);
+    let fault = forge.checks.known.check_wake(forge.now, late, false, |_| true);
     assert_eq!(fault.expect_err("it sleeps too long").0, Rule::Late);
     let in_time = Some(forge.now.mono + Duration::from_secs(64));
-    forge.checks.known.check_wake(forge.now.mono, in_time, false, |_| true).expect("it wakes");
-    forge
-        .checks
-        .known
-        .check_wake(Monotonic::default(), None, true, |_| true)
-        .expect("it is closed");
+    forge.checks.known.check_wake(forge.now, in_time, false, |_| true).expect("it wakes");
+    forge.checks.known.check_wake(Now::default(), None, true, |_| true).expect("it is closed");
 }
 
 #[test]
