@@ -29,7 +29,7 @@ const SAFETY: Duration = Duration::from_secs(17 * 3600);
 /// How often pools are looked at while they recover.
 const LOOK: Duration = Duration::from_secs(1);
 /// In one of so many runs the book is checked after each turn, which takes most of its time.
-const CHECKED_ALWAYS: u64 = 8;
+const CHECKED_ALWAYS: u64 = 32;
 
 /// What came of a run.
 #[derive(Clone, Debug)]
