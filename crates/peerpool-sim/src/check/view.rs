@@ -45,7 +45,7 @@ impl Checks {
 
 /// A book of so many addresses is checked after each change, one of twice as many after every
 /// fourth, and so on by the square: worlds with large books are long, and have many changes.
-const SMALL: u64 = 64;
+const SMALL: u64 = 32;
 /// The same where a book is to be checked as often as can be.
 const SMALL_ALWAYS: u64 = 512;
 /// Turns between two checks of a book that says it has not changed: it may be wrong.
