@@ -231,7 +231,7 @@ impl Checks {
     }
 
     /// Has a book of up to 512 addresses checked after each turn. By default one that says of itself
-    /// that it has not changed is passed over for up to 15 turns, and one of more than 32 addresses
+    /// that it has not changed is passed over for up to 255 turns, and one of more than 32 addresses
     /// is checked the less often the larger it is.
     pub fn check_book_always(&mut self) {
         self.book.always = true;

@@ -49,7 +49,7 @@ const SMALL: u64 = 32;
 /// The same where a book is to be checked as often as can be.
 const SMALL_ALWAYS: u64 = 512;
 /// Turns between two checks of a book that says it has not changed: it may be wrong.
-const ANYWAY: u64 = 16;
+const ANYWAY: u64 = 256;
 
 /// When to run the book's own checks.
 #[derive(Debug, Default)]
