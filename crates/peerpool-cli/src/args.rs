@@ -65,8 +65,8 @@ pub(crate) struct Run {
     /// Settings file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where the pool keeps the addresses it learns of, from one run to the next; created if missing
-    /// (default: nowhere)
+    /// Where the pool keeps the addresses it learns of, from one run to the next; created if
+    /// missing (default: nowhere)
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
     /// Keep peers in different autonomous systems by this AS map; a relative path is looked for in

@@ -147,10 +147,10 @@ fn sampling(criterion: &mut Criterion) {
     });
 }
 
-/// What a book holds that has as many addresses as its tables take, which is near 80,000, a fifth of
-/// them from experience: in netgroups of one (IPv6 drawn at random), and of some (IPv4 in 4000 /16).
-/// Each is named by a source of its own. Both books are kept, so that none takes memory that the
-/// other gave back.
+/// What a book holds that has as many addresses as its tables take, which is near 80,000, a fifth
+/// of them from experience: in netgroups of one (IPv6 drawn at random), and of some (IPv4 in 4000
+/// /16). Each is named by a source of its own. Both books are kept, so that none takes memory that
+/// the other gave back.
 fn memory(_: &mut Criterion) {
     // Not in the way of other figures.
     if !std::env::args().any(|argument| argument == "memory") {

@@ -156,8 +156,8 @@ impl Host {
         }
     }
 
-    /// The IPv4 address that this host is, or that a transition mechanism embeds in it: 6to4
-    /// (RFC 3964), Teredo (RFC 4380), NAT64 (RFC 6052) and SIIT (RFC 6145), as in Core's `GetGroup`.
+    /// The IPv4 address that this host is, or that a transition mechanism embeds in it: 6to4 (RFC
+    /// 3964), Teredo (RFC 4380), NAT64 (RFC 6052) and SIIT (RFC 6145), as in Core's `GetGroup`.
     pub fn embedded_ipv4(&self) -> Option<Ipv4Addr> {
         let ip = match self {
             Host::Ipv4(ip) => return Some(*ip),

@@ -1,9 +1,9 @@
 //! The addr book: every address we know, what we know of it, and which may be dialled now.
 //!
-//! Where an address stands has two sides. Its *places* in the new and tried tables are what keeps an
-//! attacker from crowding out others. Its *shelf* says whether it may be dialled, kept on change and
-//! on expiry, so that selection samples and never scans. The book decides what an address *is*; whom
-//! to dial, and whether a failure is a verdict, is the dialer's business.
+//! Where an address stands has two sides. Its *places* in the new and tried tables are what keeps
+//! an attacker from crowding out others. Its *shelf* says whether it may be dialled, kept on change
+//! and on expiry, so that selection samples and never scans. The book decides what an address *is*;
+//! whom to dial, and whether a failure is a verdict, is the dialer's business.
 
 #![allow(
     clippy::expect_used,

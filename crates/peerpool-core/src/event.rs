@@ -254,7 +254,8 @@ pub enum Event {
     },
     /// What the pool learns is saved again, and all of it.
     StoreRecovered,
-    /// The file of the addr book could not be read: it was moved out of the way, and a new one begun.
+    /// The file of the addr book could not be read: it was moved out of the way, and a new one
+    /// begun.
     StoreSetAside {
         /// Where it is now.
         path: String,
@@ -394,8 +395,8 @@ pub struct Variety {
     pub unmapped: usize,
     /// Different sources that named the peers which the pool chose: DNS seeds, and peers.
     pub sources: usize,
-    /// How many of those peers the one source named that named most. More than `max_source_share` of
-    /// the target means that no others were found.
+    /// How many of those peers the one source named that named most. More than `max_source_share`
+    /// of the target means that no others were found.
     pub of_one_source: usize,
     /// Addresses in the book by network, burned ones left out; networks without are left out.
     pub addresses: BTreeMap<Net, usize>,

@@ -27,11 +27,11 @@ pub enum Misbehavior {
     TooMany,
     /// It repeats its `version`, as no honest peer does.
     Protocol,
-    /// What it answered is invalid, as the holder of a lease says: a header without proof of work, a
-    /// block that breaks the rules, a transaction that nobody may relay.
+    /// What it answered is invalid, as the holder of a lease says: a header without proof of work,
+    /// a block that breaks the rules, a transaction that nobody may relay.
     InvalidData,
-    /// It is of no use, as the holder of a lease says: it answers pings and nothing else. Nothing is
-    /// proved by that, so it is forgotten sooner: after `useless_memory`.
+    /// It is of no use, as the holder of a lease says: it answers pings and nothing else. Nothing
+    /// is proved by that, so it is forgotten sooner: after `useless_memory`.
     Useless,
 }
 

@@ -37,8 +37,8 @@ pub struct Peer {
 pub enum Purpose {
     /// Because somebody like it was missing.
     Slot,
-    /// It was ready when the last run ended, or before an outage: it is counted on before others are
-    /// dialled.
+    /// It was ready when the last run ended, or before an outage: it is counted on before others
+    /// are dialled.
     Anchor,
     /// To take the place of another in a full pool.
     Newcomer,

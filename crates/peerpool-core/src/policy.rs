@@ -104,8 +104,8 @@ macro_rules! policy {
             /// selections, and less the more of its addresses have answered. Default on; Core draws
             /// addresses, whatever their netgroup.
             pub even_netgroups: bool,
-            /// Asks full-relay and manual peers to relay transactions (`version.relay`, BIP37), fixed
-            /// per connection at its dial. Default off.
+            /// Asks full-relay and manual peers to relay transactions (`version.relay`, BIP37),
+            /// fixed per connection at its dial. Default off.
             pub relay: bool,
         }
 
@@ -227,12 +227,13 @@ policy! {
     /// Automatic peers kept in one netgroup. Core keeps one.
     max_peers_per_netgroup: usize = 1, 1 => 1000;
 
-    /// Once candidates from experience lie in so many open netgroups, slots are filled from experience
-    /// while it yields anybody, and hearsay is left to feelers. Below, each is drawn from half the time, as in Core.
+    /// Once candidates from experience lie in so many open netgroups, slots are filled from
+    /// experience while it yields anybody, and hearsay is left to feelers. Below, each is drawn
+    /// from half the time, as in Core.
     enough_known: usize = 32, 1 => 1_000_000;
-    /// Share of the target, in percent, that automatic peers first heard of from one source (one DNS
-    /// seed, or one peer) may come to while candidates from others are found. The status tells the
-    /// largest share.
+    /// Share of the target, in percent, that automatic peers first heard of from one source (one
+    /// DNS seed, or one peer) may come to while candidates from others are found. The status tells
+    /// the largest share.
     max_source_share: usize = 50, 1 => 100;
 
     /// Block-relay-only peers kept beside the target once it is reached. Core keeps 2.
@@ -240,11 +241,11 @@ policy! {
     /// Mean time between two feelers of a full pool, drawn anew each time; 0ms means none. Core's
     /// interval.
     feeler_interval: Duration = minutes(2), Duration::ZERO => days(1);
-    /// Mean time between two rotations of a full pool, in each of which the peer that has been ready
-    /// longest leaves once a newcomer is ready; 0ms means none. Core has none.
+    /// Mean time between two rotations of a full pool, in each of which the peer that has been
+    /// ready longest leaves once a newcomer is ready; 0ms means none. Core has none.
     rotation_interval: Duration = minutes(30), Duration::ZERO => days(30);
-    /// Peers to go back to first after a restart or an outage, of those that were ready. Core goes back to 2, which
-    /// relay blocks only.
+    /// Peers to go back to first after a restart or an outage, of those that were ready. Core goes
+    /// back to 2, which relay blocks only.
     max_anchors: usize = 1000, 0 => 1000;
     /// Mean time until another newcomer is dialled for a rotation that is due.
     rotation_retry: Duration = minutes(1), SHORTEST => days(1);

@@ -211,8 +211,8 @@ impl Checks {
         }
     }
 
-    /// The pool is one that was started again `now`, and has the addr book and the bans of its former
-    /// life, whose checks these are. It may have `forgotten` some of it.
+    /// The pool is one that was started again `now`, and has the addr book and the bans of its
+    /// former life, whose checks these are. It may have `forgotten` some of it.
     pub fn recall(&mut self, now: Now, former: &mut Self, forgotten: bool) {
         for address in former.peers.proven(former.clock.mono, self.policy.quick_drop) {
             former.known.on_success(former.clock, address);
@@ -230,9 +230,9 @@ impl Checks {
         self.supply.limit_dials(per_second, per_minute);
     }
 
-    /// Has a book of up to 512 addresses checked after each turn. By default one that says of itself
-    /// that it has not changed is passed over for up to 255 turns, and one of more than 32 addresses
-    /// is checked the less often the larger it is.
+    /// Has a book of up to 512 addresses checked after each turn. By default one that says of
+    /// itself that it has not changed is passed over for up to 255 turns, and one of more than 32
+    /// addresses is checked the less often the larger it is.
     pub fn check_book_always(&mut self) {
         self.book.always = true;
     }
@@ -242,8 +242,8 @@ impl Checks {
         self.outage.on_network(now.mono, up);
     }
 
-    /// The network allows the pool to be full: it must be so by `deadline`, and from then on but for
-    /// `at_most` at a time, in which it replaces whom it loses.
+    /// The network allows the pool to be full: it must be so by `deadline`, and from then on but
+    /// for `at_most` at a time, in which it replaces whom it loses.
     pub fn expect_full(&mut self, deadline: Monotonic, at_most: Duration) {
         self.expect_peers(usize::MAX, deadline, at_most);
     }

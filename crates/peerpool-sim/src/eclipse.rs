@@ -14,8 +14,8 @@ use crate::world::{Attacker, Plan, PoolPlan, World};
 
 /// How long a run is, a restart left out.
 pub const DAYS: u32 = 30;
-/// Addresses that a network may have in which every [case](Case::all) can be met: 1 % of fewer would
-/// not fill 10 netgroups, and 20 % of more would not fit into 10.
+/// Addresses that a network may have in which every [case](Case::all) can be met: 1 % of fewer
+/// would not fill 10 netgroups, and 20 % of more would not fit into 10.
 pub const NODES: RangeInclusive<usize> = 1000..=100_000;
 /// How long a restarted pool may take to settle before its slots are counted.
 pub const SETTLED: Duration = Duration::from_secs(3600);

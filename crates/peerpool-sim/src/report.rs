@@ -255,7 +255,8 @@ impl Report {
         *self.counts.outcomes.entry(outcome).or_default() += 1;
     }
 
-    /// The pool says that it is full. How long that took by its own account is since its last start.
+    /// The pool says that it is full. How long that took by its own account is since its last
+    /// start.
     fn on_full(&mut self, now: Monotonic) {
         let took = self.short_since.take().map_or(Duration::ZERO, |since| now.since(since));
         let counts = &mut self.counts;

@@ -1,6 +1,6 @@
 //! Swarm runs: everything is drawn from a seed, the network's size and make-up, the pools' policies
-//! and the faults. A safety phase with faults comes first, in which the checkers must hold; then the
-//! faults end, and each pool must be full again within a time that its policy fixes.
+//! and the faults. A safety phase with faults comes first, in which the checkers must hold; then
+//! the faults end, and each pool must be full again within a time that its policy fixes.
 
 mod faults;
 

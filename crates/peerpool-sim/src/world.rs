@@ -3,9 +3,9 @@
 //!
 //! A heap of happenings, ordered by time and then by the order in which they were planned, is all
 //! that moves a world; one seed decides everything else. What nodes would tell each other is not
-//! sent: it is drawn when a pool asks. Nor do nodes come and go on the heap: whether one is there is
-//! worked out when somebody looks ([`churn`]). So a happening costs as much as the heap is deep, and
-//! the heap holds what concerns pools only.
+//! sent: it is drawn when a pool asks. Nor do nodes come and go on the heap: whether one is there
+//! is worked out when somebody looks ([`churn`]). So a happening costs as much as the heap is deep,
+//! and the heap holds what concerns pools only.
 
 mod as_map;
 pub mod churn;
@@ -493,8 +493,9 @@ impl World {
         Ok(())
     }
 
-    /// Kills a pool and starts it anew, with nothing but what its data directory kept: the addr book,
-    /// the key of its tables, and the bans; without one, with nothing. Returns the pool as it was.
+    /// Kills a pool and starts it anew, with nothing but what its data directory kept: the addr
+    /// book, the key of its tables, and the bans; without one, with nothing. Returns the pool as it
+    /// was.
     ///
     /// # Errors
     /// What is only checked at the end found a breach in its former life.

@@ -27,7 +27,8 @@ pub(crate) enum BanCommand {
 
 impl Pool {
     /// Bans a host, or a subnet such as `"11.22.33.0/24".parse()?`, for so long; a part of a second
-    /// counts as one. Core's default is 24 h; [`Pool::ban_until`] with a time far off bans for good.
+    /// counts as one. Core's default is 24 h; [`Pool::ban_until`] with a time far off bans for
+    /// good.
     ///
     /// Its connections are dropped and its addresses no longer dialled, those that you named
     /// yourself among them: they are kept, and dialled again when the ban ends. Gossip and DNS

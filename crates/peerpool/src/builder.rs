@@ -91,10 +91,10 @@ impl Builder {
         self
     }
 
-    /// Takes the file at `path`, an AS map in the format of Bitcoin Core's `-asmap`: addresses of one
-    /// autonomous system are then one netgroup, where the map knows it. A relative path is looked
-    /// for in the data directory if there is one, else in the working directory. Read at the start;
-    /// at most 64 MiB. Default: none, and netgroups are a /16 of IPv4 and a /32 of IPv6.
+    /// Takes the file at `path`, an AS map in the format of Bitcoin Core's `-asmap`: addresses of
+    /// one autonomous system are then one netgroup, where the map knows it. A relative path is
+    /// looked for in the data directory if there is one, else in the working directory. Read at the
+    /// start; at most 64 MiB. Default: none, and netgroups are a /16 of IPv4 and a /32 of IPv6.
     pub fn asmap(mut self, path: impl Into<PathBuf>) -> Self {
         self.asmap = Some(AsMapFrom::File(path.into()));
         self
@@ -399,8 +399,8 @@ pub enum StartError {
         source: AsMapError,
     },
     /// The addr book in the data directory cannot be used: another process holds it, or it is of
-    /// another chain or a later version, or it cannot be read. A damaged one is no reason, nor is one
-    /// that cannot be written.
+    /// another chain or a later version, or it cannot be read. A damaged one is no reason, nor is
+    /// one that cannot be written.
     Store(StoreError),
     /// The DNS server cannot be asked.
     DnsServer {

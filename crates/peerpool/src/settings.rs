@@ -205,7 +205,8 @@ impl Settings {
     ///
     /// # Errors
     /// The first thing wrong: a file that cannot be read, a key that does not exist, a value that
-    /// is not allowed, a custom chain without its magic or port, a table `chain` without the network `custom`.
+    /// is not allowed, a custom chain without its magic or port, a table `chain` without the
+    /// network `custom`.
     pub fn load(
         file: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,

@@ -2,17 +2,20 @@
 //!
 //! What is kept: every address of the book with its source, services, times and failures; burned
 //! addresses with their reasons; of both, what became of our dials ([`History`]); and the bans that
-//! the user made. Who is discouraged is not kept. Each is a row under its address or subnet, in plain text where it can be, so that `sqlite3 peers.sqlite` answers questions
-//! while the pool runs: the file is in WAL mode, and readers hold up nobody. Places in the tables of
-//! the book are not kept: they follow from the key in `meta`, the address and its source.
+//! the user made. Who is discouraged is not kept. Each is a row under its address or subnet, in
+//! plain text where it can be, so that `sqlite3 peers.sqlite` answers questions while the pool
+//! runs: the file is in WAL mode, and readers hold up nobody. Places in the tables of the book are
+//! not kept: they follow from the key in `meta`, the address and its source.
 //!
 //! # What is promised
 //!
-//! - *The pool never waits for the disk.* It hands over what changed after each input, in memory, the
+//! - *The pool never waits for the disk.* It hands over what changed after each input, in memory,
+//!   the
 //!   last change of an address holding; the thread writes it within `save_interval`.
 //! - *All or nothing.* What one input changed is in one transaction, and so is all that is written
 //!   together with it.
-//! - *What is written survives the process*, however it ends: a commit is with the system before the
+//! - *What is written survives the process*, however it ends: a commit is with the system before
+//!   the
 //!   next one begins. A power cut may take the commits of the last seconds (`synchronous = NORMAL`:
 //!   the log is synced when it is folded into the file, about every 4 MB of changes, and at the
 //!   close), and never damages the file: the log's sums tell where it ends. An addr book a few
@@ -22,12 +25,14 @@
 //!   kept in memory and tried again, after `save_interval` first and up to `save_retry_max`, and
 //!   [`Event::StoreFailed`] and [`Status::store_failure`] say so. A file that was moved or deleted is
 //!   begun anew, with all there is.
-//! - *A damaged file costs the past, not the start.* It is moved to `peers.sqlite.corrupt-TIME`, with
+//! - *A damaged file costs the past, not the start.* It is moved to `peers.sqlite.corrupt-TIME`,
+//!   with
 //!   its log, and a new one begun; [`Event::StoreSetAside`] tells. A file of a later version, or of
 //!   another chain, is left alone, and the pool does not start.
 //! - *One owner*: whoever holds the lock of the file `lock`. A second one is refused with
 //!   [`StoreError::Locked`], and reading needs no lock.
-//! - *Bounded*: `max_addresses`, `max_burned` and `max_bans` rows, a history for each at most, of at most
+//! - *Bounded*: `max_addresses`, `max_burned` and `max_bans` rows, a history for each at most, of
+//!   at most
 //!   `max_facts` facts and `max_round_trips` round trips, gone with its address.
 //!
 //! [`Event::StoreFailed`]: crate::Event::StoreFailed
@@ -204,8 +209,8 @@ impl Store {
         Ok(bans)
     }
 
-    /// All that is kept, as the core's addr book takes it in. Seeds have their place in `seeds` for a
-    /// number, those that are not among them one after the last.
+    /// All that is kept, as the core's addr book takes it in. Seeds have their place in `seeds` for
+    /// a number, those that are not among them one after the last.
     ///
     /// # Errors
     /// The file cannot be read.

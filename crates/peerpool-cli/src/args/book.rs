@@ -147,8 +147,8 @@ pub(crate) struct Export {
     /// The file to write; - writes to stdout
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// peers.dat (which Bitcoin Core reads from 0.21 on), peers.dat-v4 (from 23 on), anchors.dat (our
-    /// anchors), plain or json (one object a line)
+    /// peers.dat (which Bitcoin Core reads from 0.21 on), peers.dat-v4 (from 23 on), anchors.dat
+    /// (our anchors), plain or json (one object a line)
     #[arg(long, value_name = "FORMAT", default_value = "peers.dat", value_parser = export_as)]
     pub(crate) format: ExportAs,
     /// Replace the file if there is one

@@ -23,7 +23,8 @@ pub(super) fn import(place: &mut Place, args: &Import) -> Result<(), Failure> {
     let name = args.file.display();
     let bytes = read(&args.file)
         .map_err(|error| Failure::said(format_args!("{name} cannot be read: {error}")))?;
-    // The book says of which chain the file is to be; it is written once the file is known for good.
+    // The book says of which chain the file is to be; it is written once the file is known for
+    // good.
     let looked_at = place.read_if_any();
     let chain = place.settings.chain.clone();
     let found = match args.format {

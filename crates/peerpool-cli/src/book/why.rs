@@ -1,5 +1,5 @@
-//! `peerpool book why`: whether an address may be dialled, by which rule, and what became of it last;
-//! from the rules of the book and the facts that were recorded.
+//! `peerpool book why`: whether an address may be dialled, by which rule, and what became of it
+//! last; from the rules of the book and the facts that were recorded.
 
 use peerpool::store::{Fact, History, now_at};
 use peerpool::{Explanation, Rule, Unfit, UnixTime};

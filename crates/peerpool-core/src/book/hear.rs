@@ -163,8 +163,8 @@ impl Book {
     }
 
     /// Whether a place is free for an address with so many places, or its occupant is good for
-    /// nothing, or has other places while this address has none, as in Core's `AddSingle`; or it is one
-    /// of many that are known of its netgroup.
+    /// nothing, or has other places while this address has none, as in Core's `AddSingle`; or it is
+    /// one of many that are known of its netgroup.
     fn may_take(&self, place: Place, standing: usize) -> bool {
         let occupant = self.tables.at(place).and_then(|id| self.records.get(id));
         occupant.is_none_or(|occupant| {
@@ -199,7 +199,8 @@ impl Book {
     }
 
     /// Who makes room in a book full of candidates: of some drawn at random, one of the netgroup of
-    /// which most are known, if that are many. Whoever filled the book first would keep out all others.
+    /// which most are known, if that are many. Whoever filled the book first would keep out all
+    /// others.
     fn crowded_out(&self, rng: &mut Rng) -> Option<RecordId> {
         // The more are drawn, the surer it is one of the largest netgroup, and the dearer.
         const DRAWS: usize = 8;
@@ -211,8 +212,8 @@ impl Book {
         drawn.filter_map(crowd).max().map(|(_, id)| id)
     }
 
-    /// Whether it is a candidate, no anchor, and one of many that are known of its netgroup. A netgroup
-    /// that fewer are known of loses nobody to a flood of names elsewhere.
+    /// Whether it is a candidate, no anchor, and one of many that are known of its netgroup. A
+    /// netgroup that fewer are known of loses nobody to a flood of names elsewhere.
     fn is_crowding(&self, record: &Record) -> bool {
         const MANY: usize = 16;
         matches!(record.shelf, Shelf::Experienced | Shelf::Hearsay)

@@ -48,9 +48,9 @@ impl Refusal {
 }
 
 impl Book {
-    /// Takes in an address of a file that the user brings, as [`Book::hear`] does what is heard; but
-    /// one that is too old to be dialled is kept as well, where there is room: it was somebody's, and
-    /// may be heard of again. Nobody makes room for it.
+    /// Takes in an address of a file that the user brings, as [`Book::hear`] does what is heard;
+    /// but one that is too old to be dialled is kept as well, where there is room: it was
+    /// somebody's, and may be heard of again. Nobody makes room for it.
     pub fn import(
         &mut self,
         now: Now,

@@ -162,8 +162,8 @@ impl Book {
         burned
     }
 
-    /// An outage is over: waiting verdicts lapse and back-offs start anew, spread over `jitter`; those
-    /// of anchors end.
+    /// An outage is over: waiting verdicts lapse and back-offs start anew, spread over `jitter`;
+    /// those of anchors end.
     pub fn recover(&mut self, now: Now, jitter: Duration, rng: &mut Rng) {
         // By the queues and not by the shelves: a sister port in use hides both.
         let mut held = self.verdicts.clone();

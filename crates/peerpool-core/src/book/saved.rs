@@ -201,10 +201,10 @@ impl Book {
         }
     }
 
-    /// Fills a new book with what was kept of another. Times to come are taken for now. A burn older
-    /// than `burn_memory` is over, unless it is of ourselves. Where places or the book are full, those
-    /// that we know best and latest go first. Those that are not taken in count as changed, if
-    /// changes are tracked: they are to be forgotten.
+    /// Fills a new book with what was kept of another. Times to come are taken for now. A burn
+    /// older than `burn_memory` is over, unless it is of ourselves. Where places or the book are
+    /// full, those that we know best and latest go first. Those that are not taken in count as
+    /// changed, if changes are tracked: they are to be forgotten.
     pub fn restore(&mut self, now: Now, kept: Vec<Change>) -> Restored {
         let mut restored = Restored::default();
         self.unix = now.unix;

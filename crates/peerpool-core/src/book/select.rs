@@ -69,10 +69,10 @@ impl Book {
 
     /// A candidate in an open netgroup on one of `nets` that offers `services`, as far as its class
     /// tells: from experience or hearsay, half and half where both have one, unless experience is
-    /// enough (`enough_known`). Those that failed lately are less likely, by Core's factors, and so are
-    /// those of netgroups that have many (`even_netgroups`) and of sources that have named enough
-    /// (`max_source_share`): while others are awaited, nobody instead of one of these. In constant
-    /// time, however many there are.
+    /// enough (`enough_known`). Those that failed lately are less likely, by Core's factors, and so
+    /// are those of netgroups that have many (`even_netgroups`) and of sources that have named
+    /// enough (`max_source_share`): while others are awaited, nobody instead of one of these. In
+    /// constant time, however many there are.
     pub fn select(
         &self,
         now: Now,
@@ -131,11 +131,11 @@ impl Book {
     }
 
     /// An address to find out with whether the network is up: first one that the user named or that
-    /// we know from experience, since most of hearsay is dead; of those that back off, one not tried
-    /// for `probe_rest`, and one after the other over that time. Then a candidate from hearsay, and
-    /// then whoever rests. Always the one tried longest ago, so that probes go round: nobody is
-    /// knocked at for the whole of an outage, and who returns is found within as many probes as
-    /// there are addresses. Its netgroup is open, or its name manual.
+    /// we know from experience, since most of hearsay is dead; of those that back off, one not
+    /// tried for `probe_rest`, and one after the other over that time. Then a candidate from
+    /// hearsay, and then whoever rests. Always the one tried longest ago, so that probes go round:
+    /// nobody is knocked at for the whole of an outage, and who returns is found within as many
+    /// probes as there are addresses. Its netgroup is open, or its name manual.
     pub fn select_probe(&self, now: Now, nets: &[Net], rng: &mut Rng) -> Option<Address> {
         let open = |(_, id): &&(Option<Monotonic>, RecordId)| {
             let record = self.records.get(*id);
@@ -171,8 +171,8 @@ impl Book {
     }
 
     /// Whom a feeler dials: an incumbent of the tried table whose place another waits for, or else
-    /// somebody from hearsay in a netgroup of which we know nobody. Where none is found, somebody we
-    /// know, who may be gone; whoever fills netgroups with addresses is not met again and again.
+    /// somebody from hearsay in a netgroup of which we know nobody. Where none is found, somebody
+    /// we know, who may be gone; whoever fills netgroups with addresses is not met again and again.
     pub fn select_feeler(&self, now: Now, nets: &[Net], rng: &mut Rng) -> Option<Address> {
         let test = self.select_test(rng).filter(|address| nets.contains(&address.net()));
         let news = |record: &Record| {

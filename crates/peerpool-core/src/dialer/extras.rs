@@ -1,5 +1,5 @@
-//! What a full pool dials beside its target: block-relay-only peers, feelers, and newcomers that take
-//! the place of others.
+//! What a full pool dials beside its target: block-relay-only peers, feelers, and newcomers that
+//! take the place of others.
 
 use std::time::Duration;
 

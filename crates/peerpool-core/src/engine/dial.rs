@@ -195,8 +195,8 @@ impl Engine {
         }
     }
 
-    /// Lets go of block-relay-only peers, so that they may fill slots. Returns whether there are any
-    /// still, as long as their links are not closed.
+    /// Lets go of block-relay-only peers, so that they may fill slots. Returns whether there are
+    /// any still, as long as their links are not closed.
     fn yield_extras(&mut self, now: Now) -> bool {
         let extra = |(id, peer): (PeerId, &Peer)| {
             let extra = peer.connection_type == ConnectionType::BlockRelayOnly;

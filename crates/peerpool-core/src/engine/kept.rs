@@ -17,9 +17,10 @@ impl Engine {
     }
 
     /// Fills the addr book of a pool that has not started with what was kept of a former run. Whom
-    /// it does not take in counts as changed, if changes are tracked. `key` is that of the book's tables, so that addresses find
-    /// their places again. A pool that dials named addresses only takes in no others; those count
-    /// as [`Restored::elsewhere`]. Without effect on a pool that has started.
+    /// it does not take in counts as changed, if changes are tracked. `key` is that of the book's
+    /// tables, so that addresses find their places again. A pool that dials named addresses only
+    /// takes in no others; those count as [`Restored::elsewhere`]. Without effect on a pool that
+    /// has started.
     pub fn restore(&mut self, now: Now, key: [u8; 16], mut kept: Vec<Change>) -> Restored {
         if self.phase != Phase::New {
             return Restored::default();

@@ -141,7 +141,8 @@ impl Engine {
 
     // ---- anchors ----
 
-    /// Those that were ready when the last run ended, or before an outage, are dialled before others.
+    /// Those that were ready when the last run ended, or before an outage, are dialled before
+    /// others.
     pub(super) fn recall_anchors(&mut self) {
         let mut anchors = self.book.anchors();
         self.rng.shuffle(&mut anchors);

@@ -43,7 +43,8 @@ impl Engine {
         let took = now.mono.since(peer.dialled_at);
         let before = self.dialer.hedge_delays(address.net());
         self.dialer.on_dial_answered(address.net(), took);
-        // A node on this very machine is reached from its own address; that is no reason to lose it.
+        // A node on this very machine is reached from its own address; that is no reason to lose
+        // it.
         if let Some(own) = local.map(Host::from).filter(|own| *own != address.host) {
             self.book.note_own(own);
         }
@@ -143,8 +144,8 @@ impl Engine {
         }
     }
 
-    /// Why a peer whose handshake is done is not kept, if it is not: it must find a free slot, or one
-    /// that another leaves, and a netgroup that is not full.
+    /// Why a peer whose handshake is done is not kept, if it is not: it must find a free slot, or
+    /// one that another leaves, and a netgroup that is not full.
     fn why_not_kept(
         &mut self,
         now: Now,
@@ -202,8 +203,9 @@ impl Engine {
         self.disconnect(id, reason);
     }
 
-    /// A newcomer is ready: the peer of its kind that has been ready longest leaves for it, if there is
-    /// one. Leases pin a peer, but not all of them: if each serves one, who serves fewest leaves.
+    /// A newcomer is ready: the peer of its kind that has been ready longest leaves for it, if
+    /// there is one. Leases pin a peer, but not all of them: if each serves one, who serves fewest
+    /// leaves.
     fn rotate(&mut self, now: Now, connection_type: ConnectionType) -> bool {
         let automatic = |(id, peer): (PeerId, &Peer)| {
             let session = peer.session()?;

@@ -38,8 +38,8 @@ impl AsMap {
         self.0.as_bytes()
     }
 
-    /// The autonomous system of a host of IPv4 or IPv6; one that embeds an IPv4 address is looked up
-    /// by that. `None` where the map has none, for hosts that no map can speak for, and on other
+    /// The autonomous system of a host of IPv4 or IPv6; one that embeds an IPv4 address is looked
+    /// up by that. `None` where the map has none, for hosts that no map can speak for, and on other
     /// networks. As Core's `GetMappedAS`.
     pub fn asn(&self, host: &Host) -> Option<u32> {
         let asn = match (host.embedded_ipv4(), host) {

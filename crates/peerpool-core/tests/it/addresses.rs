@@ -217,8 +217,8 @@ fn gossip_is_rationed_as_core_rations_it() {
             _ => None,
         }));
     }
-    // What brought nothing is not told. Of what is paid for, a few find their place taken: one source
-    // has 64 buckets.
+    // What brought nothing is not told. Of what is paid for, a few find their place taken: one
+    // source has 64 buckets.
     let paid = [Some(600), Some(401), None, Some(10), Some(100)];
     for (kept, paid) in kept.iter().zip(paid) {
         assert_eq!(kept.is_some(), paid.is_some(), "{kept:?}");

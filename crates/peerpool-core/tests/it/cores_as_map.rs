@@ -1,7 +1,7 @@
 //! The AS map of Bitcoin Core's own tests (src/test/data/asmap.raw), for unit and other tests.
 
-/// It is meant to say that 250.0.0.0/8 is AS1000, and 101.N.0.0/16 ASN for N from 1 to 8. What it says
-/// of 101.0.0.0, 101.9.0.0 to 101.15.0.0, and from 128.0.0.0 on comes of its brevity.
+/// It is meant to say that 250.0.0.0/8 is AS1000, and 101.N.0.0/16 ASN for N from 1 to 8. What it
+/// says of 101.0.0.0, 101.9.0.0 to 101.15.0.0, and from 128.0.0.0 on comes of its brevity.
 pub(crate) const CORES: [u8; 59] = [
     0xfb, 0x03, 0xec, 0x0f, 0xb0, 0x3f, 0xc0, 0xfe, 0x00, 0xfb, 0x03, 0xec, //
     0x0f, 0xb0, 0x3f, 0xc0, 0xfe, 0x00, 0xfb, 0x03, 0xec, 0x0f, 0xb0, 0xff, //

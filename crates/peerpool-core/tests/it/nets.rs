@@ -155,7 +155,8 @@ fn mapped(texts: &[&str], change: impl FnOnce(&mut Config)) -> Script {
 
 #[test]
 fn one_autonomous_system_has_one_automatic_peer() {
-    // Two of IPv4 in AS8, one of IPv6 that embeds one more, AS3, and one that the map does not know.
+    // Two of IPv4 in AS8, one of IPv6 that embeds one more, AS3, and one that the map does not
+    // know.
     let all = ["101.8.1.1", "101.9.1.1", "2002:650a:101::1", "101.3.1.1", "102.1.1.1"];
     let mut script = mapped(&all, |_| ());
     for _ in 0..12 {

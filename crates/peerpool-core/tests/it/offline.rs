@@ -129,8 +129,8 @@ fn probes_go_to_those_we_know_before_hearsay_that_is_mostly_dead() {
         let tries = script.dialled(address).into_iter().filter(|at| out.contains(at));
         tries.collect::<Vec<_>>()
     };
-    // The back-off of each ends after 1, 2, 4, 8, 16 and 32 min; between, each is tried every 12, and
-    // once it waits for its turn.
+    // The back-off of each ends after 1, 2, 4, 8, 16 and 32 min; between, each is tried every 12,
+    // and once it waits for its turn.
     for address in &known {
         let tries = tries(*address);
         assert!(tries.len() <= 12, "{address}: {tries:?}");

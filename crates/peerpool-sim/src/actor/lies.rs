@@ -53,9 +53,9 @@ pub(super) fn dead_entry(
     profile.entry(SocketAddr::from((dead_ip(rng), port)), now)
 }
 
-/// An addr message full of lies: real nodes with impossible or ancient times; addresses that
-/// cannot be; wrong ports; many ports of one host, and the very peer that is told, unless that is on
-/// this machine; dead addresses, one without services and one over and over; and, for addrv2 only,
+/// An addr message full of lies: real nodes with impossible or ancient times; addresses that cannot
+/// be; wrong ports; many ports of one host, and the very peer that is told, unless that is on this
+/// machine; dead addresses, one without services and one over and over; and, for addrv2 only,
 /// addresses in the wrong form.
 pub(super) fn entries(
     around: &mut dyn Surroundings,

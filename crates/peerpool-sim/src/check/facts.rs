@@ -77,8 +77,8 @@ pub(super) fn is_routable(host: &Host) -> bool {
     }
 }
 
-/// A netgroup, where their number is limited: of IPv4 or IPv6 the bits that its members share, of an
-/// autonomous system its number.
+/// A netgroup, where their number is limited: of IPv4 or IPv6 the bits that its members share, of
+/// an autonomous system its number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Group {
     #[default]
@@ -261,8 +261,8 @@ mod tests {
             assert_eq!(is_routable(host), host.is_routable(), "{host}");
             assert_eq!(group(None, host).is_some(), NetGroup::of(host).limited(), "{host}");
         }
-        // Neighbours, so that many are in one group. Those of CJDNS are told apart by the core alone:
-        // it has no limit for them.
+        // Neighbours, so that many are in one group. Those of CJDNS are told apart by the core
+        // alone: it has no limit for them.
         let limited = |host: &&Host| !matches!(host, Host::Cjdns(_));
         let mut sorted: Vec<&Host> = hosts.iter().filter(limited).collect();
         sorted.sort_unstable_by_key(|host| NetGroup::of(host));

@@ -63,9 +63,9 @@ struct Past {
 }
 
 impl Past {
-    /// Times later than `now` become now in the book. Whether the past of one that was `named` since
-    /// such a time is forgotten can be told no more: what it forbids is dropped then, and true
-    /// returned.
+    /// Times later than `now` become now in the book. Whether the past of one that was `named`
+    /// since such a time is forgotten can be told no more: what it forbids is dropped then, and
+    /// true returned.
     fn cap_heard(&mut self, now: UnixTime, named: Option<UnixTime>) -> bool {
         let Some(heard) = self.heard_at.filter(|heard| *heard >= now) else { return false };
         self.heard_at = Some(now);
@@ -127,8 +127,8 @@ impl Known {
         }
     }
 
-    /// Takes over what a pool keeps over a restart, which is `now`. Times are kept in seconds, which
-    /// may make what is to pass by then pass up to two of them sooner.
+    /// Takes over what a pool keeps over a restart, which is `now`. Times are kept in seconds,
+    /// which may make what is to pass by then pass up to two of them sooner.
     pub(super) fn recall(&mut self, now: Now, former: &mut Self, epoch: u64, forgotten: bool) {
         self.manual.values_mut().for_each(|named| *named = now.unix);
         let earlier = |at: Monotonic| Monotonic::new(at.since_origin().saturating_sub(ROUNDED));
@@ -347,8 +347,8 @@ impl Known {
         }
     }
 
-    /// A rest that was told ends in time: the pool means to wake no later. Whether somebody made room
-    /// for another in a bucket only the book can tell, whose places are keyed.
+    /// A rest that was told ends in time: the pool means to wake no later. Whether somebody made
+    /// room for another in a bucket only the book can tell, whose places are keyed.
     pub(super) fn check_wake(
         &mut self,
         Now { mono: now, unix }: Now,
@@ -359,7 +359,8 @@ impl Known {
         while self.rests.first().is_some_and(|(until, _)| *until <= now) {
             self.rests.pop_first();
         }
-        // A clock set ahead makes experience too old, and then the book may have it as hearsay anew.
+        // A clock set ahead makes experience too old, and then the book may have it as hearsay
+        // anew.
         let known = self.policy.experience_age;
         let is_fresh = |it: &Address| {
             let success = self.past.get(it).and_then(|past| past.success);

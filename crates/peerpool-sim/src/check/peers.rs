@@ -117,8 +117,8 @@ impl Peers {
     }
 
     /// A peer leaves for a newcomer: it must be the one of its kind that serves fewest leases, and
-    /// of several such the one that has been ready longest. And none leaves before the newcomer, whom
-    /// this turn is `about`, has done its handshake and finds all places of that kind taken.
+    /// of several such the one that has been ready longest. And none leaves before the newcomer,
+    /// whom this turn is `about`, has done its handshake and finds all places of that kind taken.
     pub(super) fn on_rotated(
         &mut self,
         id: PeerId,

@@ -65,11 +65,11 @@ pub const STAY: Quantiles = Quantiles::new(&[
 pub struct Churn {
     /// Share of nodes that never leave. Default 0.03.
     pub steady: f64,
-    /// Share of addresses that are given to a node for a while ([`STAY`]), as by lines that get a new
-    /// address now and then. Default 0.2.
+    /// Share of addresses that are given to a node for a while ([`STAY`]), as by lines that get a
+    /// new address now and then. Default 0.2.
     pub moving: f64,
-    /// Share of addresses at which a node lives for some part of the horizon: it arrives, and leaves
-    /// for good. Default 0.2.
+    /// Share of addresses at which a node lives for some part of the horizon: it arrives, and
+    /// leaves for good. Default 0.2.
     pub turnover: f64,
     /// How many times sooner everything happens than is published, at least 1. Default 1.
     pub pace: u32,

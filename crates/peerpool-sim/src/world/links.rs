@@ -174,7 +174,8 @@ impl World {
     // ---- what crosses ----
 
     /// Until when a cut holds up what would arrive now: it was on its way when the cut began, or
-    /// waited for the end of a cut that another one has joined since. Whoever sent it sends it again.
+    /// waited for the end of a cut that another one has joined since. Whoever sent it sends it
+    /// again.
     pub(super) fn held_up(&self, what: &Happening) -> Option<Monotonic> {
         let links = &self.plan.links;
         let key = match what {

@@ -32,8 +32,8 @@ pub struct Plan {
     pub churn: Churn,
     /// Whether nodes come and go at all. Default true.
     pub churns: bool,
-    /// The time in which each node that moves does so once, and after which all begins anew. Default
-    /// 30 days.
+    /// The time in which each node that moves does so once, and after which all begins anew.
+    /// Default 30 days.
     pub horizon: Duration,
     /// How long it is going to run, for the samples of reports. Default 30 days.
     pub lasting: Duration,
@@ -65,8 +65,8 @@ pub struct Plan {
     pub quirks: f64,
     /// Bytes a second that a slow node sends. Default 1.
     pub slow_rate: u32,
-    /// Whether a book of up to 512 addresses is checked after each turn, even if it says that it has
-    /// not changed: such runs take several times as long. Default false.
+    /// Whether a book of up to 512 addresses is checked after each turn, even if it says that it
+    /// has not changed: such runs take several times as long. Default false.
     pub checks_always: bool,
     /// Whether pools have an AS map that knows every node. Default false.
     pub as_map: bool,

@@ -35,8 +35,8 @@ impl Limits {
 pub struct Fact {
     /// When.
     pub at: UnixTime,
-    /// What: `chosen` (as what and why), `connected`, `ready`, `failed`, `given_up` or `dropped` (and
-    /// why), `burned` (why), `backed_off` (for how long), `waits` (the verdict that waits),
+    /// What: `chosen` (as what and why), `connected`, `ready`, `failed`, `given_up` or `dropped`
+    /// (and why), `burned` (why), `backed_off` (for how long), `waits` (the verdict that waits),
     /// `misbehaved` (how), `discouraged` (for how long).
     pub what: String,
     /// As what, why, or for how long; may be empty.

@@ -32,8 +32,8 @@ pub(crate) struct Loaded {
     pub(crate) set_aside: Option<(PathBuf, StoreError)>,
 }
 
-/// Reads the store of a directory that exists, for a pool on the chain with this magic. `key` is for
-/// a book that has none yet.
+/// Reads the store of a directory that exists, for a pool on the chain with this magic. `key` is
+/// for a book that has none yet.
 ///
 /// # Errors
 /// The pool must not start: there is another owner, the file is another's, or it is there and

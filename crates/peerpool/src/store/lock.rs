@@ -19,8 +19,8 @@ pub(super) struct Lock {
 }
 
 impl Drop for Lock {
-    /// Said aloud: a process that is being started elsewhere in this one may have a copy of the file
-    /// for a moment, and would hold the lock as long.
+    /// Said aloud: a process that is being started elsewhere in this one may have a copy of the
+    /// file for a moment, and would hold the lock as long.
     fn drop(&mut self) {
         // An error leaves it to the system, and a number to whom it says nothing.
         let _ = self.file.set_len(0);

@@ -1,5 +1,5 @@
-//! The store by itself and with its thread. What a full disk, a failing one, a read-only directory and
-//! a kill come to is tried in processes of their own.
+//! The store by itself and with its thread. What a full disk, a failing one, a read-only directory
+//! and a kill come to is tried in processes of their own.
 
 mod alone;
 mod broken;

@@ -58,8 +58,8 @@ pub struct Importer {
     taken: Taken,
 }
 
-/// Both clocks, as a book without a pool has them: its monotonic clock began with the unix clock, so
-/// that every time that was kept has its place on it.
+/// Both clocks, as a book without a pool has them: its monotonic clock began with the unix clock,
+/// so that every time that was kept has its place on it.
 pub const fn now_at(unix: UnixTime) -> Now {
     Now { mono: Monotonic::new(Duration::from_secs(unix.0)), unix }
 }
@@ -86,9 +86,9 @@ impl Importer {
         Ok(Self { book, names, rng, now, policy: policy.clone(), taken: Taken::default() })
     }
 
-    /// Takes in one entry of a file of this format. A plain list tells addresses only: they count as
-    /// seen now, with the services that are required, as in the answer of a DNS seed. Elsewhere, what
-    /// an entry does not tell is not known of it.
+    /// Takes in one entry of a file of this format. A plain list tells addresses only: they count
+    /// as seen now, with the services that are required, as in the answer of a DNS seed. Elsewhere,
+    /// what an entry does not tell is not known of it.
     pub fn take(&mut self, entry: &Entry, format: Format) {
         let (services, seen) = match format {
             Format::Plain => (self.policy.required_services, self.now.unix),
@@ -126,8 +126,8 @@ impl Importer {
 }
 
 impl Store {
-    /// Opens the store of a data directory as its owner, for a pool on this chain; begun if there is
-    /// none.
+    /// Opens the store of a data directory as its owner, for a pool on this chain; begun if there
+    /// is none.
     ///
     /// # Errors
     /// There is an owner, it is another chain's, or it cannot be written.

@@ -48,8 +48,8 @@ impl Store {
         })
     }
 
-    /// Writes a ban; a former one of the same subnet is replaced. Whether another covers it, or there
-    /// are too many, is for [`Banned`](peerpool_core::banned::Banned) to say.
+    /// Writes a ban; a former one of the same subnet is replaced. Whether another covers it, or
+    /// there are too many, is for [`Banned`](peerpool_core::banned::Banned) to say.
     ///
     /// # Errors
     /// The file cannot be written.

@@ -1,7 +1,8 @@
 //! The thread that writes, and the driver's handle to it.
 //!
 //! The driver puts what changed into a batch behind a lock that nobody holds for longer than that
-//! takes; the thread takes the batch out, whole, and is with the disk for as long as the disk likes.
+//! takes; the thread takes the batch out, whole, and is with the disk for as long as the disk
+//! likes.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

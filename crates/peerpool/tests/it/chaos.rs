@@ -1,6 +1,6 @@
 //! Nodes die, hang, come back and drop their links at random, many times over: the pool keeps its
-//! rules all the while and is full again after each. The rules are checked by what the network saw and
-//! by the pool's events, not by what the pool says of itself.
+//! rules all the while and is full again after each. The rules are checked by what the network saw
+//! and by the pool's events, not by what the pool says of itself.
 //!
 //! `PEERPOOL_CHAOS_SEED` names another seed; the seed is printed first.
 

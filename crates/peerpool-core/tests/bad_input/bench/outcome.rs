@@ -1,4 +1,5 @@
-//! What came of a row: its outcome, the verdict on the address, and what must hold whatever the row.
+//! What came of a row: its outcome, the verdict on the address, and what must hold whatever the
+//! row.
 
 use std::time::Duration;
 
