@@ -4,7 +4,9 @@
 
 use bitcoin::hashes::{Hash as _, sha256d};
 use libfuzzer_sys::fuzz_target;
-use peerpool::formats::{Import, anchors_dat, bitnodes, detect, peers_dat, plain, read, seeder};
+use peerpool::formats::{
+    Import, anchors_dat, bitnodes, detect, json_lines, peers_dat, plain, read, seeder,
+};
 use peerpool_core::chain::Chain;
 use peerpool_fuzz::{MAGIC, Script};
 
@@ -35,16 +37,16 @@ fn judge(bytes: &[u8], import: &Import) {
     let again = anchors_dat::read(&anchors.bytes, MAGIC).expect("what we write is read");
     assert_eq!(again.entries.len(), import.entries.len());
     let list = plain::write(&import.entries);
-    let again = plain::read(list.as_bytes(), 1).expect("it is short");
-    assert_eq!(
-        again.skipped.total(),
-        again.skipped.count(peerpool::formats::SkipReason::Duplicate)
-    );
+    let lines = json_lines::write(&import.entries);
+    for again in [plain::read(list.as_bytes(), 1), json_lines::read(lines.as_bytes(), 1)] {
+        let skipped = again.expect("it is short").skipped;
+        assert_eq!(skipped.total(), skipped.count(peerpool::formats::SkipReason::Duplicate));
+    }
 }
 
 fuzz_target!(|data: &[u8]| {
     let mut script = Script::new(data);
-    let how = script.u8() % 6;
+    let how = script.u8() % 7;
     let rest = script.rest();
     let bytes = if how < 2 { framed(rest) } else { rest.to_vec() };
     detect(&bytes);
@@ -54,6 +56,7 @@ fuzz_target!(|data: &[u8]| {
         2 => read(&bytes, &chain()),
         3 => bitnodes::read(&bytes, 8333),
         4 => seeder::read(&bytes, 8333),
+        5 => json_lines::read(&bytes, 8333),
         _ => plain::read(&bytes, 8333),
     };
     if let Ok(import) = import {

@@ -4,10 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use peerpool::settings::SERVICES;
-use peerpool::{
-    Ban, Event, Known, Net, PeerStatus, PeerVersion, ServiceFlags, Stamped, Status, Variety,
-};
+pub(crate) use peerpool::settings::service_names as services;
+use peerpool::{Ban, Event, Known, Net, PeerStatus, PeerVersion, Stamped, Status, Variety};
 use serde_json::{Map, Value, json};
 
 /// An event: `event`, `at`, then `id` and `address` of the peer where there is one, then the rest.
@@ -158,20 +156,6 @@ pub(crate) fn version(version: &PeerVersion) -> Value {
         "height": version.height,
         "relay": version.relay,
     })
-}
-
-/// Names of the services, and in hex those that have none.
-pub(crate) fn services(services: ServiceFlags) -> Vec<String> {
-    let mut rest = services;
-    let mut names = Vec::new();
-    for (name, bit) in SERVICES.into_iter().filter(|(_, bit)| services.has(*bit)) {
-        names.push(name.to_owned());
-        rest.remove(bit);
-    }
-    if rest != ServiceFlags::NONE {
-        names.push(format!("0x{:x}", rest.to_u64()));
-    }
-    names
 }
 
 fn known(known: &Known) -> Value {

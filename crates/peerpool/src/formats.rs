@@ -1,5 +1,5 @@
 //! The forms in which addresses come in and go out: Core's `peers.dat` and `anchors.dat`, dumps of
-//! DNS seeders, exports of bitnodes, plain lists.
+//! DNS seeders, exports of bitnodes, JSON lines, plain lists.
 //!
 //! Pure functions between bytes and [`Entry`]s: nothing here reads a file or a clock, or knows of
 //! the addr book. Whether an entry is worth keeping is the book's business; what is dropped here is
@@ -11,6 +11,7 @@
 //! | [`anchors_dat`] | yes | yes |
 //! | [`seeder`] | yes | no: a dump tells of weeks of tries |
 //! | [`bitnodes`] | snapshots, exports, crawls | no |
+//! | [`json_lines`] | yes | yes |
 //! | [`plain`] | yes | yes |
 //!
 //! ```
@@ -27,6 +28,7 @@
 
 pub mod anchors_dat;
 pub mod bitnodes;
+pub mod json_lines;
 pub mod peers_dat;
 pub mod plain;
 pub mod seeder;
@@ -133,14 +135,22 @@ pub enum Format {
     Seeder,
     /// JSON of bitnodes.
     Bitnodes,
+    /// A JSON object on each line, as we write it.
+    Json,
     /// An address on each line.
     Plain,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 5] =
-        [Format::PeersDat, Format::AnchorsDat, Format::Seeder, Format::Bitnodes, Format::Plain];
+    pub const ALL: [Format; 6] = [
+        Format::PeersDat,
+        Format::AnchorsDat,
+        Format::Seeder,
+        Format::Bitnodes,
+        Format::Json,
+        Format::Plain,
+    ];
 
     /// The name in settings, logs and JSON.
     pub const fn as_str(self) -> &'static str {
@@ -149,6 +159,7 @@ impl Format {
             Self::AnchorsDat => "anchors.dat",
             Self::Seeder => "seeder",
             Self::Bitnodes => "bitnodes",
+            Self::Json => "json",
             Self::Plain => "plain",
         }
     }
@@ -205,7 +216,9 @@ pub fn detect(bytes: &[u8]) -> Option<Format> {
         return None;
     }
     if lines::is_text(head) {
-        return Some(if bitnodes::looks_like(head) {
+        return Some(if json_lines::looks_like(head) {
+            Format::Json
+        } else if bitnodes::looks_like(head) {
             Format::Bitnodes
         } else if seeder::looks_like(head) {
             Format::Seeder
@@ -243,6 +256,7 @@ pub fn read_as(format: Format, bytes: &[u8], chain: &Chain) -> Result<Import, Fo
         Format::AnchorsDat => anchors_dat::read(bytes, chain.magic),
         Format::Seeder => seeder::read(bytes, chain.default_port),
         Format::Bitnodes => bitnodes::read(bytes, chain.default_port),
+        Format::Json => json_lines::read(bytes, chain.default_port),
         Format::Plain => plain::read(bytes, chain.default_port),
     }
 }

@@ -23,7 +23,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use self::keys::Draft;
-pub use self::keys::{SERVICES, keys, services};
+pub use self::keys::{SERVICES, keys, service_names, services};
 use crate::builder::{Builder, StartError, read_as_map};
 use crate::pool::Pool;
 

@@ -105,11 +105,12 @@ pub(crate) struct List {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Import {
-    /// A peers.dat or anchors.dat of Bitcoin Core, a dump of a DNS seeder, JSON of bitnodes, or an
-    /// address on each line; - reads stdin
+    /// A peers.dat or anchors.dat of Bitcoin Core, a dump of a DNS seeder, JSON of bitnodes, what
+    /// `book export` writes, or an address on each line; - reads stdin
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Its format, if not what it looks like: peers.dat, anchors.dat, seeder, bitnodes or plain
+    /// Its format, if not what it looks like: peers.dat, anchors.dat, seeder, bitnodes, json
+    /// or plain
     #[arg(long, value_name = "FORMAT", value_parser = format)]
     pub(crate) format: Option<Format>,
     /// Change nothing; say what would be taken in

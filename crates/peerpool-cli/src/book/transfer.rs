@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use peerpool::formats::{self, Entry, FormatError, Import as Found, MAX_FILE_LEN, SkipReason};
+use peerpool::formats::{self, FormatError, Import as Found, MAX_FILE_LEN, SkipReason};
 use peerpool::store::{ExportFormat, Importer, STORE_FILE, Taken};
 use serde_json::{Map, Value, json};
 
@@ -12,7 +12,7 @@ use super::Place;
 use crate::args::{Export, ExportAs, Import};
 use crate::failure::Failure;
 use crate::progress::Progress;
-use crate::{json, text};
+use crate::text;
 
 /// Entries between two pictures of the bar.
 const STEP: usize = 2000;
@@ -141,22 +141,14 @@ pub(super) fn export(place: &mut Place, args: &Export) -> Result<(), Failure> {
     }
     let magic = place.settings.chain.magic;
     let format = match args.format {
-        ExportAs::PeersDat => Some(ExportFormat::PeersDat(formats::peers_dat::Version::V3)),
-        ExportAs::PeersDatV4 => Some(ExportFormat::PeersDat(formats::peers_dat::Version::V4)),
-        ExportAs::AnchorsDat => Some(ExportFormat::AnchorsDat),
-        ExportAs::Plain => Some(ExportFormat::Plain),
-        ExportAs::Json => None,
+        ExportAs::PeersDat => ExportFormat::PeersDat(formats::peers_dat::Version::V3),
+        ExportAs::PeersDatV4 => ExportFormat::PeersDat(formats::peers_dat::Version::V4),
+        ExportAs::AnchorsDat => ExportFormat::AnchorsDat,
+        ExportAs::Plain => ExportFormat::Plain,
+        ExportAs::Json => ExportFormat::Json,
     };
-    let (bytes, entries, left_out) = match format {
-        Some(format) => {
-            let export = store.export(format, magic).map_err(Failure::said)?;
-            (export.bytes, export.entries, export.skipped)
-        }
-        None => {
-            let entries = store.entries().map_err(Failure::said)?;
-            (json_lines(&entries), entries.len(), formats::Skipped::default())
-        }
-    };
+    let export = store.export(format, magic).map_err(Failure::said)?;
+    let (bytes, entries, left_out) = (export.bytes, export.entries, export.skipped);
     if to_stdout {
         let mut stdout = io::stdout().lock();
         stdout.write_all(&bytes)?;
@@ -218,23 +210,6 @@ fn is_ours(file: &Path, book: &Path) -> bool {
 fn exists(path: &Path) -> Failure {
     let path = path.display();
     Failure::said(format_args!("{path} is there already; --force replaces it"))
-}
-
-fn json_lines(entries: &[Entry]) -> Vec<u8> {
-    let mut text = String::new();
-    for entry in entries {
-        let value = json!({
-            "address": entry.address.to_string(),
-            "net": entry.address.net().as_str(),
-            "services": json::services(entry.services),
-            "last_seen": entry.last_seen.0,
-            "last_success": entry.last_success.map(|at| at.0),
-            "tried": entry.tried,
-        });
-        text += &value.to_string();
-        text.push('\n');
-    }
-    text.into_bytes()
 }
 
 /// Writes a file whole, or not at all: to another beside it, which then takes its name.

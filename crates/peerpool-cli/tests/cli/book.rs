@@ -412,6 +412,13 @@ fn what_is_exported_comes_in_again_the_same_with_times_of_whole_days() {
     assert!(again.len() as u64 > count - 10, "{}", again.len());
     again.iter().for_each(|(address, row)| assert_eq!(&all[address], row));
 
+    let three = Dir::new();
+    three.line(&["import", &one.file("all.json")]);
+    three.line(&["export", &three.file("all.json"), "--format", "json"]);
+    let again = rows(&three, "all.json");
+    assert!(again.len() as u64 > count - 10, "{}", again.len());
+    again.iter().for_each(|(address, row)| assert_eq!(&all[address], row));
+
     let plain = one.run(&["export", "-", "--format", "plain"]);
     assert_eq!(text(&plain.stdout).lines().count() as u64, count);
 }

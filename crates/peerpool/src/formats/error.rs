@@ -94,8 +94,8 @@ impl fmt::Display for FormatError {
             }
             Self::Unknown => f.write_str(
                 "the format is not known; expected a peers.dat or anchors.dat of Bitcoin Core, a \
-                 dump of a DNS seeder, JSON of bitnodes, or an address on each line (compressed \
-                 files must be unpacked)",
+                 dump of a DNS seeder, JSON of bitnodes, or an address or a JSON object on each \
+                 line (compressed files must be unpacked)",
             ),
             Self::Magic { found, expected } => {
                 f.write_str("the file is of another chain: its magic is ")?;

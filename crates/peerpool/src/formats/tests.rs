@@ -5,6 +5,8 @@ mod hostile;
 mod peers;
 mod texts;
 
+use std::collections::BTreeSet;
+
 use bitcoin::hashes::{Hash as _, sha256d};
 use peerpool_core::address::Net;
 use proptest::prelude::*;
@@ -123,6 +125,8 @@ fn formats_are_told_by_content() {
         (&anchors[..50], Some(Format::AnchorsDat)),
         (&empty_anchors, Some(Format::AnchorsDat)),
         (b"{\"nodes\": {}}", Some(Format::Bitnodes)),
+        (b"{\"address\": \"1.2.3.4\"}\n{", Some(Format::Json)),
+        (b"{\"address\":", Some(Format::Bitnodes)),
         (b" [ [\"1.2.3.4\", 8333, 1, 2]]", Some(Format::Bitnodes)),
         (b"[]", Some(Format::Bitnodes)),
         (b"[2a01::1]:8333\n", Some(Format::Plain)),
@@ -229,6 +233,23 @@ proptest! {
         let again = peers_dat::write(&import.entries, MAGIC, KEY, version).unwrap();
         prop_assert_eq!(again.skipped.total(), 0);
         prop_assert_eq!(&read(&again.bytes, &regtest()).unwrap().entries, &import.entries);
+    }
+
+    #[test]
+    fn json_lines_come_back(entries in prop::collection::vec(any_entry(), 0..60)) {
+        let mut seen = BTreeSet::new();
+        let entries: Vec<_> = entries
+            .into_iter()
+            .map(|entry| Entry {
+                address: Address { port: entry.address.port + 1, ..entry.address },
+                source: Source::Unknown,
+                attempts: 0,
+                ..entry
+            })
+            .filter(|entry| disk::is_valid(&entry.address.host) && seen.insert(entry.address))
+            .collect();
+        let import = json_lines::read(json_lines::write(&entries).as_bytes(), 8333).unwrap();
+        prop_assert_eq!((import.entries, import.skipped), (entries, Skipped::default()));
     }
 
     #[test]

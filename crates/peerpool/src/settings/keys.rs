@@ -224,6 +224,20 @@ pub fn services(name: &str) -> Option<ServiceFlags> {
     SERVICES.iter().find(|(known, _)| *known == name).map(|(_, bit)| *bit)
 }
 
+/// The names of these services, and what has none in hex: each is one for [`services`].
+pub fn service_names(services: ServiceFlags) -> Vec<String> {
+    let mut rest = services;
+    let mut names = Vec::new();
+    for (name, bit) in SERVICES.into_iter().filter(|(_, bit)| services.has(*bit)) {
+        names.push(name.to_owned());
+        rest.remove(bit);
+    }
+    if rest != ServiceFlags::NONE {
+        names.push(format!("0x{:x}", rest.to_u64()));
+    }
+    names
+}
+
 fn dns_server(text: &str) -> Option<SocketAddr> {
     if !cfg!(feature = "hickory") {
         return None;

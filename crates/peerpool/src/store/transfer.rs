@@ -19,7 +19,9 @@ use super::history::Limits;
 use super::load::check_chain;
 use super::row::{AddressRow, Origin, SeedNames};
 use super::{Store, StoreError};
-use crate::formats::{self, Entry, Export, Format, Skipped, Source, anchors_dat, peers_dat, plain};
+use crate::formats::{
+    self, Entry, Export, Format, Skipped, Source, anchors_dat, json_lines, peers_dat, plain,
+};
 
 /// A file to write of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub enum ExportFormat {
     AnchorsDat,
     /// An address on each line.
     Plain,
+    /// A JSON object on each line.
+    Json,
 }
 
 /// What became of the entries of a file.
@@ -209,16 +213,19 @@ impl Store {
                 })
             }
             ExportFormat::AnchorsDat => Ok(anchors_dat::write(&self.anchor_entries()?, magic)),
-            ExportFormat::Plain => {
-                let entries = self.entries()?;
-                Ok(Export {
-                    bytes: plain::write(&entries).into_bytes(),
-                    entries: entries.len(),
-                    tried: entries.iter().filter(|entry| entry.tried).count(),
-                    skipped: Skipped::default(),
-                })
-            }
+            ExportFormat::Plain => Ok(whole(&self.entries()?, plain::write)),
+            ExportFormat::Json => Ok(whole(&self.entries()?, json_lines::write)),
         }
+    }
+}
+
+/// A text of all entries.
+fn whole(entries: &[Entry], write: fn(&[Entry]) -> String) -> Export {
+    Export {
+        bytes: write(entries).into_bytes(),
+        entries: entries.len(),
+        tried: entries.iter().filter(|entry| entry.tried).count(),
+        skipped: Skipped::default(),
     }
 }
 

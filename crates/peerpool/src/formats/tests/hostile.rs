@@ -43,6 +43,7 @@ fn every_reader(bytes: &[u8]) {
     let _ = peers_dat::read(bytes, MAGIC);
     let _ = anchors_dat::read(bytes, MAGIC);
     let _ = bitnodes::read(bytes, 1);
+    let _ = json_lines::read(bytes, 1);
     let _ = plain::read(bytes, 1);
     let _ = seeder::read(bytes, 1);
 }

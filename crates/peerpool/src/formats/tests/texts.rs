@@ -118,6 +118,23 @@ fn plain_lists_are_read() {
 }
 
 #[test]
+fn json_lines_are_read() {
+    let lines = "{\"address\": \"1.2.3.4\", \"services\": [\"network\", \"0x800\"], \"net\": 5}\n\
+        {\"last_success\": null, \"last_seen\": 7, \"tried\": true, \"address\": \"[2a01::1]:1\"}\n\
+        {\"address\": \"1.2.3.4:8333\"}\n{\"net\": \"ipv4\"}\n[\"1.2.3.5\"]\n{\"address\": 5}\n\
+        {\"address\": \"1.2.3.5\", \"services\": [\"nonsense\"]}\n\
+        {\"address\": \"1.2.3.5\", \"last_seen\": -1}\n{\"address\": \"1.2.3.5\", \"tried\": 1}\n";
+    let import = json_lines::read(lines.as_bytes(), 8333).unwrap();
+    let services = ServiceFlags::from(0x801);
+    let first = Entry { services, ..Entry::of(at("1.2.3.4:8333")) };
+    let second = Entry { last_seen: UnixTime(7), tried: true, ..Entry::of(at("[2a01::1]:1")) };
+    assert_eq!(import.entries, [first, second]);
+    let (unreadable, duplicate) = (SkipReason::Unreadable, SkipReason::Duplicate);
+    let counts = [unreadable, duplicate].map(|reason| import.skipped.count(reason));
+    assert_eq!(counts, [6, 1], "{}", import.skipped);
+}
+
+#[test]
 fn long_lines_are_skipped_and_cut() {
     let list = format!("{}\n1.2.3.4\n{}\n", "x".repeat(MAX_LINE_LEN + 1), "y".repeat(MAX_LINE_LEN));
     let import = plain::read(list.as_bytes(), 8333).unwrap();
