@@ -83,7 +83,7 @@ impl<T> IndexMut<Net> for PerNet<T> {
 pub enum Host {
     /// An IPv4 address.
     Ipv4(Ipv4Addr),
-    /// An IPv6 address that embeds no IPv4 address, and is none of CJDNS.
+    /// An IPv6 address that is no IPv4-mapped one, and none of CJDNS: [`Host::canonical`] sees to it.
     Ipv6(Ipv6Addr),
     /// The public key of a version 3 onion service.
     Onion([u8; 32]),
@@ -126,13 +126,16 @@ pub struct Address {
 }
 
 impl Host {
-    /// The host itself: IPv6 in `fc00::/8` is of CJDNS, whatever it was taken for. Nothing else
-    /// there is routable, and texts and bytes of 16 tell one from the other by nothing else.
+    /// The host itself, so that no comparison sees one node as two: IPv4-mapped IPv6 is IPv4, and
+    /// IPv6 in `fc00::/8` of CJDNS, whatever it was taken for. Nothing else there is routable, and
+    /// texts and bytes of 16 tell one from the other by nothing else.
     #[must_use]
     pub const fn canonical(self) -> Self {
-        match self {
-            Host::Ipv6(ip) if is_cjdns(ip) => Host::Cjdns(ip),
-            host => host,
+        let Host::Ipv6(ip) = self else { return self };
+        match ip.to_ipv4_mapped() {
+            Some(ip) => Host::Ipv4(ip),
+            None if is_cjdns(ip) => Host::Cjdns(ip),
+            None => self,
         }
     }
 
@@ -241,10 +244,9 @@ impl From<SocketAddr> for Address {
 }
 
 impl From<IpAddr> for Host {
-    /// IPv4-mapped IPv6 addresses become IPv4 here, and those of CJDNS its own, once, so that no
-    /// later comparison sees one node as two.
+    /// As [`Host::canonical`].
     fn from(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
+        match ip {
             IpAddr::V4(ip) => Host::Ipv4(ip),
             IpAddr::V6(ip) => Host::Ipv6(ip).canonical(),
         }
@@ -368,6 +370,16 @@ fn base32_lower() -> data_encoding::Encoding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_host_has_one_name() {
+        let ipv6 = |text: &str| Host::Ipv6(text.parse().expect("an IPv6 address"));
+        assert_eq!(ipv6("::ffff:1.2.3.4").canonical(), host("1.2.3.4"));
+        assert_eq!(ipv6("fc00::1").canonical(), Host::Cjdns("fc00::1".parse().expect("one")));
+        for other in ["fd00::1", "::1.2.3.4", "64:ff9b::102:304", "2a01::1"] {
+            assert_eq!(ipv6(other).canonical(), ipv6(other));
+        }
+    }
 
     fn host(text: &str) -> Host {
         Address::parse(text, 1).expect("a valid address").host

@@ -266,8 +266,8 @@ impl Engine {
     fn start(&mut self, now: Now) {
         self.phase = Phase::Running;
         self.short_since = Some(now.mono);
-        for address in self.config.manual.clone() {
-            self.book.add_manual(now, address);
+        for Address { host, port } in self.config.manual.clone() {
+            self.book.add_manual(now, Address { host: host.canonical(), port });
         }
         self.recall_anchors();
         self.ask_seeds(now);
@@ -309,7 +309,8 @@ impl Engine {
         }
     }
 
-    fn on_add_manual(&mut self, now: Now, address: Address) {
+    fn on_add_manual(&mut self, now: Now, Address { host, port }: Address) {
+        let address = Address { host: host.canonical(), port };
         self.book.add_manual(now, address);
         // It may be connecting or up already: from now on as the user's own. An extra makes way.
         if self.peers.make_manual(address) {

@@ -69,7 +69,8 @@ pub(super) fn to_pool(message: NetworkMessage) -> Option<Control> {
 fn entry(entry: &AddrV2Message) -> Option<AddrEntry> {
     let host: Host = match entry.addr {
         AddrV2::Ipv4(ip) => Host::Ipv4(ip),
-        AddrV2::Ipv6(ip) => Host::Ipv6(ip),
+        AddrV2::Ipv6(ip) if ip.to_ipv4_mapped().is_some() => return None,
+        AddrV2::Ipv6(ip) => Host::Ipv6(ip).canonical(),
         AddrV2::TorV3(key) => Host::Onion(key),
         AddrV2::I2p(hash) => Host::I2p(hash),
         AddrV2::Cjdns(ip) => Host::Cjdns(ip),
