@@ -82,6 +82,8 @@ impl Engine {
         reason.truncate(end.unwrap_or(0));
         // It may quote the peer, which must not write to a terminal.
         let reason = reason.replace(char::is_control, " ");
+        // Who is there is known; of one that is gone only the caller knows where it was.
+        let address = self.peers.get(peer).map_or(address, |peer| peer.address);
         self.on_misbehavior(now, peer, address, misbehavior, reason);
     }
 

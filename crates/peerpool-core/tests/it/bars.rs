@@ -332,6 +332,19 @@ fn a_report_may_come_when_its_peer_is_gone_and_its_reason_is_cut() {
 }
 
 #[test]
+fn a_report_blames_who_is_there_whatever_address_it_names() {
+    let mut script = Script::seeded(1, &[nth(1)]);
+    script.run_secs(90);
+    let (peer, misbehavior) = (peer_at(&script, nth(1)), Misbehavior::InvalidData);
+    script.input(Input::Report { peer, address: nth(2), misbehavior, reason: String::new() });
+    let blamed = script.events.iter().find_map(|event| match event {
+        Event::Discouraged { address, .. } => Some(*address),
+        _ => None,
+    });
+    assert_eq!(blamed, Some(nth(1)));
+}
+
+#[test]
 fn a_third_version_is_misbehavior() {
     let mut script = Script::seeded(1, &[nth(1)]);
     script.run_secs(90);
