@@ -33,11 +33,13 @@ pub(super) struct Lane {
     filled: Vec<u16>,
     /// Where a bucket is in `filled`.
     at: Vec<u16>,
+    /// Bits set.
+    set: usize,
 }
 
 impl Lane {
     fn new() -> Self {
-        Self { masks: vec![0; BUCKETS], filled: Vec::new(), at: vec![0; BUCKETS] }
+        Self { masks: vec![0; BUCKETS], filled: Vec::new(), at: vec![0; BUCKETS], set: 0 }
     }
 
     pub(super) fn insert(&mut self, place: Place) {
@@ -46,6 +48,7 @@ impl Lane {
             self.at[bucket] = self.filled.len() as u16;
             self.filled.push(bucket as u16);
         }
+        self.set += usize::from(self.masks[bucket] & bit == 0);
         self.masks[bucket] |= bit;
     }
 
@@ -53,6 +56,7 @@ impl Lane {
         let (bucket, bit) = (place.bucket(), 1 << place.position());
         let before = self.masks[bucket];
         self.masks[bucket] &= !bit;
+        self.set -= usize::from(before & bit != 0);
         if before != 0 && self.masks[bucket] == 0 {
             let at = self.at[bucket];
             self.filled.swap_remove(at.into());
@@ -78,13 +82,13 @@ impl Lane {
         self.filled.iter().map(bits).sum()
     }
 
-    /// Whether the buckets said to be filled are, and are where they are said to be.
+    /// Whether the buckets said to be filled are, are where they are said to be, and hold all.
     pub(super) fn is_sound(&self) -> bool {
         let lies = |(at, bucket): (usize, &u16)| {
             let bucket = usize::from(*bucket);
             self.masks[bucket] != 0 && usize::from(self.at[bucket]) == at
         };
-        self.filled.iter().enumerate().all(lies)
+        self.filled.iter().enumerate().all(lies) && self.len() == self.set
     }
 
     /// Whether a place can be drawn.
