@@ -154,11 +154,12 @@ impl Known {
             // An outage ends with the process, and so does the wait for evidence. Of the end of one
             // before, `epoch` tells. Whom the user names at the start need not rest.
             let rests = past.epoch == epoch && !self.manual.contains_key(address);
-            let (strikes, rests_until) = match rests {
+            let named = self.told.get(&key(address)).map(|told| told.at);
+            let doubtful = past.cap_heard(now.unix, named);
+            let (strikes, rests_until) = match rests && !doubtful {
                 true => (past.strikes, earlier(past.rests_until)),
                 false => (0, Monotonic::default()),
             };
-            past.cap_heard(now.unix, self.told.get(&key(address)).map(|told| told.at));
             *past = Past {
                 strikes,
                 waits: None,

@@ -48,6 +48,8 @@ impl Checks {
 const SMALL: u64 = 32;
 /// The same where a book is to be checked as often as can be.
 const SMALL_ALWAYS: u64 = 512;
+/// Turns between two checks of any book.
+const SELDOM: u64 = 50_000;
 /// Turns between two checks of a book that says it has not changed: it may be wrong.
 const ANYWAY: u64 = 256;
 
@@ -69,7 +71,7 @@ impl BookChecks {
         let asked = self.always || changed || self.since >= ANYWAY;
         let small = if self.always { SMALL_ALWAYS } else { SMALL };
         let due = self.since * small * small >= (book.len() as u64).pow(2);
-        if asked && due { self.check(now, engine) } else { Ok(()) }
+        if asked && (due || self.since >= SELDOM) { self.check(now, engine) } else { Ok(()) }
     }
 
     pub(super) fn check(&mut self, now: Now, engine: &Engine) -> Verdict {
