@@ -128,7 +128,9 @@ impl Store {
             return Err(StoreError::io(&path, "read", &error).of_reading());
         }
         let connection = match connect_to_read(&path, false).map_err(StoreError::of_reading) {
-            Err(StoreError::Unreadable { error, .. }) => read_without_log(&path, &error)?,
+            Err(StoreError::Unreadable { error, .. }) if fs::File::open(&path).is_ok() => {
+                read_without_log(&path, &error)?
+            }
             other => other?,
         };
         Ok(Self { connection, identity: identity(&path), path, _lock: None })
@@ -279,6 +281,14 @@ impl Store {
     ) -> Result<Option<T>, StoreError> {
         let row = self.connection.query_row(select, [address.to_string()], read).optional();
         row.map_err(|error| self.error(&error))
+    }
+
+    /// Opens the store of a data directory to read it without its log: as it was some time ago, if
+    /// it was not damaged since, and without the batches that were written last.
+    fn open_passing_log(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(STORE_FILE);
+        let connection = connect_to_read(&path, true).map_err(StoreError::of_reading)?;
+        Ok(Self { connection, identity: identity(&path), path, _lock: None })
     }
 
     fn error(&self, error: &rusqlite::Error) -> StoreError {

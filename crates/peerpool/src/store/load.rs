@@ -124,7 +124,12 @@ fn read_only(
         failure: Some(failure),
         set_aside: None,
     };
-    match Store::open_read_only(dir) {
+    // A log that cannot be read is told, and what is in it missing.
+    let (opened, failure) = match Store::open_read_only(dir) {
+        Err(error @ StoreError::Unreadable { .. }) => (Store::open_passing_log(dir), error),
+        opened => (opened, failure),
+    };
+    match opened {
         Ok(store) => {
             check_chain(&store, magic)?;
             let loaded = read(&store, names, key)?;

@@ -215,7 +215,7 @@ impl AddressRow {
              last_success, proven, failures, strikes, retry_at, tried_at, asked_at, tried, anchor) \
              VALUES (:address, :net, :source, :heard_at, :services, :last_seen, :last_success, \
              :proven, :failures, :strikes, :retry_at, :tried_at, :asked_at, :tried, :anchor) \
-             ON CONFLICT (address) DO UPDATE SET source = excluded.source, \
+             ON CONFLICT (address) DO UPDATE SET net = excluded.net, source = excluded.source, \
              heard_at = excluded.heard_at, services = excluded.services, \
              last_seen = excluded.last_seen, last_success = excluded.last_success, \
              proven = excluded.proven, failures = excluded.failures, strikes = excluded.strikes, \
@@ -260,7 +260,8 @@ impl BurnedRow {
     pub(super) fn write(&self, connection: &rusqlite::Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare_cached(
             "INSERT INTO burned (address, net, at, reason) VALUES (?1, ?2, ?3, ?4) \
-             ON CONFLICT (address) DO UPDATE SET at = excluded.at, reason = excluded.reason",
+             ON CONFLICT (address) DO UPDATE SET net = excluded.net, at = excluded.at, \
+             reason = excluded.reason",
         )?;
         let (address, net) = (self.address.to_string(), self.address.net().as_str());
         statement.execute((address, net, seconds(self.at), self.reason.as_str()))?;
