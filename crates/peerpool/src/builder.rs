@@ -346,6 +346,8 @@ fn raise_open_files(policy: &Policy) -> Result<(), StartError> {
             limit,
             target: policy.target_connect_count,
             max_dials: policy.max_dials,
+            max_addr_fetch: policy.max_addr_fetch,
+            block_relay_count: policy.block_relay_count,
         });
     }
     Ok(())
@@ -367,6 +369,10 @@ pub enum StartError {
         target: usize,
         /// `max_dials`.
         max_dials: usize,
+        /// `max_addr_fetch`.
+        max_addr_fetch: usize,
+        /// `block_relay_count`.
+        block_relay_count: usize,
     },
     /// [`Builder::connect`] was given no address: there is nobody to dial.
     NobodyToDial,
@@ -422,9 +428,17 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Policy(error) => error.fmt(f),
-            Self::OpenFiles { needed, limit, target, max_dials } => write!(
+            Self::OpenFiles {
+                needed,
+                limit,
+                target,
+                max_dials,
+                max_addr_fetch,
+                block_relay_count,
+            } => write!(
                 f,
-                "target_connect_count = {target} and max_dials = {max_dials} may need {needed} \
+                "target_connect_count = {target}, max_dials = {max_dials}, max_addr_fetch = \
+                 {max_addr_fetch} and block_relay_count = {block_relay_count} may need {needed} \
                  open files, and this process is limited to {limit} (see `ulimit -Hn`)"
             ),
             Self::NobodyToDial => f.write_str("only named addresses may be dialled, and none is"),
