@@ -193,8 +193,8 @@ fn rounded(number: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use peerpool::{
-        Address, BurnReason, ConnectionType, Misbehavior, PeerId, PeerState, Subnet, UnixTime,
-        UserAgent,
+        Address, BurnReason, ConnectionType, Misbehavior, PeerId, PeerState, ServiceFlags, Subnet,
+        UnixTime, UserAgent,
     };
 
     use super::*;
