@@ -37,7 +37,7 @@ fn a_peers_dat_of_core_28_is_read_and_written_back() {
     assert_eq!((export.entries, export.tried), (4_263, 10));
     assert_eq!(export.skipped.count(SkipReason::Collision), 42);
     let again = read(&export.bytes, &signet()).unwrap();
-    let known: std::collections::BTreeSet<_> = texts(&import.entries).into_iter().collect();
+    let known: BTreeSet<_> = texts(&import.entries).into_iter().collect();
     assert!(texts(&again.entries).iter().all(|address| known.contains(address)));
 }
 

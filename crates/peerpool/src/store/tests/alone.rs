@@ -39,7 +39,7 @@ fn run_alone(test: &str, dir: &Dir, shell: &[&str], before: &str) -> bool {
 
 /// Says why a test is not run, past what captures the output of tests that pass.
 fn skip(test: &str, why: &str) {
-    let _ = writeln!(std::io::stderr(), "{test} is not run: {why}");
+    let _ = writeln!(io::stderr(), "{test} is not run: {why}");
 }
 
 #[test]
