@@ -272,7 +272,10 @@ fn an_attack_comes_to_a_figure() {
     assert_eq!((&first["stopped"], &summary["stopped"]), (&false.into(), &false.into()));
     assert_eq!((&summary["done"], &summary["failures"]), (&2.into(), &Value::Array(Vec::new())));
     let shown = text(&crate::output(&args).stdout);
-    assert!(shown.starts_with("a16-peers-clocks (A16)\n\ndone       all peers of a pool"), "{shown}");
+    assert!(
+        shown.starts_with("a16-peers-clocks (A16)\n\ndone       all peers of a pool"),
+        "{shown}"
+    );
     assert!(shown.contains("\n2 of 2 runs as expected"), "{shown}");
     assert!(shown.lines().all(|line| line.len() <= 80), "{shown}");
 }
