@@ -14,9 +14,10 @@ use crate::netgroup::NetGroup;
 use crate::rng::Rng;
 
 use super::groups::{GroupId, Groups};
-use super::record::{Record, RecordId, ServiceClass};
+use super::record::{Record, RecordId, ServiceClass, Source};
 use super::records::Slab;
 use super::select::after_failures;
+use super::sources::Sources;
 use super::tables::{BUCKETS, Place, Tables};
 
 /// Draws before an open netgroup is drawn instead.
@@ -383,13 +384,18 @@ impl Candidates {
 
     /// How likely one of the candidates of a netgroup is taken, from 0 to 1, next to one of a
     /// netgroup of its own. Anybody may name addresses anywhere: hearsay is evened out down to what
-    /// is `usual`, lest a netgroup gain by being named once. Where each address has answered, the
-    /// more of them a netgroup has the less likely it is as a whole, too: they may all be one
-    /// operator's.
+    /// is `usual`, lest a netgroup gain by being named once. DNS seeds name who answers, so in what
+    /// they name each netgroup is as likely as another: a new pool knows nobody else, and most of
+    /// those may be one operator's. Where each address has answered us, the more of them a netgroup
+    /// has the less likely it is as a whole, too, for the same reason.
     fn evenness(&self, from: &From<'_>, record: &Record, usual: f64) -> f64 {
         let members = self.of(record.group);
         let net = record.address.net();
         let crowd = members.map_or(1, |members| members.count_on(from.nets, net)) as f64;
+        let usual = match from.sources.get(record.source) {
+            Source::Seed(_) => 1.0,
+            _ => usual,
+        };
         if self.answered { 1.0 / (crowd * crowd.sqrt()) } else { (usual / crowd).min(1.0) }
     }
 
@@ -456,6 +462,7 @@ pub(super) struct From<'a> {
     /// Whether a netgroup gets no more than its share.
     pub(super) even: bool,
     pub(super) groups: &'a Groups,
+    pub(super) sources: &'a Sources,
     pub(super) tables: &'a Tables,
     pub(super) records: &'a Slab,
 }

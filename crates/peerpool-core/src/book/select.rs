@@ -116,9 +116,9 @@ impl Book {
         rng: &mut Rng,
     ) -> Option<Address> {
         let Among { nets, class, strict } = among;
-        let Self { groups, tables, records, .. } = self;
+        let Self { groups, sources, tables, records, .. } = self;
         let even = self.policy.even_netgroups;
-        let from = From { nets, class, strict, even, groups, tables, records };
+        let from = From { nets, class, strict, even, groups, sources, tables, records };
         let (crowded, awaited) = &self.crowded;
         let is_crowded = |record: &Record| {
             !crowded.is_empty() && crowded.contains(self.sources.get(record.source))

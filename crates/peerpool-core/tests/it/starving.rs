@@ -81,11 +81,11 @@ fn starved_asks_experienced_addresses_by_addr_fetch() {
     let log = script.log();
     let told: Vec<_> = log.lines().filter(|line| !line.contains("seed_")).collect();
     expect![[r#"
-        86520.002 connecting #3 11.1.1.2:8333 AddrFetch
-        86520.003 connected #3 11.1.1.2:8333
-        86520.004 ready #3 11.1.1.2:8333
-        86520.005 gossip #3 11.1.1.2:8333 2 of 2
-        86520.005 disconnected #3 11.1.1.2:8333 Ready addr_fetch_done
+        86520.002 connecting #3 11.1.1.1:8333 AddrFetch
+        86520.003 connected #3 11.1.1.1:8333
+        86520.004 ready #3 11.1.1.1:8333
+        86520.005 gossip #3 11.1.1.1:8333 2 of 2
+        86520.005 disconnected #3 11.1.1.1:8333 Ready addr_fetch_done
         86520.005 connecting #4 13.101.1.1:8333 OutboundFullRelay
         86520.005 fed
         86520.006 connected #4 13.101.1.1:8333
@@ -108,10 +108,10 @@ fn an_addr_fetch_that_brings_nothing_ends_by_itself() {
         .map(str::to_owned)
         .collect();
     expect![[r#"
-        86520.002 connecting #3 11.1.1.2:8333 AddrFetch
-        86820.004 disconnected #3 11.1.1.2:8333 Ready addr_fetch_done
-        173040.002 connecting #4 11.1.1.2:8333 AddrFetch
-        173340.004 disconnected #4 11.1.1.2:8333 Ready addr_fetch_done"#]]
+        86520.002 connecting #3 11.1.1.1:8333 AddrFetch
+        86820.004 disconnected #3 11.1.1.1:8333 Ready addr_fetch_done
+        173040.002 connecting #4 11.1.1.1:8333 AddrFetch
+        173340.004 disconnected #4 11.1.1.1:8333 Ready addr_fetch_done"#]]
     .assert_eq(&ended.join("\n"));
 }
 
