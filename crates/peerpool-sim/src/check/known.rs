@@ -153,7 +153,9 @@ impl Known {
         for (address, past) in &mut self.past {
             // An outage ends with the process, and so does the wait for evidence. Of the end of one
             // before, `epoch` tells. Whom the user names at the start need not rest.
-            let rests = past.epoch == epoch && !self.manual.contains_key(address);
+            // Whom the user named in the life before is forgotten with it, if nobody else did.
+            let by_user = [&self.manual, &former.manual].iter().any(|it| it.contains_key(address));
+            let rests = past.epoch == epoch && !by_user;
             let named = self.told.get(&key(address)).map(|told| told.at);
             let doubtful = past.cap_heard(now.unix, named);
             let (strikes, rests_until) = match rests && !doubtful {
@@ -486,6 +488,11 @@ impl Known {
                 self.pardoned.retain(|_, since| now.since(*since) < policy.max_address_age);
                 self.pardoned.insert(oldest, now);
             }
+        }
+        // Ourselves make room last: where there is nobody else.
+        if self.burned.len() >= policy.max_burned {
+            let oldest = self.burned.iter().map(|(address, (at, _))| (*at, *address)).min();
+            oldest.iter().for_each(|(_, oldest)| self.unburn(oldest));
         }
         self.burned.insert(address, (now, reason));
         if !itself {
