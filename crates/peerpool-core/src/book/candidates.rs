@@ -392,11 +392,11 @@ impl Candidates {
         let members = self.of(record.group);
         let net = record.address.net();
         let crowd = members.map_or(1, |members| members.count_on(from.nets, net)) as f64;
-        let usual = match from.sources.get(record.source) {
-            Source::Seed(_) => 1.0,
-            _ => usual,
-        };
-        if self.answered { 1.0 / (crowd * crowd.sqrt()) } else { (usual / crowd).min(1.0) }
+        if self.answered {
+            return 1.0 / (crowd * crowd.sqrt());
+        }
+        let by_seed = matches!(from.sources.get(record.source), Source::Seed(_));
+        if by_seed { 1.0 / crowd } else { (usual / crowd).min(1.0) }
     }
 
     fn select_by_group(&self, from: &From<'_>, rng: &mut Rng) -> Option<RecordId> {

@@ -46,6 +46,35 @@ fn nobody_is_selected_from_an_empty_book() {
     world.check();
 }
 
+/// In how many of 4000 draws a netgroup of 16 is picked, where 16 others have one address each.
+/// Each address is named by a `source` of its own, so that they stand in as many buckets.
+fn picks_of_a_crowd(source: impl Fn(u8) -> Source, even: bool) -> usize {
+    let policy = Policy { even_netgroups: even, ..Policy::default() };
+    let mut world = World::with(&policy, KEY, NetGroups::default());
+    // Some find their place taken.
+    let named = |world: &mut World, address: Address, by: u8| {
+        world.hear_from(address, source(by)) == Heard::New
+    };
+    let crowd = (1..=255).filter(|n| named(&mut world, at(11, 1, 1, *n), *n)).take(16).count();
+    let others = (1..=255).filter(|n| named(&mut world, at(12, *n, 1, 1), *n)).take(16).count();
+    assert_eq!((crowd, others), (16, 16));
+    let drawn = (0..4000).filter_map(|_| world.select(&NETS));
+    drawn.filter(|address| *address < at(12, 0, 0, 0)).count()
+}
+
+#[test]
+fn a_crowded_netgroup_is_as_likely_as_another_if_seeds_name_it_and_hardly_likelier_if_peers_do() {
+    // One of 17 netgroups would be 235 picks, and twice that 471.
+    let seeds = picks_of_a_crowd(|n| Source::Seed(n.into()), true);
+    assert!((180..300).contains(&seeds), "{seeds}");
+    // Of the usual size, which is 32 / 17, are 1.9 of 17.9.
+    let peers = picks_of_a_crowd(|n| Source::Peer(at(100 + n, 1, 1, 1)), true);
+    assert!((350..500).contains(&peers), "{peers}");
+    // Half of the addresses.
+    let uneven = picks_of_a_crowd(|n| Source::Seed(n.into()), false);
+    assert!((1850..2150).contains(&uneven), "{uneven}");
+}
+
 #[test]
 fn either_table_alone_is_selected_from() {
     let (mut world, address) = (World::new(), at(11, 1, 1, 1));
