@@ -266,8 +266,8 @@ impl Engine {
     fn start(&mut self, now: Now) {
         self.phase = Phase::Running;
         self.short_since = Some(now.mono);
-        for Address { host, port } in self.config.manual.clone() {
-            self.book.add_manual(now, Address { host: host.canonical(), port });
+        for address in self.config.manual.clone() {
+            self.on_add_manual(now, address);
         }
         self.recall_anchors();
         self.ask_seeds(now);
