@@ -152,8 +152,8 @@ impl Known {
         self.past = std::mem::take(&mut former.past);
         for (address, past) in &mut self.past {
             // An outage ends with the process, and so does the wait for evidence. Of the end of one
-            // before, `epoch` tells. Whom the user names at the start need not rest.
-            // Whom the user named in the life before is forgotten with it, if nobody else did.
+            // before, `epoch` tells. Whom the user names at the start need not rest, and whom the
+            // user named in the life before is forgotten with it, if nobody else did.
             let by_user = [&self.manual, &former.manual].iter().any(|it| it.contains_key(address));
             let rests = past.epoch == epoch && !by_user;
             let named = self.told.get(&key(address)).map(|told| told.at);
