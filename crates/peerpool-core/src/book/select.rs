@@ -10,16 +10,17 @@ use crate::netgroup::NetGroup;
 use crate::rng::Rng;
 use crate::time::{Monotonic, Now};
 
+use super::Book;
 use super::candidates::{Candidates, From};
 use super::record::{Record, RecordId, ServiceClass, Shelf, Source};
-use super::{Book, TOLERANCE};
 
 impl Book {
     /// Brings shelves up to date with the clocks. The unix clock goes back by more than ten minutes
     /// or not at all: the engine evens out less.
     pub fn advance(&mut self, now: Now) {
         self.fade_burns(now);
-        if now.unix + TOLERANCE < self.unix {
+        // By however little: whether to believe a clock is decided before.
+        if now.unix < self.unix {
             self.on_clock_set_back(now);
         }
         self.unix = now.unix;

@@ -41,6 +41,20 @@ fn a_clock_set_back_is_heeded_with_the_next_input_whatever_that_is() {
 }
 
 #[test]
+fn a_clock_set_back_is_heeded_however_long_ago_the_book_was_last_used() {
+    let mut script = Script::seeded(1, &[nth(1), nth(2)]);
+    script.run_secs(10);
+    let peer = script.status().ready[0].id;
+    let min = Duration::from_secs(60);
+    script.now.unix = script.now.unix + 8 * min;
+    script.input(Input::Progress { peer });
+    let before = script.engine.book().revision();
+    script.now.unix = script.now.unix - 16 * min;
+    script.input(Input::Progress { peer });
+    assert!(script.engine.book().revision() > before, "16 min back, 8 of them since then");
+}
+
+#[test]
 fn a_clock_set_ahead_makes_hearsay_old_and_the_seeds_mend_it() {
     let mut script = Script::seeded(2, &[nth(1), nth(2)]);
     script.others = Node::Unreachable;
