@@ -44,7 +44,8 @@ impl Book {
             return Heard::Refused;
         }
         let place = self.tables.new_place(&address, &source);
-        if !self.may_take(place, 0) || !self.make_room(place, rng) {
+        let sought = self.is_sought(&address);
+        if !self.may_take(place, 0, sought) || !self.make_room(place, sought, rng) {
             return Heard::Refused;
         }
         self.vacate(now, place);
@@ -80,7 +81,7 @@ impl Book {
         }
         if spreads && rng.below(1 << standing) == 0 {
             let place = self.tables.new_place(&address, source);
-            if self.tables.at(place) != Some(id) && self.may_take(place, standing) {
+            if self.tables.at(place) != Some(id) && self.may_take(place, standing, false) {
                 self.vacate(now, place);
                 self.tables.set(place, Some(id));
                 self.update(now, id, |record| {
@@ -162,14 +163,22 @@ impl Book {
         odd.count() >= self.policy.max_ports_per_host
     }
 
+    /// Whether nobody can be dialled for lack of open netgroups, and this address could: then it is
+    /// worth more than any of those. A small book would be kept full of them by whoever names them
+    /// time and again, and the pool short of peers.
+    fn is_sought(&self, address: &Address) -> bool {
+        self.available() == 0
+            && !self.groups.closed.contains(&self.tables.groups().of(&address.host))
+    }
+
     /// Whether a place is free for an address with so many places, or its occupant is good for
-    /// nothing, or has other places while this address has none, as in Core's `AddSingle`; or it is
-    /// one of many that are known of its netgroup.
-    fn may_take(&self, place: Place, standing: usize) -> bool {
+    /// nothing, or has other places while this address has none, as in Core's `AddSingle`; or gives
+    /// way.
+    fn may_take(&self, place: Place, standing: usize, sought: bool) -> bool {
         let occupant = self.tables.at(place).and_then(|id| self.records.get(id));
         occupant.is_none_or(|occupant| {
-            let crowds = standing == 0 && !occupant.is_tried() && self.is_crowding(occupant);
-            occupant.shelf == Shelf::Idle || standing == 0 && occupant.places().len() > 1 || crowds
+            let yields = standing == 0 && !occupant.is_tried() && self.gives_way(occupant, sought);
+            occupant.shelf == Shelf::Idle || standing == 0 && occupant.places().len() > 1 || yields
         })
     }
 
@@ -186,39 +195,41 @@ impl Book {
 
     /// Makes room for one more record, if there are as many as there may be: one that is good for
     /// nothing goes, whoever has the place if that is one.
-    fn make_room(&mut self, place: Place, rng: &mut Rng) -> bool {
+    fn make_room(&mut self, place: Place, sought: bool, rng: &mut Rng) -> bool {
         let last = |id: RecordId| self.records.get(id).is_some_and(|it| it.places().len() == 1);
         let frees = self.tables.at(place).is_some_and(last);
         if frees || !self.is_full() {
             return true;
         }
         let idle = (!self.idle.is_empty()).then(|| self.idle[rng.below(self.idle.len())]);
-        let Some(victim) = idle.or_else(|| self.crowded_out(rng)) else { return false };
+        let Some(victim) = idle.or_else(|| self.crowded_out(sought, rng)) else { return false };
         self.remove(victim);
         true
     }
 
-    /// Who makes room in a book full of candidates: of some drawn at random, one of the netgroup of
-    /// which most are known, if that are many. Whoever filled the book first would keep out all
+    /// Who makes room in a book full of candidates: of some drawn at random that give way, one of
+    /// the netgroup of which most are known. Whoever filled the book first would keep out all
     /// others.
-    fn crowded_out(&self, rng: &mut Rng) -> Option<RecordId> {
+    fn crowded_out(&self, sought: bool, rng: &mut Rng) -> Option<RecordId> {
         // The more are drawn, the surer it is one of the largest netgroup, and the dearer.
         const DRAWS: usize = 8;
         let drawn = (0..DRAWS).filter_map(|_| self.records.draw(rng));
         let crowd = |id: RecordId| {
-            let record = self.records.get(id).filter(|record| self.is_crowding(record))?;
+            let record = self.records.get(id).filter(|record| self.gives_way(record, sought))?;
             Some((self.experienced.crowd(record.group), id))
         };
         drawn.filter_map(crowd).max().map(|(_, id)| id)
     }
 
-    /// Whether it is a candidate, no anchor, and one of many that are known of its netgroup. A
-    /// netgroup that fewer are known of loses nobody to a flood of names elsewhere.
-    fn is_crowding(&self, record: &Record) -> bool {
+    /// Whether it is a candidate, no anchor, and one of many that are known of its netgroup, or, for
+    /// one that is `sought`, of any closed netgroup. A netgroup that fewer are known of loses nobody
+    /// to a flood of names elsewhere.
+    fn gives_way(&self, record: &Record, sought: bool) -> bool {
         const MANY: usize = 16;
         matches!(record.shelf, Shelf::Experienced | Shelf::Hearsay)
             && !self.anchors.contains(&record.address)
-            && self.experienced.crowd(record.group) >= MANY
+            && (self.experienced.crowd(record.group) >= MANY
+                || sought && self.groups.is_closed(record.group))
     }
 }
 

@@ -51,6 +51,31 @@ fn sources_a_dns_answer_gets_the_default_port_and_counts_as_seen_now() {
 }
 
 #[test]
+fn a_book_full_of_taken_netgroups_makes_room_for_another() {
+    let mut config = config(|policy| {
+        policy.target_connect_count = 3;
+        policy.max_addresses = 16;
+    });
+    config.seeds = vec!["seed.test".to_owned()];
+    let mut script = Script::new(config);
+    script.seeds = vec![Ok(ips(&[nth(1)]))];
+    script.run_secs(1);
+    let same = |n: u32| address(&format!("11.2.{n}.1"));
+    let seen = |script: &Script, address| script.seen(address, Duration::from_secs(60));
+    let names = (2..17).map(|n| seen(&script, same(n))).collect();
+    script.gossip_from(nth(1), names);
+    script.run_secs(1);
+    assert_eq!(script.status().known.blocked, 15, "and nobody else is known");
+    let another = seen(&script, same(17));
+    assert!(!hears(&mut script, another) && script.engine.book().source(&same(17)).is_none());
+    for n in [2, 3] {
+        let entry = seen(&script, nth(n));
+        assert!(hears(&mut script, entry), "the {n}th netgroup is open");
+    }
+    assert_eq!(script.status().known.blocked, 13);
+}
+
+#[test]
 fn sources_addresses_come_from_peers_too() {
     let mut script = Script::seeded(3, &[nth(1)]);
     script.gossip = [nth(2), nth(3)]
