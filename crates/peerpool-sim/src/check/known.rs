@@ -281,7 +281,7 @@ impl Known {
     /// another in a bucket, which only the book can tell, and is heard of anew has no past. But it
     /// must have been named then, or later.
     pub(super) fn note_heard(&mut self, now: Monotonic, address: Address, at: Option<UnixTime>) {
-        let Some(past) = self.past.get_mut(&address) else { return };
+        let past = self.past.entry(address).or_default();
         if past.heard_at.is_some_and(|before| at > Some(before)) {
             let told = self.told.get(&key(&address)).map(|told| told.at);
             let named = told.max(self.manual.get(&address).copied());

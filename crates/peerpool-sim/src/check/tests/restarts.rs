@@ -88,14 +88,14 @@ fn the_oldest_burn_alone_makes_room_after_a_restart() {
 
 #[test]
 fn nobody_has_a_past_no_more_but_who_is_named_anew() {
-    // Peer 1 left, and rests; the book says that it has its address since a second ago.
+    // Peer 1 left, and rests; the book had its address before it came.
     let resting = |prepare: &dyn Fn(&mut Forge)| {
         let mut forge = Forge::with(small(), &known());
+        let (start, known) = (forge.now.unix, &mut forge.checks.known);
+        known.note_heard(forge.now.mono, nth(1), Some(start));
         forge.ready(1, nth(1));
         forge.ready(2, nth(2));
         forge.wait(60);
-        let (start, known) = (forge.now.unix, &mut forge.checks.known);
-        known.note_heard(forge.now.mono, nth(1), Some(start));
         let gone = said_gone(1, nth(1), PeerState::Ready);
         forge.fine(closed(1), vec![gone, starved(), backed_off(nth(1), 0, 64)]);
         forge.wait(2);
