@@ -23,6 +23,7 @@ use super::sources::SourceId;
 
 impl Book {
     /// Checks every invariant; takes some 60 ns for each address.
+    /// `now` is the time it was last advanced to, or later.
     ///
     /// # Errors
     /// The first one that does not hold, in words.
@@ -83,8 +84,6 @@ impl Book {
     /// other tables must hold.
     fn check_records(&self, now: Now) -> Result<Counted, String> {
         let mut counted = Counted::default();
-        // Shelves follow a clock that was set back when the book is next advanced.
-        let set_back = now.unix < self.unix;
         for (id, record) in self.records.entries() {
             let (address, shelf) = (&record.address, record.shelf);
             if self.id(address) != Some(id) {
@@ -95,8 +94,7 @@ impl Book {
             }
             counted.count(id, record);
             counted.hosts += usize::from(self.records.is_first(id));
-            let due = set_back
-                || record.past.retry_at.is_some_and(|at| at <= now.mono)
+            let due = record.past.retry_at.is_some_and(|at| at <= now.mono)
                 || record.expires().is_some_and(|at| at <= now.unix);
             let belongs = self.standing(now, record).0;
             if !due && belongs != shelf {
