@@ -389,11 +389,13 @@ impl Checks {
     /// # Errors
     /// The first rule that was broken.
     pub fn at_end(&mut self, now: Now, engine: &Engine) -> Result<(), Breach> {
+        // The engine has not seen what was done to the clock since.
+        let last = self.clock;
         self.even_out(now);
         let late = self.peers.end_turn(self.clock.mono, &self.policy);
         let judged = late
             .and_then(|()| self.compare(engine))
-            .and_then(|()| self.book.check(self.clock, engine));
+            .and_then(|()| self.book.check(last, engine));
         let filled = self.peers.slots_filled();
         let judged =
             judged.and_then(|()| self.supply.check_full(self.clock.mono, filled, self.target()));

@@ -597,6 +597,16 @@ fn a_table_of_burned_addresses_over_its_bound_is_found() {
 }
 
 #[test]
+fn a_clock_set_back_after_the_last_turn_is_no_fault() {
+    let mut town = town();
+    let age = town.checks.policy.max_address_age;
+    town.run(age + Duration::from_secs(100)).expect("a quiet day");
+    town.input(Input::Wake).expect("a quiet end");
+    let unix = UnixTime(START) + age - Duration::from_secs(3600);
+    town.checks.at_end(Now { unix, ..town.now }, &town.engine).expect("the engine cannot know");
+}
+
+#[test]
 fn a_small_book_is_checked_though_it_says_that_nothing_changed() {
     let turns_until_found = |always: bool| {
         let mut town = town();
