@@ -37,6 +37,7 @@ pub mod misbehavior;
 pub mod netgroup;
 pub mod peer;
 pub mod policy;
+pub mod query;
 pub mod rng;
 pub mod time;
 mod timers;

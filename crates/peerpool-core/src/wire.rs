@@ -16,7 +16,7 @@ pub use addr::AddrEntry;
 pub use command::Command;
 pub(crate) use command::Kind;
 pub(crate) use decode::{MAX_HEADERS, MAX_INVENTORY, leading_count};
-pub use decode::{decode, encode_message, encode_payload};
+pub use decode::{decode, encode_message, encode_payload, is_reserved};
 pub use frame::{Frame, FrameEvent, FrameReader, HEADER_LEN, encode_frame};
 pub use version::{PROTOCOL_VERSION, Version};
 

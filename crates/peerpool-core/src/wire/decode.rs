@@ -122,6 +122,18 @@ pub(crate) fn leading_count(payload: &[u8]) -> Option<usize> {
     Cursor::new(payload).count()
 }
 
+/// Whether a message is the pool's own to send: once per connection.
+pub const fn is_reserved(message: &NetworkMessage) -> bool {
+    matches!(
+        message,
+        NetworkMessage::Version(_)
+            | NetworkMessage::Verack
+            | NetworkMessage::WtxidRelay
+            | NetworkMessage::SendAddrV2
+            | NetworkMessage::GetAddr
+    )
+}
+
 /// The payload of a message of any kind.
 pub fn encode_payload(message: &NetworkMessage) -> Vec<u8> {
     serialize(message)
