@@ -12,6 +12,7 @@ use bitcoin::p2p::message::NetworkMessage;
 use crate::address::Address;
 use crate::id::LinkFault;
 use crate::policy::Policy;
+use crate::query::{Answered, Asking, Pending, Queries};
 use crate::time::Monotonic;
 use crate::wire::{
     self, Command, Control, Frame, FrameEvent, FrameReader, HEADER_LEN, Kind, MAX_HEADERS,
@@ -36,6 +37,8 @@ pub enum LinkOutput {
     Message(RawMessage),
     /// Bytes of a message that is not for the engine came; at most one a second.
     Progress,
+    /// The answer to a query is one that no honest peer gives, and why not.
+    Invalid(String),
     /// Close the connection; the last output.
     Fault(LinkFault),
 }
@@ -66,6 +69,7 @@ pub struct Link {
     remote: Option<Address>,
     limits: Limits,
     watched: bool,
+    queries: Queries,
     reader: FrameReader,
     /// The kind of the frame that is being read; `None` where its command is malformed.
     kind: Option<Kind>,
@@ -100,6 +104,7 @@ struct Limits {
     opening: usize,
     message_deadline: Duration,
     progress: usize,
+    answer: usize,
 }
 
 /// Counts what comes in a minute.
@@ -138,8 +143,10 @@ impl Link {
                 opening: policy.max_handshake_messages,
                 message_deadline: policy.message_deadline,
                 progress: policy.min_message_progress,
+                answer: policy.max_answer_size,
             },
             watched: false,
+            queries: Queries::new(policy.max_late_queries),
             reader: FrameReader::new(magic, policy.max_message_size),
             kind: None,
             counted_from: Monotonic::default(),
@@ -185,9 +192,10 @@ impl Link {
 
     /// Call when [`Link::wake_at`] has come.
     pub fn handle_timeout(&mut self, now: Monotonic) {
-        if self.wake_at().is_some_and(|at| now >= at) {
+        if self.stalls_at().is_some_and(|at| now >= at) {
             self.fail(LinkFault::StalledMessage);
         }
+        self.queries.handle_timeout(now);
     }
 
     /// The next output, until there is none.
@@ -199,11 +207,44 @@ impl Link {
         output
     }
 
-    /// When to call [`Link::handle_timeout`]: when the frame that is not finished has taken too
-    /// long (see [`Policy::message_deadline`]). `None` between frames.
+    /// When to call [`Link::handle_timeout`]: when the time of a query is up, or the frame that is
+    /// not finished has taken too long.
     pub fn wake_at(&self) -> Option<Monotonic> {
+        [self.stalls_at(), self.queries.wake_at()].into_iter().flatten().min()
+    }
+
+    /// When the frame that is not finished has taken too long (see [`Policy::message_deadline`]).
+    /// `None` between frames.
+    pub fn stalls_at(&self) -> Option<Monotonic> {
         let waits = !self.faulted && self.reader.is_mid_frame();
         waits.then(|| self.counted_from + self.limits.message_deadline)
+    }
+
+    /// Asks the peer a query, to be answered by then; `nonce` is a random number of its own, `pow`
+    /// whether headers of this chain carry proof of work. Returns the frame to send. Who waits for
+    /// the answer is told by the query itself; dropping the link drops it. An answer may be missing
+    /// whose first byte came before this.
+    pub fn ask(
+        &mut self,
+        now: Monotonic,
+        query: Box<dyn Pending>,
+        deadline: Monotonic,
+        nonce: u64,
+        pow: bool,
+    ) -> Vec<u8> {
+        let asking = Asking { now, nonce, pow, max_bytes: self.limits.answer };
+        let request = self.queries.ask(&asking, query, deadline);
+        self.encode_message(&request)
+    }
+
+    /// Queries that are neither answered nor late.
+    pub fn in_flight(&self) -> usize {
+        self.queries.in_flight()
+    }
+
+    /// Whether anybody has a use for messages that are not the engine's.
+    fn is_wanted(&self) -> bool {
+        self.watched || !self.queries.is_empty()
     }
 
     /// Whether someone leases the peer and wants its messages; off at first. A message that had
@@ -267,7 +308,7 @@ impl Link {
         self.kind = command.map(Kind::of);
         let keep = match self.kind {
             None => 0,
-            Some(kind) if self.watched && !kind.is_opening() => usize::MAX,
+            Some(kind) if self.is_wanted() && !kind.is_opening() => usize::MAX,
             Some(kind) if kind.is_data() => COUNT_LEN,
             Some(kind) => Control::useful_len(kind, self.limits.addr_entries),
         };
@@ -309,7 +350,8 @@ impl Link {
                 self.counters.unknown_bytes += bytes as u64;
                 self.unknown.add(now, bytes) <= self.limits.unknown_bytes
             }
-            Some(kind) if kind.is_data() && !self.watched => {
+            // Late answers are looked at, and asked by nobody.
+            Some(kind) if kind.is_data() && !self.watched && self.in_flight() == 0 => {
                 self.unasked.add(now, bytes) <= self.limits.unasked_bytes
             }
             _ => true,
@@ -337,7 +379,7 @@ impl Link {
         match kind {
             Kind::Ping => self.on_ping(now, frame),
             kind if kind.is_data() => {
-                self.push_message(frame);
+                self.push_message(now, frame);
                 Ok(())
             }
             _ => self.on_control(now, kind, frame),
@@ -352,7 +394,7 @@ impl Link {
         match Control::decode(frame.command, &frame.payload, 0)? {
             Some(ping) if pings <= self.limits.pings_answered => {
                 self.outputs.push_back(LinkOutput::Control(ping));
-                self.push_message(frame);
+                self.push_message(now, frame);
             }
             _ => self.counters.pings_ignored += 1,
         }
@@ -370,7 +412,7 @@ impl Link {
                 }
                 self.outputs.push_back(LinkOutput::Control(message));
                 if !kind.is_opening() {
-                    self.push_message(frame);
+                    self.push_message(now, frame);
                 }
                 Ok(())
             }
@@ -385,11 +427,17 @@ impl Link {
         }
     }
 
-    fn push_message(&mut self, frame: Frame) {
-        if self.watched && frame.is_whole() {
-            let Frame { command, payload, .. } = frame;
-            self.outputs
-                .push_back(LinkOutput::Message(RawMessage { command, payload: payload.into() }));
+    fn push_message(&mut self, now: Monotonic, frame: Frame) {
+        if !self.is_wanted() || !frame.is_whole() {
+            return;
+        }
+        let Frame { command, payload, .. } = frame;
+        let message = RawMessage { command, payload: payload.into() };
+        if let Answered::Invalid(why) = self.queries.on_message(now, &message) {
+            self.outputs.push_back(LinkOutput::Invalid(why));
+        }
+        if self.watched {
+            self.outputs.push_back(LinkOutput::Message(message));
         }
     }
 }

@@ -367,6 +367,13 @@ policy! {
     lease_queue: usize = 256, 1 => 100_000;
     /// Messages of its leases that may wait for one connection; beyond, their senders wait.
     lease_send_queue: usize = 4, 1 => 10_000;
+    /// How long a peer has to answer a query, unless the caller says otherwise.
+    query_timeout: Duration = secs(30), SHORTEST => hours(1);
+    /// Queries of one peer whose time is up and whose late answers are still waited for, so that
+    /// they are not taken for others.
+    max_late_queries: usize = 8, 0 => 1_000;
+    /// Bytes that an answer of several messages may have: 1000 compact filters of today have 30 MB.
+    max_answer_size: usize = 67_108_864, 1_000 => 1_000_000_000;
     /// What connections have read and the engine has not taken; beyond, connections stop reading.
     input_queue: usize = 256, 1 => 1_000_000;
     /// Requests of callers that the engine has not taken; beyond, callers wait.

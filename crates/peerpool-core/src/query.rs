@@ -31,7 +31,7 @@ pub use txs::GetTx;
 /// A question to one peer.
 pub trait Query: fmt::Debug + Send + 'static {
     /// What answers it.
-    type Answer: Send + 'static;
+    type Answer: fmt::Debug + Send + 'static;
 
     /// Whether it can be asked at all.
     ///

@@ -393,9 +393,8 @@ impl Checks {
         let last = self.clock;
         self.even_out(now);
         let late = self.peers.end_turn(self.clock.mono, &self.policy);
-        let judged = late
-            .and_then(|()| self.compare(engine))
-            .and_then(|()| self.book.check(last, engine));
+        let judged =
+            late.and_then(|()| self.compare(engine)).and_then(|()| self.book.check(last, engine));
         let filled = self.peers.slots_filled();
         let judged =
             judged.and_then(|()| self.supply.check_full(self.clock.mono, filled, self.target()));

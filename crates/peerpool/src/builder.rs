@@ -238,8 +238,8 @@ impl Builder {
             }
             None => None,
         };
-        let (policy, magic) = (self.policy, self.chain.magic);
-        let setup = driver::Setup { engine, policy, clock, magic, seeds, resolver, saver };
+        let (policy, magic, pow) = (self.policy, self.chain.magic, self.chain.pow);
+        let setup = driver::Setup { engine, policy, clock, magic, pow, seeds, resolver, saver };
         Ok(driver::start(setup))
     }
 }

@@ -9,15 +9,15 @@ use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bitcoin::p2p::message::NetworkMessage;
 use peerpool_core::address::Address;
 use peerpool_core::event::DialError;
 use peerpool_core::id::{DisconnectReason, LeaseId, PeerId};
 use peerpool_core::io::Input;
 use peerpool_core::link::{Link, LinkOutput};
+use peerpool_core::misbehavior::Misbehavior;
 use peerpool_core::policy::Policy;
 use peerpool_core::time::Now;
-use peerpool_core::wire::Control;
+use peerpool_core::wire::{self, Control};
 use tokio::io::{AsyncWriteExt as _, Interest, Ready};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock::Clock;
 use crate::connect;
-use crate::lease::Tap;
+use crate::lease::{Question, Request, Tap};
 
 /// Bytes read at once, into a buffer on the stack that does not live across a wait.
 const READ_SIZE: usize = 16 * 1024;
@@ -34,6 +34,8 @@ const READ_SIZE: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) magic: [u8; 4],
+    /// Whether headers of the chain carry proof of work.
+    pub(crate) pow: bool,
     pub(crate) policy: Policy,
     pub(crate) clock: Clock,
 }
@@ -74,7 +76,7 @@ pub(crate) struct Wires {
     pub(crate) common: Arc<Common>,
     pub(crate) inputs: mpsc::Sender<(Now, Input)>,
     pub(crate) orders: mpsc::Receiver<Order>,
-    pub(crate) messages: mpsc::Receiver<Box<NetworkMessage>>,
+    pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) close: oneshot::Receiver<Close>,
 }
 
@@ -97,6 +99,7 @@ pub(crate) async fn run(address: Address, mut wires: Wires) -> End {
 
 #[derive(Debug)]
 struct Connection {
+    address: Address,
     stream: TcpStream,
     link: Link,
     wires: Wires,
@@ -118,7 +121,7 @@ enum Step {
     Timer,
     Order(Order),
     Room,
-    Message(Box<NetworkMessage>),
+    Request(Request),
     Io(io::Result<Ready>),
 }
 
@@ -130,6 +133,7 @@ impl Connection {
         let local: Option<IpAddr> = stream.local_addr().ok().map(|address| address.ip());
         let connected = Input::Connected { peer: wires.peer, local };
         Self {
+            address,
             stream,
             link,
             wires,
@@ -154,10 +158,7 @@ impl Connection {
                 Step::Timer => self.on_timer(),
                 Step::Order(order) => self.on_order(order),
                 Step::Room => {}
-                Step::Message(message) => {
-                    let frame = self.link.encode_message(&message);
-                    self.out.push_bulk(&frame);
-                }
+                Step::Request(request) => self.on_request(request),
                 Step::Io(Ok(ready)) => {
                     self.on_ready(ready);
                     // A peer that floods keeps its socket readable for ever: without this its task
@@ -189,7 +190,7 @@ impl Connection {
                 }
                 Step::Room
             }
-            Some(message) = wires.messages.recv(), if out.is_empty() => Step::Message(message),
+            Some(request) = wires.requests.recv(), if out.is_empty() => Step::Request(request),
             ready = io_ready(stream, wants) => Step::Io(ready),
         }
     }
@@ -234,6 +235,12 @@ impl Connection {
                     self.link.set_watched(!self.taps.is_empty());
                     continue;
                 }
+                Some(LinkOutput::Invalid(reason)) => Input::Report {
+                    peer,
+                    address: self.address,
+                    misbehavior: Misbehavior::InvalidData,
+                    reason,
+                },
                 Some(LinkOutput::Fault(fault)) => return self.end(DisconnectReason::Fault(fault)),
             };
             if let Err(error) = self.wires.inputs.try_send((self.read_at, input)) {
@@ -282,6 +289,23 @@ impl Connection {
         self.link.set_watched(!self.taps.is_empty());
     }
 
+    fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Message(message) => {
+                self.out.push_bulk(&self.link.encode_message(&message));
+            }
+            Request::Query(question) if question.query.is_abandoned() => {}
+            Request::Query(question) => {
+                let Question { query, deadline, nonce } = *question;
+                let common = &self.wires.common;
+                let now = common.clock.mono();
+                let deadline = now + deadline.saturating_duration_since(Instant::now());
+                let frame = self.link.ask(now, query, deadline, nonce, common.pow);
+                self.out.push_bulk(&frame);
+            }
+        }
+    }
+
     fn on_ready(&mut self, ready: Ready) {
         if ready.is_writable() {
             self.write();
@@ -325,7 +349,8 @@ impl Connection {
         }
         let farewell = self.wires.common.policy.farewell;
         // Closing the queue first keeps holders of leases from extending the farewell.
-        self.wires.messages.close();
+        self.wires.requests.close();
+        let magic = self.wires.common.magic;
         let flush = async {
             loop {
                 while !self.out.is_empty() {
@@ -336,8 +361,14 @@ impl Connection {
                         Err(error) => return Err(error),
                     }
                 }
-                let Ok(message) = self.wires.messages.try_recv() else { break };
-                self.out.push_bulk(&self.link.encode_message(&message));
+                match self.wires.requests.try_recv() {
+                    Ok(Request::Message(message)) => {
+                        self.out.push_bulk(&wire::encode_message(magic, &message));
+                    }
+                    // Its answer would come too late.
+                    Ok(Request::Query(_)) => {}
+                    Err(_) => break,
+                }
             }
             self.stream.shutdown().await
         };

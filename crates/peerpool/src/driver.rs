@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
-use bitcoin::p2p::message::NetworkMessage;
 use peerpool_core::address::Address;
 use peerpool_core::book::Explanation;
 use peerpool_core::engine::Engine;
@@ -31,7 +30,7 @@ use crate::bans::BanCommand;
 use crate::clock::Clock;
 use crate::connection::{Close, Common, End, Order};
 use crate::events::Stamped;
-use crate::lease::{self, DialFailure, Grant, Release};
+use crate::lease::{self, DialFailure, Grant, Release, Request};
 use crate::pool::{Pool, Shared};
 use crate::seeds::Resolver;
 use crate::store::{Saver, State};
@@ -77,6 +76,7 @@ pub(crate) struct Setup {
     pub(crate) policy: Policy,
     pub(crate) clock: Clock,
     pub(crate) magic: [u8; 4],
+    pub(crate) pow: bool,
     pub(crate) seeds: Vec<String>,
     pub(crate) resolver: Resolver,
     pub(crate) saver: Option<Saver>,
@@ -87,7 +87,7 @@ pub(crate) struct Setup {
 struct Peer {
     address: Address,
     orders: mpsc::Sender<Order>,
-    messages: mpsc::Sender<Box<NetworkMessage>>,
+    requests: mpsc::Sender<Request>,
     /// Gone once the task is told to end.
     close: Option<oneshot::Sender<Close>>,
     /// The engine asked for the end: the report is `Closed`, whatever the dial came to.
@@ -167,7 +167,7 @@ pub(crate) fn start(setup: Setup) -> Pool {
 
 /// A driver that does not run yet, and its handle.
 fn prepare(setup: Setup) -> (Driver, Pool) {
-    let Setup { engine, policy, clock, magic, seeds, resolver, saver } = setup;
+    let Setup { engine, policy, clock, magic, pow, seeds, resolver, saver } = setup;
     let (to_commands, commands) = mpsc::channel(policy.command_queue);
     let (to_releases, releases) = mpsc::channel(release_queue(&policy));
     let (to_inputs, inputs) = mpsc::channel(policy.input_queue);
@@ -188,7 +188,7 @@ fn prepare(setup: Setup) -> (Driver, Pool) {
     };
     let driver = Driver {
         engine,
-        common: Arc::new(Common { magic, policy, clock }),
+        common: Arc::new(Common { magic, pow, policy, clock }),
         seeds,
         resolver,
         commands,

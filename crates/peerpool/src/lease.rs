@@ -17,8 +17,10 @@ use peerpool_core::id::{LeaseId, PeerId};
 use peerpool_core::io::Refusal;
 use peerpool_core::misbehavior::Misbehavior;
 use peerpool_core::policy::Policy;
+use peerpool_core::query::Pending;
 use peerpool_core::wire::{self, RawMessage};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// What a leased peer must be able to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +95,28 @@ pub(crate) struct Grant {
     pub(crate) address: Address,
     pub(crate) version: Arc<PeerVersion>,
     pub(crate) inbox: Inbox,
-    pub(crate) outbox: mpsc::Sender<Box<NetworkMessage>>,
+    pub(crate) outbox: mpsc::Sender<Request>,
+    /// How long a query has, unless its caller says otherwise.
+    pub(crate) query_timeout: Duration,
+}
+
+/// What the holder of a lease wants of its peer, on the way to the connection.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// To be sent.
+    Message(Box<NetworkMessage>),
+    /// To be asked.
+    Query(Box<Question>),
+}
+
+/// A query to be asked.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) query: Box<dyn Pending>,
+    /// When its answer must have come.
+    pub(crate) deadline: Instant,
+    /// A random number of its own.
+    pub(crate) nonce: u64,
 }
 
 /// What waits for the holder of a lease, in numbers.
@@ -172,14 +195,15 @@ pub struct Lease {
     address: Address,
     version: Arc<PeerVersion>,
     inbox: Inbox,
-    outbox: mpsc::Sender<Box<NetworkMessage>>,
+    pub(crate) outbox: mpsc::Sender<Request>,
+    pub(crate) query_timeout: Duration,
     ticket: Ticket,
 }
 
 impl Lease {
     pub(crate) fn new(grant: Grant, ticket: Ticket) -> Self {
-        let Grant { peer, address, version, inbox, outbox } = grant;
-        Self { peer, address, version, inbox, outbox, ticket }
+        let Grant { peer, address, version, inbox, outbox, query_timeout } = grant;
+        Self { peer, address, version, inbox, outbox, query_timeout, ticket }
     }
 
     /// The lease's own name, as in [`Event::Leased`](crate::Event::Leased).
@@ -215,15 +239,11 @@ impl Lease {
     /// The peer is gone, or the message belongs to the pool: `version`, `verack`, `wtxidrelay`,
     /// `sendaddrv2` and `getaddr` are sent once per connection, by the pool itself.
     pub async fn send(&self, message: NetworkMessage) -> Result<(), SendError> {
-        if let NetworkMessage::Version(_)
-        | NetworkMessage::Verack
-        | NetworkMessage::WtxidRelay
-        | NetworkMessage::SendAddrV2
-        | NetworkMessage::GetAddr = message
-        {
+        if wire::is_reserved(&message) {
             return Err(SendError::Reserved { command: message.cmd() });
         }
-        self.outbox.send(Box::new(message)).await.map_err(|_| SendError::Disconnected)
+        let request = Request::Message(Box::new(message));
+        self.outbox.send(request).await.map_err(|_| SendError::Disconnected)
     }
 
     /// The next message of the peer, in the order sent; what cannot be decoded comes as

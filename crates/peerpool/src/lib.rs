@@ -46,6 +46,7 @@ mod events;
 pub mod formats;
 mod lease;
 mod pool;
+mod query;
 mod random;
 pub mod seeds;
 pub mod settings;
@@ -75,5 +76,9 @@ pub use peerpool_core::id::{
 pub use peerpool_core::misbehavior::Misbehavior;
 pub use peerpool_core::netgroup::{AsMap, AsMapError, MAX_AS_MAP, NetGroup, NetGroups};
 pub use peerpool_core::policy::{Field, Policy, PolicyError, format_duration, parse_duration};
+pub use peerpool_core::query::{
+    Asking, BadQuery, GetBlock, GetBlocks, GetCFCheckpt, GetCFHeaders, GetCFilters, GetHeaders,
+    GetTx, Ping, Query, QueryError, Raw, Reply,
+};
 pub use peerpool_core::time::{Now, UnixTime};
 pub use peerpool_core::wire::PROTOCOL_VERSION;

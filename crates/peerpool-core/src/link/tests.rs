@@ -1,5 +1,7 @@
 //! What a link makes of good, bad and hostile bytes: the tables first, then the properties.
 
+mod queries;
+
 use proptest::prelude::*;
 
 use super::*;

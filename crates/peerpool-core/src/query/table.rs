@@ -14,10 +14,13 @@ pub trait Pending: fmt::Debug + Send {
     /// The message that asks it. Called once, before anything else.
     fn request(&mut self, asking: &Asking) -> NetworkMessage;
 
+    /// Whether nobody waits for an answer any more.
+    fn is_abandoned(&self) -> bool;
+
     /// Looks at a message. What it comes to is told by then to whoever waits for it.
     fn on_message(&mut self, now: Monotonic, message: &RawMessage) -> Reply<()>;
 
-    /// Its time is up: whoever waits for it is told.
+    /// Its time is up. Whoever waits for it is told, or counts the time itself.
     fn expire(&mut self);
 }
 

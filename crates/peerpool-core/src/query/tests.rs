@@ -396,6 +396,10 @@ impl<Q: Query<Answer: fmt::Debug>> Pending for Told<Q> {
         self.query.request(asking)
     }
 
+    fn is_abandoned(&self) -> bool {
+        false
+    }
+
     fn on_message(&mut self, now: Monotonic, message: &RawMessage) -> Reply<()> {
         let reply = self.query.on_message(now, message);
         let told = match reply {

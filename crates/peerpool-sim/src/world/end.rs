@@ -167,8 +167,8 @@ impl PoolEnd {
                 LinkOutput::Control(message) => Some(Passed::Control(message)),
                 LinkOutput::Progress => Some(Passed::Progress),
                 LinkOutput::Fault(fault) => Some(Passed::Fault(fault)),
-                // Nobody leases the peer of a pool in a world, so nobody watches its link.
-                LinkOutput::Message(_) => None,
+                // Nobody leases the peer of a pool in a world, so nobody watches its link, or asks.
+                LinkOutput::Message(_) | LinkOutput::Invalid(_) => None,
             });
         }
         passed

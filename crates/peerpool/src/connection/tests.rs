@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bitcoin::Network;
 use bitcoin::p2p::Magic;
+use bitcoin::p2p::message::NetworkMessage;
 use peerpool_core::id::LinkFault;
 use peerpool_core::wire::Control::{Ping, Verack};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,7 +19,7 @@ use crate::lease;
 struct Rig {
     inputs: mpsc::Receiver<(Now, Input)>,
     orders: mpsc::Sender<Order>,
-    messages: mpsc::Sender<Box<NetworkMessage>>,
+    requests: mpsc::Sender<Request>,
     close: Option<oneshot::Sender<Close>>,
     task: JoinHandle<End>,
     remote: TcpStream,
@@ -37,21 +38,22 @@ async fn rig(input_queue: usize, tune: impl FnOnce(&mut Policy)) -> Rig {
     let address = listener.local_addr().unwrap().into();
     let (to_inputs, inputs) = mpsc::channel(input_queue);
     let (orders, from_orders) = mpsc::channel(1024);
-    let (messages, from_messages) = mpsc::channel(4);
+    let (requests, from_requests) = mpsc::channel(4);
     let (close, on_close) = oneshot::channel();
-    let common = Common { magic: magic(), policy: policy.clone(), clock: Clock::start() };
+    let common =
+        Common { magic: magic(), pow: true, policy: policy.clone(), clock: Clock::start() };
     let wires = Wires {
         peer: PeerId(7),
         common: Arc::new(common),
         inputs: to_inputs,
         orders: from_orders,
-        messages: from_messages,
+        requests: from_requests,
         close: on_close,
     };
     let task = tokio::spawn(run(address, wires));
     let (remote, _) = listener.accept().await.unwrap();
     let codec = Link::new(magic(), &policy);
-    Rig { inputs, orders, messages, close: Some(close), task, remote, codec, policy }
+    Rig { inputs, orders, requests, close: Some(close), task, remote, codec, policy }
 }
 
 impl Rig {
@@ -146,7 +148,7 @@ async fn a_full_driver_queue_stops_reading_but_not_obeying() {
 async fn told_to_end_it_sends_what_is_queued_first() {
     let mut rig = rig(8, |_| ()).await;
     rig.connected().await;
-    rig.messages.send(bulk()).await.unwrap();
+    rig.requests.send(Request::Message(bulk())).await.unwrap();
     rig.orders.send(Order::Send(Box::new(Verack))).await.unwrap();
     rig.end(Close::Flushed);
     let mut got = Vec::new();
@@ -159,7 +161,7 @@ async fn told_to_end_it_sends_what_is_queued_first() {
 #[tokio::test]
 async fn a_peer_that_reads_nothing_is_left() {
     let mut rig = rig(8, |policy| policy.write_stall = Duration::from_millis(50)).await;
-    while rig.messages.send(bulk()).await.is_ok() {}
+    while rig.requests.send(Request::Message(bulk())).await.is_ok() {}
     rig.connected().await;
     assert_eq!(rig.reason().await, DisconnectReason::NotReading);
 }
@@ -167,8 +169,8 @@ async fn a_peer_that_reads_nothing_is_left() {
 #[tokio::test]
 async fn more_than_the_send_queue_holds_ends_the_connection() {
     let mut rig = rig(8, |policy| policy.send_queue = 4096).await;
-    while rig.messages.capacity() > 0 {
-        rig.messages.send(bulk()).await.unwrap();
+    while rig.requests.capacity() > 0 {
+        rig.requests.send(Request::Message(bulk())).await.unwrap();
         tokio::task::yield_now().await;
     }
     // The socket is full: from here on, control messages pile up.
@@ -185,10 +187,10 @@ async fn idle(policy: Policy) -> (Connection, TcpStream) {
     let (remote, _) = listener.accept().await.unwrap();
     let (inputs, _) = mpsc::channel(1);
     let (_, orders) = mpsc::channel(1);
-    let (_, messages) = mpsc::channel(1);
+    let (_, requests) = mpsc::channel(1);
     let (_, close) = oneshot::channel();
-    let common = Arc::new(Common { magic: magic(), policy, clock: Clock::start() });
-    let wires = Wires { peer: PeerId(1), common, inputs, orders, messages, close };
+    let common = Arc::new(Common { magic: magic(), pow: true, policy, clock: Clock::start() });
+    let wires = Wires { peer: PeerId(1), common, inputs, orders, requests, close };
     (Connection::new(address.into(), stream, wires), remote)
 }
 
@@ -256,14 +258,18 @@ async fn an_idle_connection_is_small() {
     rig.connected().await;
     let (inputs, _inputs) = mpsc::channel(1);
     let (_orders, orders) = mpsc::channel(1);
-    let (_messages, messages) = mpsc::channel(1);
+    let (_requests, requests) = mpsc::channel(1);
     let (_close, close) = oneshot::channel();
-    let common =
-        Arc::new(Common { magic: magic(), policy: Policy::default(), clock: Clock::start() });
-    let wires = Wires { peer: PeerId(1), common, inputs, orders, messages, close };
+    let common = Arc::new(Common {
+        magic: magic(),
+        pow: true,
+        policy: Policy::default(),
+        clock: Clock::start(),
+    });
+    let wires = Wires { peer: PeerId(1), common, inputs, orders, requests, close };
     let task = size_of_val(&run(rig.remote.local_addr().unwrap().into(), wires));
     // A queue of tokio's holds at least one block of 32 places.
-    let queues = 32 * (size_of::<Order>() + size_of::<Box<NetworkMessage>>());
+    let queues = 32 * (size_of::<Order>() + size_of::<Request>());
     assert!(task + queues + rig.codec.memory() < 8 * 1024, "{task} + {queues}");
 }
 
@@ -277,11 +283,15 @@ async fn a_dial_is_given_up_when_told() {
     let _fills_the_backlog = TcpStream::connect(address).await.unwrap();
     let (inputs, _inputs) = mpsc::channel(1);
     let (_orders, orders) = mpsc::channel(1);
-    let (_messages, messages) = mpsc::channel(1);
+    let (_requests, requests) = mpsc::channel(1);
     let (close, on_close) = oneshot::channel();
-    let common =
-        Arc::new(Common { magic: magic(), policy: Policy::default(), clock: Clock::start() });
-    let wires = Wires { peer: PeerId(1), common, inputs, orders, messages, close: on_close };
+    let common = Arc::new(Common {
+        magic: magic(),
+        pow: true,
+        policy: Policy::default(),
+        clock: Clock::start(),
+    });
+    let wires = Wires { peer: PeerId(1), common, inputs, orders, requests, close: on_close };
     let task = tokio::spawn(run(address.into(), wires));
     tokio::task::yield_now().await;
     close.send(Close::Flushed).unwrap();

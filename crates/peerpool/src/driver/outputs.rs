@@ -54,18 +54,18 @@ impl Driver {
 
     fn dial(&mut self, peer: PeerId, address: Address) {
         let (to_orders, orders) = mpsc::channel(self.common.policy.send_queue / FRAME_HEADER);
-        let (to_messages, messages) = mpsc::channel(self.common.policy.lease_send_queue);
+        let (to_requests, requests) = mpsc::channel(self.common.policy.lease_send_queue);
         let (to_close, close) = oneshot::channel();
         let common = Arc::clone(&self.common);
         let inputs = self.to_inputs.clone();
-        let wires = Wires { peer, common, inputs, orders, messages, close };
+        let wires = Wires { peer, common, inputs, orders, requests, close };
         let run = async move { Outcome::Peer(connection::run(address, wires).await) };
         let id = self.tasks.spawn(run).id();
         self.jobs.insert(id, Job::Peer(peer));
         let entry = Peer {
             address,
             orders: to_orders,
-            messages: to_messages,
+            requests: to_requests,
             close: Some(to_close),
             asked: false,
             ready: None,
@@ -86,7 +86,7 @@ impl Driver {
         let Some(reply) = self.waiting.remove(&lease) else { return };
         let granted = self.peers.get(&id).and_then(|peer| {
             let version = Arc::clone(peer.ready.as_ref()?);
-            Some((peer.address, version, peer.messages.clone()))
+            Some((peer.address, version, peer.requests.clone()))
         });
         let Some((address, version, outbox)) = granted else {
             // The engine grants only what it has called ready; were it not so, the caller's ticket
@@ -98,7 +98,9 @@ impl Driver {
         self.order(id, Order::Attach(Box::new(tap)));
         self.held.insert(lease, id);
         // A caller that left meanwhile drops the grant; its release is on the way.
-        let _ = reply.send(Ok(Grant { peer: id, address, version, inbox, outbox }));
+        let query_timeout = self.common.policy.query_timeout;
+        let grant = Grant { peer: id, address, version, inbox, outbox, query_timeout };
+        let _ = reply.send(Ok(grant));
     }
 
     /// Keeps what the driver itself needs to know of an event, and tells the subscribers.

@@ -38,7 +38,16 @@ fn setup(manual: Vec<Address>) -> Setup {
     let engine = Engine::new(config, Rng::from_u64(1)).unwrap();
     let seeds = vec!["seed.test".to_owned()];
     let (clock, resolver) = (Clock::start(), Resolver::system());
-    Setup { engine, policy, clock, magic: chain.magic, seeds, resolver, saver: None }
+    Setup {
+        engine,
+        policy,
+        clock,
+        magic: chain.magic,
+        pow: chain.pow,
+        seeds,
+        resolver,
+        saver: None,
+    }
 }
 
 #[tokio::test]
