@@ -24,6 +24,7 @@ mod litecoind;
 mod log;
 mod offsets;
 mod parity;
+mod queries;
 mod raw;
 mod real_nodes;
 mod resources;

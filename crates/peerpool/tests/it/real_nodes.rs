@@ -17,7 +17,7 @@ use crate::litecoind::{self, Litecoind, free_port, skip};
 use crate::{ms, quick, within};
 
 /// Litecoin's regtest: Bitcoin's magic, headers of another proof of work.
-fn chain(default_port: u16) -> Chain {
+pub(crate) fn chain(default_port: u16) -> Chain {
     Chain {
         name: "litecoin-regtest".to_owned(),
         default_port,
