@@ -48,6 +48,7 @@
 //! network's gossip has.
 
 pub(crate) mod ages;
+mod blocks;
 mod bytes;
 mod drip;
 mod flood;
@@ -60,6 +61,7 @@ mod mix;
 mod quirk;
 mod roster;
 mod seed;
+mod serve;
 mod surroundings;
 
 use std::net::SocketAddr;
@@ -71,6 +73,7 @@ use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now};
 
 pub use ages::Ages;
+pub use blocks::script_at;
 pub use bytes::ByteActor;
 pub use headers::HeaderChain;
 pub use kind::{Kind, ParseKindError};
@@ -370,7 +373,12 @@ impl Actor {
                     self.say_addresses(entries, out);
                 }
             }
-            _ => {}
+            message => {
+                let (profile, kind) = (around.profile(), self.node.kind);
+                let (chain, services) = (profile.headers_of(kind), profile.services);
+                let shelf = serve::Shelf { chain, services, pruned: kind == Kind::Pruned };
+                return shelf.answer(&message, out);
+            }
         }
         Next::Stay
     }

@@ -4,7 +4,7 @@
 //!
 //! Linux only: elsewhere 127.0.0.1 is the only loopback address, and a full backlog refuses.
 //!
-//! Not a chain: nodes have a few headers and no blocks, and do not talk to each other.
+//! Not a network of its own: nodes serve a made-up chain, and do not talk to each other.
 //!
 //! # Testing a program of your own
 //!
@@ -81,8 +81,8 @@ use log::Log;
 use node::{Common, Node};
 use server::Order;
 
-/// Height of every node's chain.
-const HEIGHT: u32 = 10;
+/// Height of the chain of nodes on a wrong one, at most.
+const FOREIGN_HEIGHT: u32 = 10;
 /// Ports tried before a devnet without a port of its own gives up.
 const PORT_TRIES: usize = 64;
 
@@ -353,8 +353,8 @@ async fn settle(
                 services: builder.services,
                 user_agent: concat!("/devnet:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
                 ages: builder.gossip_ages,
-                headers: HeaderChain::regtest(HEIGHT),
-                wrong_headers: HeaderChain::foreign(HEIGHT),
+                headers: HeaderChain::with_blocks(builder.height, builder.block_size),
+                wrong_headers: HeaderChain::foreign(builder.height.min(FOREIGN_HEIGHT)),
                 slow_rate: builder.slow_rate,
             },
             gossip_answer: builder.gossip_answer,

@@ -1,49 +1,76 @@
-//! A short chain of headers on regtest's genesis, so that a node has something to answer with.
-//! There are no blocks behind them.
+//! A chain on regtest's genesis, so that a node has something to answer with. Its headers are kept,
+//! its blocks are made when they are asked for.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bitcoin::bip158::{FilterHash, FilterHeader};
 use bitcoin::block::{Header, Version};
 use bitcoin::hashes::Hash as _;
 use bitcoin::p2p::message_blockdata::GetHeadersMessage;
-use bitcoin::{BlockHash, Network, Target, TxMerkleNode, constants};
+use bitcoin::{Block, BlockHash, Network, Target, Transaction, Txid, constants};
+
+use super::blocks;
 
 /// Most headers in one message, as in Core's `MAX_HEADERS_RESULTS`.
 const ANSWER_MAX: usize = 2000;
 
-/// Headers that link up and carry regtest's proof of work, from genesis on.
+/// Headers that link up and carry regtest's proof of work, from genesis on, and the blocks behind
+/// them.
 #[derive(Clone, Debug)]
 pub struct HeaderChain {
     headers: Vec<Header>,
     hashes: Vec<BlockHash>,
+    /// Of the coinbase of each block.
+    coinbases: Vec<Txid>,
+    /// Bytes of each block, about.
+    size: usize,
+    /// Of the filters, as far as they were asked for.
+    filters: Arc<Mutex<Vec<(FilterHash, FilterHeader)>>>,
 }
 
 impl HeaderChain {
     /// Genesis and `height` headers on it, ten minutes apart; the same ones every time.
     pub fn regtest(height: u32) -> Self {
-        Self::on(constants::genesis_block(Network::Regtest).header, height)
+        Self::with_blocks(height, 0)
+    }
+
+    /// The same with blocks of about so many bytes, or a little more than nothing.
+    pub fn with_blocks(height: u32, size: usize) -> Self {
+        Self::on(constants::genesis_block(Network::Regtest).header, height, size)
     }
 
     /// The same on another genesis, a second younger than regtest's: a chain of strangers.
     pub fn foreign(height: u32) -> Self {
         let regtest = constants::genesis_block(Network::Regtest).header;
         let (genesis, _) = grind(Header { time: regtest.time + 1, ..regtest });
-        Self::on(genesis, height)
+        Self::on(genesis, height, 0)
     }
 
-    fn on(genesis: Header, height: u32) -> Self {
-        let mut chain = Self { hashes: vec![genesis.block_hash()], headers: vec![genesis] };
+    fn on(genesis: Header, height: u32, size: usize) -> Self {
+        let (hashes, headers) = (vec![genesis.block_hash()], vec![genesis]);
+        let (coinbases, filters) = (vec![Txid::all_zeros()], Arc::default());
+        let mut chain = Self { hashes, headers, coinbases, size, filters };
         for at in 1..=height {
+            let txs = chain.transactions(at);
             let (header, hash) = grind(Header {
                 version: Version::NO_SOFT_FORK_SIGNALLING,
                 prev_blockhash: chain.tip(),
-                merkle_root: TxMerkleNode::hash(&at.to_le_bytes()),
+                merkle_root: blocks::merkle_root(&txs),
                 time: genesis.time.saturating_add(at.saturating_mul(600)),
                 bits: genesis.bits,
                 nonce: 0,
             });
             chain.headers.push(header);
             chain.hashes.push(hash);
+            chain.coinbases.push(txs[0].compute_txid());
         }
         chain
+    }
+
+    fn transactions(&self, height: u32) -> Vec<Transaction> {
+        let spent = height.checked_sub(blocks::MATURITY).filter(|spent| *spent > 0);
+        let spent = spent.and_then(|spent| self.coinbases.get(spent as usize).copied());
+        blocks::transactions(height, self.size, spent)
     }
 
     /// Height of the last header; genesis has height 0.
@@ -59,6 +86,44 @@ impl HeaderChain {
     /// Every header, genesis first.
     pub fn headers(&self) -> &[Header] {
         &self.headers
+    }
+
+    /// The height of the block of this hash.
+    pub fn height_of(&self, hash: &BlockHash) -> Option<u32> {
+        let height = self.hashes.iter().position(|known| known == hash)?;
+        u32::try_from(height).ok()
+    }
+
+    /// The hash of the block at this height.
+    pub fn hash_at(&self, height: u32) -> Option<BlockHash> {
+        self.hashes.get(height as usize).copied()
+    }
+
+    /// The block at this height.
+    pub fn block(&self, height: u32) -> Option<Block> {
+        let header = *self.headers.get(height as usize)?;
+        Some(match height {
+            // It is regtest's, or has no block.
+            0 => constants::genesis_block(Network::Regtest),
+            _ => Block { header, txdata: self.transactions(height) },
+        })
+    }
+
+    /// The basic filter of the block at this height.
+    pub fn filter(&self, height: u32) -> Option<Vec<u8>> {
+        Some(blocks::filter(&self.block(height)?, height).content)
+    }
+
+    /// The hashes of the filters from genesis to this height, and their headers (BIP157).
+    pub fn filter_headers(&self, height: u32) -> Vec<(FilterHash, FilterHeader)> {
+        let mut known = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        while known.len() <= height as usize {
+            let Some(filter) = self.filter(known.len() as u32) else { break };
+            let before = known.last().map_or(FilterHeader::all_zeros(), |(_, header)| *header);
+            let hash = FilterHash::hash(&filter);
+            known.push((hash, hash.filter_header(&before)));
+        }
+        known.iter().take(height as usize + 1).copied().collect()
     }
 
     /// What a node answers to `getheaders`: the headers after the first hash of the locator that

@@ -30,6 +30,8 @@ pub struct Builder {
     pub(super) flap_down: RangeInclusive<Duration>,
     pub(super) slow_rate: u32,
     pub(super) latency: Duration,
+    pub(super) height: u32,
+    pub(super) block_size: usize,
 }
 
 impl Default for Builder {
@@ -54,6 +56,8 @@ impl Default for Builder {
             flap_down: Duration::from_secs(5)..=Duration::from_secs(30),
             slow_rate: 1,
             latency: Duration::ZERO,
+            height: 10,
+            block_size: 0,
         }
     }
 }
@@ -61,6 +65,10 @@ impl Default for Builder {
 impl Builder {
     /// Most nodes a devnet may have. Each living node costs a file descriptor, each silent one two.
     pub const NODES_MAX: usize = 20_000;
+    /// Highest chain: making a header takes some 10 us.
+    pub const HEIGHT_MAX: u32 = 1_000_000;
+    /// Longest block.
+    pub const BLOCK_MAX: usize = 3_900_000;
     /// Longest round trip.
     pub const LATENCY_MAX: Duration = Duration::from_secs(60);
 
@@ -183,6 +191,19 @@ impl Builder {
         self
     }
 
+    /// Height of the chain that nodes have, up to [`Builder::HEIGHT_MAX`]; default 10.
+    pub fn height(mut self, height: u32) -> Self {
+        self.height = height;
+        self
+    }
+
+    /// Bytes of each block, about, up to [`Builder::BLOCK_MAX`]; default 0, which is the least that
+    /// a block has.
+    pub fn block_size(mut self, bytes: usize) -> Self {
+        self.block_size = bytes;
+        self
+    }
+
     /// Binds every socket and starts serving.
     ///
     /// # Errors
@@ -209,6 +230,12 @@ impl Builder {
         }
         if self.latency > Self::LATENCY_MAX {
             return setting("latency", format!("{:?}", self.latency), "up to 60s");
+        }
+        if self.height > Self::HEIGHT_MAX {
+            return setting("height", self.height.to_string(), "0 to 1000000");
+        }
+        if self.block_size > Self::BLOCK_MAX {
+            return setting("block_size", self.block_size.to_string(), "0 to 3900000");
         }
         if self.gossip_answer > 1000 {
             return setting("gossip_answer", self.gossip_answer.to_string(), "0 to 1000");
@@ -247,6 +274,8 @@ mod tests {
         check("dns_share", whole().dns_share(1.1));
         check("gossip_share", whole().gossip_share(-0.1));
         check("latency", whole().latency(Duration::from_secs(61)));
+        check("height", whole().height(1_000_001));
+        check("block_size", whole().block_size(3_900_001));
         check("gossip_answer", whole().gossip_answer(1001));
         check("slow_rate", whole().slow_rate(0));
         check("flap_down", whole().flap_down(Duration::from_secs(2)..=Duration::ZERO));

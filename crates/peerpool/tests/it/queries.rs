@@ -4,13 +4,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::task::{Context, Waker};
 
+use peerpool::bitcoin::bip158::BlockFilter;
 use peerpool::bitcoin::blockdata::constants::genesis_block;
 use peerpool::bitcoin::hashes::Hash as _;
 use peerpool::bitcoin::{Block, BlockHash, Network, Txid};
 use peerpool::{
     Address, Event, GetBlock, GetBlocks, GetCFCheckpt, GetCFHeaders, GetCFilters, GetHeaders,
     GetTx, Lease, Misbehavior, NetworkMessage, Ping, Policy, Pool, QueryError, Raw, Require,
+    ServiceFlags,
 };
+use peerpool_sim::actor::{Kind, Mix, script_at};
+use peerpool_sim::devnet::Devnet;
 use serde_json::json;
 
 use crate::events::Watch;
@@ -89,6 +93,42 @@ async fn a_peer_that_is_lost_fails_its_queries_at_once() {
         let (answer, ()) = tokio::join!(lease.query(never), killed);
         assert_eq!(answer, Err(QueryError::Disconnected));
         assert_eq!(lease.query(Ping::new()).await, Err(QueryError::Disconnected));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_devnet_answers_every_query() {
+    within(60, async {
+        let services = ServiceFlags::NETWORK | ServiceFlags::WITNESS;
+        let services = services | ServiceFlags::NETWORK_LIMITED | ServiceFlags::COMPACT_FILTERS;
+        let devnet = Devnet::builder().nodes(5).kinds(Mix::only(Kind::Honest)).services(services);
+        let devnet = devnet.height(1150).block_size(20_000).port(0).start().await.unwrap();
+        let pool = pool_on(&devnet).target(1).start().await.unwrap();
+        let lease = pool.lease(&Require::services(ServiceFlags::COMPACT_FILTERS)).await.unwrap();
+        let headers = lease.query(GetHeaders::after([genesis()])).await.unwrap();
+        let blocks: Vec<BlockHash> = headers.iter().map(|header| header.block_hash()).collect();
+        assert_eq!(blocks.len(), 1150);
+        let block = lease.query(GetBlock(blocks[149])).await.unwrap();
+        assert_eq!((block.block_hash(), block.txdata.len()), (blocks[149], 2));
+        let asked = [blocks[30], blocks[3]];
+        let some = lease.query(GetBlocks::new(asked)).await.unwrap();
+        assert!(some.iter().map(Block::block_hash).eq(asked));
+        let unknown = BlockHash::from_byte_array([9; 32]);
+        assert_eq!(lease.query(GetBlock(unknown)).await, Err(QueryError::NotFound));
+
+        let hashes = lease.query(GetCFHeaders::new(101, blocks[149])).await.unwrap();
+        let expecting = GetCFilters::new(101, blocks[149]).expecting(hashes.filter_hashes);
+        let filters = lease.query(expecting).await.unwrap();
+        assert_eq!(filters.len(), 50);
+        let filter = BlockFilter::new(&filters[49].filter);
+        let pays = script_at(150);
+        let found = filter.match_any(&blocks[149], std::iter::once(pays.as_bytes()));
+        assert!(found.unwrap());
+        let checkpoints = lease.query(GetCFCheckpt::new(blocks[1149]).at(1150)).await.unwrap();
+        let up_to = lease.query(GetCFHeaders::new(1000, blocks[1000])).await.unwrap();
+        let first = up_to.filter_hashes[0].filter_header(&up_to.previous_filter_header);
+        assert_eq!(checkpoints.filter_headers, [first]);
     })
     .await;
 }
