@@ -17,6 +17,7 @@ use peerpool_core::io::{Input, Output};
 use peerpool_core::misbehavior::Misbehavior;
 use peerpool_core::netgroup::NetGroups;
 use peerpool_core::policy::Policy;
+use peerpool_core::require::Require;
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
 use peerpool_core::wire::{AddrEntry, Control, Version};
@@ -356,7 +357,7 @@ impl Shell<'_> {
             2 => ServiceFlags::NETWORK | ServiceFlags::WITNESS,
             _ => ServiceFlags::COMPACT_FILTERS,
         };
-        Input::Lease { lease, services, wait: how & 2 == 2 }
+        Input::Lease { lease, require: Require::services(services), wait: how & 2 == 2 }
     }
 }
 

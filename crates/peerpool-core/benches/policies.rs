@@ -16,6 +16,7 @@ use peerpool_core::lease::select_peer;
 use peerpool_core::netgroup::NetGroup;
 use peerpool_core::peer::{Peers, Purpose};
 use peerpool_core::policy::Policy;
+use peerpool_core::require::Require;
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
 
@@ -45,7 +46,8 @@ fn choices(criterion: &mut Criterion) {
     });
     let mut rng = Rng::from_u64(1);
     criterion.bench_function("select a peer to lease among 1128, none ready", |bench| {
-        bench.iter(|| select_peer(black_box(&peers), policy.required_services, &policy, &mut rng));
+        let require = Require::services(policy.required_services);
+        bench.iter(|| select_peer(black_box(&peers), &require, |_| false, &policy, &mut rng));
     });
 }
 

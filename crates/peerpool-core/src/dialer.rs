@@ -171,6 +171,11 @@ impl Dialer {
         self.nets.iter().copied().filter(open).collect()
     }
 
+    /// The networks whose addresses are dialled.
+    pub fn nets(&self) -> &[Net] {
+        &self.nets
+    }
+
     /// No automatic dial on `nets` before `until`: there is no route, or no descriptor.
     pub fn pause(&mut self, nets: &[Net], until: Monotonic) {
         for net in nets {

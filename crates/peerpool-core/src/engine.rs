@@ -13,8 +13,6 @@ mod session;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bitcoin::p2p::ServiceFlags;
-
 use crate::address::{Address, Net};
 use crate::book::{Book, TOLERANCE};
 use crate::dialer::Dialer;
@@ -22,10 +20,11 @@ use crate::discovery::Seeds;
 use crate::event::{Event, Status, Variety};
 use crate::id::{ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState};
 use crate::io::{Input, Output, Refusal};
-use crate::lease::Leases;
+use crate::lease::{Leases, Released};
 use crate::netgroup::NetGroups;
 use crate::peer::{Peer, Peers};
 use crate::policy::{Policy, PolicyError};
+use crate::require::Require;
 use crate::rng::Rng;
 use crate::time::{Monotonic, Now};
 use crate::timers::Timers;
@@ -283,7 +282,7 @@ impl Engine {
             Input::Control { peer, message } => self.on_control(now, peer, message),
             Input::Progress { peer } => self.on_progress(now, peer),
             Input::Closed { peer, reason } => self.on_closed(now, peer, reason),
-            Input::Lease { lease, services, wait } => self.on_lease(lease, services, wait),
+            Input::Lease { lease, require, wait } => self.on_lease(lease, require, wait),
             Input::Release { lease } => self.on_release(lease),
             Input::Ban { subnet, until } => self.on_ban(now, subnet, until),
             Input::Unban { subnet } => self.on_unban(now, subnet),
@@ -326,11 +325,12 @@ impl Engine {
         }
     }
 
-    fn on_lease(&mut self, lease: LeaseId, services: ServiceFlags, wait: bool) {
-        let Self { leases, peers, config, rng, .. } = self;
-        let result = match self.phase {
-            Phase::Closed => Err(Refusal::Closed),
-            _ => leases.request(lease, services, wait, peers, &config.policy, rng),
+    fn on_lease(&mut self, lease: LeaseId, require: Require, wait: bool) {
+        let Self { leases, peers, dialer, config, rng, .. } = self;
+        let result = match (self.phase, require.unmet(&config.policy, dialer.nets())) {
+            (Phase::Closed, _) => Err(Refusal::Closed),
+            (_, Some(unmet)) => Err(Refusal::Unsatisfiable(unmet)),
+            _ => leases.request(lease, require, wait, peers, &config.policy, rng),
         };
         match result {
             Ok(Some(peer)) => self.on_granted(lease, peer),
@@ -345,15 +345,27 @@ impl Engine {
     }
 
     fn on_release(&mut self, lease: LeaseId) {
-        let Some(peer) = self.leases.release(lease, &mut self.peers) else { return };
-        self.tell(Event::Released { lease, peer });
-        self.offer(peer);
+        let Released { held, free } = self.leases.release(lease, &mut self.peers);
+        if let Some(peer) = held {
+            self.tell(Event::Released { lease, peer });
+        }
+        if let Some(peer) = free {
+            self.offer(peer);
+        }
+        self.offer_reserved();
     }
 
     /// Offers a peer's free slots to those who wait.
     fn offer(&mut self, peer: PeerId) {
         while let Some(lease) = self.leases.offer(peer, &mut self.peers, &self.config.policy) {
             self.on_granted(lease, peer);
+        }
+    }
+
+    /// Offers the peers that are reserved for one waiter each, as soon as they serve nobody.
+    fn offer_reserved(&mut self) {
+        for peer in self.leases.reserved(&self.peers) {
+            self.offer(peer);
         }
     }
 

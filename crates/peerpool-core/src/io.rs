@@ -2,13 +2,12 @@
 
 use std::net::IpAddr;
 
-use bitcoin::p2p::ServiceFlags;
-
 use crate::address::Address;
 use crate::banned::Subnet;
 use crate::event::{DialError, Event};
 use crate::id::{DisconnectReason, LeaseId, PeerId};
 use crate::misbehavior::Misbehavior;
+use crate::require::{Require, Unmet};
 use crate::time::UnixTime;
 use crate::wire::Control;
 
@@ -91,8 +90,8 @@ pub enum Input {
     Lease {
         /// The lease, named by the shell; never reused.
         lease: LeaseId,
-        /// Services the peer must have; unlike in the policy, `NETWORK` here means all blocks.
-        services: ServiceFlags,
+        /// What the peer must be; unlike in the policy, `NETWORK` here means all blocks.
+        require: Require,
         /// Whether to wait if no peer is free now.
         wait: bool,
     },
@@ -158,6 +157,8 @@ pub enum Refusal {
     NoneFree,
     /// `max_waiters` callers wait already.
     TooManyWaiters,
+    /// No peer of this pool ever meets what is required.
+    Unsatisfiable(Unmet),
     /// The pool is closed.
     Closed,
 }

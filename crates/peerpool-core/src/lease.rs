@@ -2,19 +2,27 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bitcoin::p2p::ServiceFlags;
-
 use crate::id::{LeaseId, PeerId};
 use crate::io::Refusal;
 use crate::peer::Peers;
 use crate::policy::Policy;
+use crate::require::Require;
 use crate::rng::Rng;
 
 /// Leases held, and those waited for.
 #[derive(Clone, Debug, Default)]
 pub struct Leases {
     held: BTreeMap<LeaseId, PeerId>,
-    waiters: VecDeque<(LeaseId, ServiceFlags)>,
+    waiters: VecDeque<Waiter>,
+}
+
+#[derive(Clone, Debug)]
+struct Waiter {
+    lease: LeaseId,
+    require: Require,
+    /// Of an exclusive one: the peer that is lent to nobody else until it is free. Without, it
+    /// would wait for as long as others come.
+    reserved: Option<PeerId>,
 }
 
 impl Leases {
@@ -25,15 +33,16 @@ impl Leases {
     pub fn request(
         &mut self,
         lease: LeaseId,
-        services: ServiceFlags,
+        require: Require,
         wait: bool,
         peers: &mut Peers,
         policy: &Policy,
         rng: &mut Rng,
     ) -> Result<Option<PeerId>, Refusal> {
         // Whoever waits already could not use the peers that are free, so nobody is overtaken.
-        if let Some(peer) = select_peer(peers, services, policy, rng) {
-            self.hold(lease, peer, peers);
+        let reserved = |peer| self.waiters.iter().any(|waiter| waiter.reserved == Some(peer));
+        if let Some(peer) = select_peer(peers, &require, reserved, policy, rng) {
+            self.hold(lease, peer, &require, peers);
             return Ok(Some(peer));
         }
         if !wait {
@@ -42,44 +51,85 @@ impl Leases {
         if self.waiters.len() >= policy.max_waiters {
             return Err(Refusal::TooManyWaiters);
         }
-        self.waiters.push_back((lease, services));
+        self.waiters.push_back(Waiter { lease, require, reserved: None });
+        self.reserve(peers);
         Ok(None)
+    }
+
+    /// Each exclusive waiter has a peer that will be free for it, if there is one for each: of those
+    /// that meet it, the one with the fewest leases.
+    fn reserve(&mut self, peers: &Peers) {
+        for nth in 0..self.waiters.len() {
+            let Some(waiter) = self.waiters.get(nth) else { return };
+            if !waiter.require.is_exclusive() || waiter.reserved.is_some() {
+                continue;
+            }
+            let taken = |id| self.waiters.iter().any(|waiter| waiter.reserved == Some(id));
+            let fitting = peers.iter().filter(|(id, peer)| waiter.require.is_met_by(*id, peer));
+            let fitting = fitting.filter_map(|(id, peer)| Some((peer.session()?.leases, id)));
+            let chosen = fitting.filter(|(_, id)| !taken(*id)).min().map(|(_, id)| id);
+            if let Some(waiter) = self.waiters.get_mut(nth) {
+                waiter.reserved = chosen;
+            }
+        }
+    }
+
+    /// The peers that are reserved.
+    pub fn reserved(&mut self, peers: &Peers) -> Vec<PeerId> {
+        self.reserve(peers);
+        self.waiters.iter().filter_map(|waiter| waiter.reserved).collect()
     }
 
     /// A peer has a free slot: the first waiter it satisfies gets it.
     pub fn offer(&mut self, peer: PeerId, peers: &mut Peers, policy: &Policy) -> Option<LeaseId> {
-        let session = peers.get(peer)?.session()?;
-        if session.leases >= policy.slots_per_peer {
+        self.reserve(peers);
+        let lent = peers.get(peer)?;
+        let session = lent.session()?;
+        let (leases, exclusive) = (session.leases, session.exclusive);
+        if exclusive || leases >= policy.slots_per_peer {
             return None;
         }
-        let services = session.handshaken.version().services;
-        let place = self.waiters.iter().position(|(_, wanted)| services.has(*wanted))?;
-        let (lease, _) = self.waiters.remove(place)?;
-        self.hold(lease, peer, peers);
+        let reserved = self.waiters.iter().position(|waiter| waiter.reserved == Some(peer));
+        let place = match reserved {
+            Some(place) => Some(place).filter(|_| leases == 0)?,
+            None => self.waiters.iter().position(|waiter| {
+                let fits = !waiter.require.is_exclusive() || leases == 0;
+                fits && waiter.require.is_met_by(peer, lent)
+            })?,
+        };
+        let Waiter { lease, require, .. } = self.waiters.remove(place)?;
+        self.hold(lease, peer, &require, peers);
         Some(lease)
     }
 
-    fn hold(&mut self, lease: LeaseId, peer: PeerId, peers: &mut Peers) {
+    fn hold(&mut self, lease: LeaseId, peer: PeerId, require: &Require, peers: &mut Peers) {
         self.held.insert(lease, peer);
         if let Some(session) = peers.get_mut(peer).and_then(|peer| peer.session_mut()) {
             session.leases += 1;
+            session.exclusive = require.is_exclusive();
         }
     }
 
-    /// A lease is given back, or no longer waited for. Returns the peer it was for.
-    pub fn release(&mut self, lease: LeaseId, peers: &mut Peers) -> Option<PeerId> {
+    /// A lease is given back, or no longer waited for. Returns the peer that others may have for it.
+    pub fn release(&mut self, lease: LeaseId, peers: &mut Peers) -> Released {
         let Some(peer) = self.held.remove(&lease) else {
-            self.waiters.retain(|(waiter, _)| *waiter != lease);
-            return None;
+            let waits = |waiter: &Waiter| waiter.lease == lease;
+            let place = self.waiters.iter().position(waits);
+            let waiter = place.and_then(|place| self.waiters.remove(place));
+            return Released { held: None, free: waiter.and_then(|waiter| waiter.reserved) };
         };
         if let Some(session) = peers.get_mut(peer).and_then(|peer| peer.session_mut()) {
             session.leases -= 1;
+            session.exclusive = false;
         }
-        Some(peer)
+        Released { held: Some(peer), free: Some(peer) }
     }
 
     /// A peer is gone: so are the leases for it.
     pub fn on_gone(&mut self, peer: PeerId) -> Vec<LeaseId> {
+        for waiter in self.waiters.iter_mut().filter(|waiter| waiter.reserved == Some(peer)) {
+            waiter.reserved = None;
+        }
         let gone: Vec<LeaseId> =
             self.held.iter().filter(|(_, held)| **held == peer).map(|(lease, _)| *lease).collect();
         for lease in &gone {
@@ -90,7 +140,7 @@ impl Leases {
 
     /// Nobody will be served any more: those who wait.
     pub fn close(&mut self) -> Vec<LeaseId> {
-        self.waiters.drain(..).map(|(lease, _)| lease).collect()
+        self.waiters.drain(..).map(|waiter| waiter.lease).collect()
     }
 
     /// Leases held.
@@ -104,20 +154,30 @@ impl Leases {
     }
 }
 
-/// A ready peer with the wanted services and a free slot: of two drawn at random, the one that
-/// serves fewer leases. Latency has no say: it can be bought.
+/// What became of a lease that was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// Whose slot it had.
+    pub held: Option<PeerId>,
+    /// Who may serve others now.
+    pub free: Option<PeerId>,
+}
+
+/// A ready peer that meets a requirement, has a free slot, and is reserved for nobody: of two drawn
+/// at random, the one that serves fewer leases. Latency has no say: it can be bought.
 pub fn select_peer(
     peers: &Peers,
-    services: ServiceFlags,
+    require: &Require,
+    reserved: impl Fn(PeerId) -> bool,
     policy: &Policy,
     rng: &mut Rng,
 ) -> Option<PeerId> {
+    let most = if require.is_exclusive() { 1 } else { policy.slots_per_peer };
     let free: Vec<(PeerId, usize)> = peers
         .iter()
-        .filter(|(_, peer)| peer.fills_slot())
+        .filter(|(id, peer)| require.is_met_by(*id, peer) && !reserved(*id))
         .filter_map(|(id, peer)| Some((id, peer.session()?)))
-        .filter(|(_, session)| session.leases < policy.slots_per_peer)
-        .filter(|(_, session)| session.handshaken.version().services.has(services))
+        .filter(|(_, session)| !session.exclusive && session.leases < most)
         .map(|(id, session)| (id, session.leases))
         .collect();
     if free.is_empty() {

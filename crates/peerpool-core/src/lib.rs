@@ -38,6 +38,7 @@ pub mod netgroup;
 pub mod peer;
 pub mod policy;
 pub mod query;
+pub mod require;
 pub mod rng;
 pub mod time;
 mod timers;

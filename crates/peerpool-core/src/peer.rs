@@ -85,6 +85,8 @@ pub struct Session {
     pub repeated: bool,
     /// Leases it serves.
     pub leases: usize,
+    /// Whether the one lease it serves has all of its slots.
+    pub exclusive: bool,
 }
 
 impl Peer {

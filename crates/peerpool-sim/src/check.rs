@@ -311,8 +311,8 @@ impl Checks {
                     self.on_heard(address);
                 }
             }
-            Input::Lease { lease, services, wait } => {
-                self.leases.on_lease(*lease, *services, *wait);
+            Input::Lease { lease, require, wait } => {
+                self.leases.on_lease(*lease, require.wanted_services(), *wait);
             }
             Input::Release { lease } => self.leases.on_release(*lease),
             Input::Ban { .. } | Input::Unban { .. } | Input::Report { .. } => {}

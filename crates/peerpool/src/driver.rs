@@ -13,7 +13,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Address;
 use peerpool_core::book::Explanation;
 use peerpool_core::engine::Engine;
@@ -21,6 +20,7 @@ use peerpool_core::event::{PeerVersion, Status};
 use peerpool_core::id::{DisconnectReason, LeaseId, PeerId};
 use peerpool_core::io::{Input, Refusal};
 use peerpool_core::policy::Policy;
+use peerpool_core::require::Require;
 use peerpool_core::time::Now;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -48,7 +48,7 @@ const FAILURES: usize = 8;
 pub(crate) enum Command {
     Lease {
         lease: LeaseId,
-        services: ServiceFlags,
+        require: Require,
         wait: bool,
         reply: oneshot::Sender<Result<Grant, Refusal>>,
     },
@@ -298,11 +298,11 @@ impl Driver {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Lease { lease, services, wait, reply } => {
+            Command::Lease { lease, require, wait, reply } => {
                 // An abandoned request may have been released before it came here.
                 if !reply.is_closed() {
                     self.waiting.insert(lease, reply);
-                    self.handle(Input::Lease { lease, services, wait });
+                    self.handle(Input::Lease { lease, require, wait });
                 }
             }
             Command::Add(address) => self.handle(Input::AddManual(address)),

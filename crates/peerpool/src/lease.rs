@@ -18,28 +18,10 @@ use peerpool_core::io::Refusal;
 use peerpool_core::misbehavior::Misbehavior;
 use peerpool_core::policy::Policy;
 use peerpool_core::query::Pending;
+use peerpool_core::require::Unmet;
 use peerpool_core::wire::{self, RawMessage};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-
-/// What a leased peer must be able to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Require {
-    pub(crate) services: ServiceFlags,
-}
-
-impl Require {
-    /// Any ready peer.
-    pub const fn any() -> Self {
-        Self { services: ServiceFlags::NONE }
-    }
-
-    /// A ready peer with all of these services. `NETWORK` means all blocks here: a pruned peer,
-    /// which the pool keeps too (`NETWORK_LIMITED`), does not meet it.
-    pub const fn services(services: ServiceFlags) -> Self {
-        Self { services }
-    }
-}
 
 /// A lease given back, and what its holder has to say of the peer.
 #[derive(Debug)]
@@ -350,6 +332,8 @@ pub enum LeaseError {
     NoneFree,
     /// `Policy::max_waiters` callers wait already.
     TooManyWaiters,
+    /// No peer of this pool ever meets the requirement, and this is why.
+    Unsatisfiable(Unmet),
     /// The pool is closed.
     Closed,
 }
@@ -359,6 +343,7 @@ impl From<Refusal> for LeaseError {
         match refusal {
             Refusal::NoneFree => Self::NoneFree,
             Refusal::TooManyWaiters => Self::TooManyWaiters,
+            Refusal::Unsatisfiable(unmet) => Self::Unsatisfiable(unmet),
             Refusal::Closed => Self::Closed,
         }
     }
@@ -388,6 +373,7 @@ impl fmt::Display for LeaseError {
                 Ok(())
             }
             Self::NoneFree => f.write_str("no fitting peer is free now"),
+            Self::Unsatisfiable(unmet) => f.write_str(unmet.as_str()),
             Self::TooManyWaiters => f.write_str("too many callers wait for a lease already"),
             Self::Closed => f.write_str("the pool is closed"),
         }

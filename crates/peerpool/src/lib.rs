@@ -58,7 +58,7 @@ pub use bitcoin::p2p::message::NetworkMessage;
 
 pub use builder::{Builder, StartError};
 pub use events::{Events, Stamped};
-pub use lease::{DialFailure, Disconnected, Lease, LeaseError, Require, SendError};
+pub use lease::{DialFailure, Disconnected, Lease, LeaseError, SendError};
 pub use pool::{Pool, ReadyError};
 pub use store::{Store, StoreError};
 
@@ -80,5 +80,6 @@ pub use peerpool_core::query::{
     Asking, BadQuery, GetBlock, GetBlocks, GetCFCheckpt, GetCFHeaders, GetCFilters, GetHeaders,
     GetTx, Ping, Query, QueryError, Raw, Reply,
 };
+pub use peerpool_core::require::{Require, Unmet};
 pub use peerpool_core::time::{Now, UnixTime};
 pub use peerpool_core::wire::PROTOCOL_VERSION;

@@ -11,13 +11,14 @@ use peerpool_core::book::Explanation;
 use peerpool_core::chain::Chain;
 use peerpool_core::event::Status;
 use peerpool_core::id::LeaseId;
+use peerpool_core::require::Require;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::builder::Builder;
 use crate::driver::{Command, Report};
 use crate::events::{Events, Stamped};
-use crate::lease::{Lease, LeaseError, Release, Require, Ticket, Waiter};
+use crate::lease::{Lease, LeaseError, Release, Ticket, Waiter};
 
 /// A running pool. Cheap to clone; all clones are the same pool.
 ///
@@ -172,7 +173,7 @@ impl Pool {
         let lease = LeaseId(shared.next_lease.fetch_add(1, Relaxed));
         let (reply, answer) = oneshot::channel();
         let mut waiter = Waiter { answer, ticket: Ticket::new(lease, permit) };
-        let command = Command::Lease { lease, services: require.services, wait, reply };
+        let command = Command::Lease { lease, require: require.clone(), wait, reply };
         shared.commands.send(command).await.map_err(|_| LeaseError::Closed)?;
         let grant = (&mut waiter.answer).await.map_err(|_| LeaseError::Closed)??;
         Ok(Lease::new(grant, waiter.ticket))

@@ -281,6 +281,7 @@ impl Engine {
         for lease in self.leases.on_gone(peer) {
             self.tell(Event::Released { lease, peer });
         }
+        self.offer_reserved();
     }
 
     /// Forgets a peer whose link is closed.

@@ -117,6 +117,7 @@ impl Engine {
             liveness: Liveness::new(now.mono),
             budget,
             leases: 0,
+            exclusive: false,
         };
         self.unset_timers(id);
         if let Some(peer) = self.peers.get_mut(id) {
@@ -242,6 +243,8 @@ impl Engine {
                         round_trips.extend(took.map(|took| (address, took)));
                     }
                 }
+                // It may be near enough by now for whoever waits.
+                self.offer(id);
                 self.tend(now, id);
             }
             Control::Addr(entries) => self.on_gossip(now, id, entries),

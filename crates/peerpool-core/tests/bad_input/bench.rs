@@ -280,7 +280,7 @@ impl Bench {
                 None => return,
                 Some(LinkOutput::Control(message)) => self.input(Input::Control { peer, message }),
                 Some(LinkOutput::Progress) => self.input(Input::Progress { peer }),
-                Some(LinkOutput::Message(_)) => {
+                Some(LinkOutput::Message(_) | LinkOutput::Invalid(_)) => {
                     self.breaches.push("a message for nobody was passed on".to_owned());
                 }
                 Some(LinkOutput::Fault(fault)) => self.end(DisconnectReason::Fault(fault)),

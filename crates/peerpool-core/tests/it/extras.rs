@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use bitcoin::p2p::ServiceFlags;
 use expect_test::expect;
 use peerpool_core::address::Address;
 use peerpool_core::event::Event;
 use peerpool_core::id::{ConnectionType, DisconnectReason, LeaseId};
 use peerpool_core::io::Input;
 use peerpool_core::policy::Policy;
+use peerpool_core::require::Require;
 
 use crate::script::{Node, Script, config, ips, nth};
 
@@ -76,8 +76,8 @@ fn a_full_pool_keeps_block_relay_only_peers_beside_its_target() {
     assert_eq!(script.engine.book().len(), before, "nothing is taken of it");
     // Leases are for those that count.
     for lease in 0..script.policy().slots_per_peer as u64 * 2 + 1 {
-        let (lease, services) = (LeaseId(lease), ServiceFlags::NONE);
-        script.input(Input::Lease { lease, services, wait: false });
+        let lease = LeaseId(lease);
+        script.input(Input::Lease { lease, require: Require::any(), wait: false });
     }
     assert!(script.log().contains("NoneFree"));
     let held = script.status().ready;
@@ -207,7 +207,7 @@ fn a_lease_pins_its_peer_against_rotation_but_not_all_peers_at_once() {
     let mut script = pool(20, |policy| policy.rotation_interval = MINUTE * 10);
     script.run(MINUTE);
     let (one, two) = (LeaseId(1), LeaseId(2));
-    script.input(Input::Lease { lease: one, services: ServiceFlags::NONE, wait: false });
+    script.input(Input::Lease { lease: one, require: Require::any(), wait: false });
     let pinned = script.peers[&script.granted[&one]];
     script.run(MINUTE * 120);
     assert!(ends(&script, DisconnectReason::Rotated) > 3);
@@ -215,7 +215,7 @@ fn a_lease_pins_its_peer_against_rotation_but_not_all_peers_at_once() {
     // Two leases on one, one on the other: if one must leave, it is that.
     let three = LeaseId(3);
     for lease in [two, three] {
-        script.input(Input::Lease { lease, services: ServiceFlags::NONE, wait: false });
+        script.input(Input::Lease { lease, require: Require::any(), wait: false });
     }
     let leases = |script: &Script| -> Vec<usize> {
         script.status().ready.iter().map(|peer| peer.leases).collect()

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Address;
 use peerpool_core::event::Event;
 use peerpool_core::id::LeaseId;
 use peerpool_core::io::Input;
 use peerpool_core::netgroup::NetGroup;
+use peerpool_core::require::Require;
 use peerpool_core::wire::Control;
 
 use crate::script::{Node, Script, address, config, ips, nth};
@@ -20,8 +20,8 @@ fn a_manual_peer_finds_a_slot_though_every_peer_is_leased() {
     let mut script = Script::seeded(2, &[nth(1), nth(2)]);
     script.run_secs(60);
     for lease in 0..10 {
-        let (lease, services) = (LeaseId(lease), ServiceFlags::NONE);
-        script.input(Input::Lease { lease, services, wait: false });
+        let lease = LeaseId(lease);
+        script.input(Input::Lease { lease, require: Require::any(), wait: false });
     }
     assert!(script.status().ready.iter().all(|peer| peer.leases > 0));
     script.input(Input::AddManual(nth(9)));

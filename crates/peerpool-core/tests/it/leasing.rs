@@ -4,11 +4,16 @@ use bitcoin::p2p::ServiceFlags;
 use expect_test::expect;
 use peerpool_core::id::LeaseId;
 use peerpool_core::io::Input;
+use peerpool_core::require::Require;
 
 use crate::script::{SERVICES, Script, nth};
 
 fn ask(script: &mut Script, lease: u64, services: ServiceFlags, wait: bool) {
-    script.input(Input::Lease { lease: LeaseId(lease), services, wait });
+    script.input(Input::Lease {
+        lease: LeaseId(lease),
+        require: Require::services(services),
+        wait,
+    });
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod offline;
 mod offsets;
 mod pool;
 mod random;
+mod requiring;
 mod resources;
 mod saved;
 mod script;

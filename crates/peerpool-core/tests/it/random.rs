@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Address;
 use peerpool_core::event::Event;
 use peerpool_core::id::{ConnectionType, LeaseId};
 use peerpool_core::io::Input;
 use peerpool_core::policy::Policy;
+use peerpool_core::require::Require;
 use peerpool_core::rng::Rng;
 
 use crate::script::{Node, Script, address, config, ips, nth};
@@ -126,8 +126,12 @@ impl World {
             }
             5 => {
                 self.leases += 1;
-                let (lease, services) = (LeaseId(self.leases), ServiceFlags::NONE);
-                self.script.input(Input::Lease { lease, services, wait: self.rng.chance(0.5) });
+                let lease = LeaseId(self.leases);
+                self.script.input(Input::Lease {
+                    lease,
+                    require: Require::any(),
+                    wait: self.rng.chance(0.5),
+                });
                 let lease = LeaseId(1 + self.rng.below(self.leases as usize) as u64);
                 self.script.input(Input::Release { lease });
             }

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bitcoin::p2p::ServiceFlags;
 use peerpool_core::event::Event;
 use peerpool_core::id::{LeaseId, PeerId};
 use peerpool_core::io::Input;
 use peerpool_core::policy::Policy;
+use peerpool_core::require::Require;
 
 use super::bench::{self, Bench, Manner};
 use super::{Expected, Failure, Outcome, Scenario, Setting};
@@ -75,7 +75,7 @@ fn lease(setting: &Setting, outcome: &mut Outcome) -> Result<(), Failure> {
     bench.run_for(MINUTE)?;
     let numbers = numbers();
     for &lease in &numbers {
-        bench.input(Input::Lease { lease, services: ServiceFlags::NONE, wait: true })?;
+        bench.input(Input::Lease { lease, require: Require::any(), wait: true })?;
     }
     let at_once = bench.grants.len();
     // Those that are granted first go first, and so the others come in.

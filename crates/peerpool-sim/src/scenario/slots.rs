@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::{Address, Net};
 use peerpool_core::event::Status;
 use peerpool_core::id::LeaseId;
@@ -11,6 +10,7 @@ use peerpool_core::io::Input;
 use peerpool_core::misbehavior::Misbehavior;
 use peerpool_core::netgroup::NetGroup;
 use peerpool_core::policy::Policy;
+use peerpool_core::require::Require;
 
 use super::{Expected, Failure, Figure, Outcome, Scenario, Setting};
 use crate::actor::{Kind, Mix};
@@ -179,7 +179,7 @@ fn run_useless(setting: &Setting) -> Result<Outcome, Failure> {
     let (mut leased, mut told) = (BTreeSet::new(), BTreeSet::new());
     for lease in (1..=200).map(LeaseId) {
         let before = leases(&world);
-        world.input(0, Input::Lease { lease, services: ServiceFlags::NONE, wait: false })?;
+        world.input(0, Input::Lease { lease, require: Require::any(), wait: false })?;
         let after = leases(&world);
         let peer = after.into_iter().find(|(peer, count)| before.get(peer) != Some(count));
         if let Some((peer, _)) = peer.filter(|(peer, _)| useless.contains(peer)) {

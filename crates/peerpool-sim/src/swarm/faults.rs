@@ -8,6 +8,7 @@ use peerpool_core::banned::Subnet;
 use peerpool_core::id::LeaseId;
 use peerpool_core::io::Input;
 use peerpool_core::misbehavior::Misbehavior;
+use peerpool_core::require::Require;
 
 use super::{Swarm, pick, secs};
 use crate::actor::{Kind, SeedKind};
@@ -211,7 +212,8 @@ impl Swarm {
             self.leases += 1;
             let (lease, services) = (LeaseId(self.leases), pick(&mut self.rng, &WANTED));
             let wait = self.rng.chance(0.5);
-            self.world.input(pool, Input::Lease { lease, services, wait })?;
+            self.world
+                .input(pool, Input::Lease { lease, require: Require::services(services), wait })?;
             let lease = LeaseId(1 + self.rng.below(self.leases as usize) as u64);
             self.world.input(pool, Input::Release { lease })?;
         }

@@ -90,9 +90,9 @@ impl Said for Input {
             Self::DialFailed { error, .. } => sink.words(error.as_str()),
             Self::Control { message, .. } => message_details(message, sink),
             Self::Closed { reason, .. } => sink.words(reason.as_str()),
-            Self::Lease { lease, services, wait } => {
+            Self::Lease { lease, require, wait } => {
                 sink.number("lease", lease.0);
-                sink.number("services", services.to_u64());
+                sink.number("services", require.wanted_services().to_u64());
                 sink.number("wait", (*wait).into());
             }
             Self::Release { lease } => sink.number("lease", lease.0),
@@ -140,6 +140,7 @@ impl Said for Output {
                 sink.number("lease", lease.0);
                 sink.words(match refusal {
                     Refusal::NoneFree => "none_free",
+                    Refusal::Unsatisfiable(_) => "unsatisfiable",
                     Refusal::TooManyWaiters => "too_many_waiters",
                     Refusal::Closed => "closed",
                 });

@@ -11,6 +11,7 @@ use peerpool_core::id::{
 };
 use peerpool_core::io::Refusal;
 use peerpool_core::misbehavior::Misbehavior;
+use peerpool_core::require::Require;
 use peerpool_core::time::{Monotonic, UnixTime};
 use peerpool_core::wire::{AddrEntry, Control, Version};
 
@@ -51,7 +52,7 @@ fn inputs() -> Vec<Input> {
     let answer = |seed, result| Input::SeedAnswer { seed, result };
     let lease = |lease, services: u64, wait| Input::Lease {
         lease: LeaseId(lease),
-        services: services.into(),
+        require: Require::services(services.into()),
         wait,
     };
     let messages = [

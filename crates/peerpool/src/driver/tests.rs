@@ -91,8 +91,8 @@ async fn a_request_released_before_it_arrives_is_not_granted() {
     let (reply, answer) = oneshot::channel();
     drop(answer);
     driver.on_release(Release { lease: LeaseId(0), report: None });
-    let services = ServiceFlags::NONE;
-    driver.on_command(Command::Lease { lease: LeaseId(0), services, wait: true, reply });
+    let require = Require::any();
+    driver.on_command(Command::Lease { lease: LeaseId(0), require, wait: true, reply });
     assert_eq!(driver.engine.status(driver.common.clock.now()).waiters, 0);
     assert!(driver.waiting.is_empty());
     drop(pool);

@@ -115,7 +115,7 @@ async fn dropped_lease_calls_leak_no_slot() {
         // Dropped while granted: the slot becomes free as the callers give up.
         for round in 0..50 {
             let waiting = (0..4).map(|_| {
-                let pool = pool.clone();
+                let (pool, any) = (pool.clone(), any.clone());
                 tokio::spawn(async move { pool.lease(&any).await.map(drop) })
             });
             let waiting: Vec<_> = waiting.collect();
@@ -143,7 +143,7 @@ async fn a_slot_granted_to_a_dropped_call_comes_back() {
         pool.ready(1).await.unwrap();
         for yields in 0..20 {
             let task = tokio::spawn({
-                let pool = pool.clone();
+                let (pool, any) = (pool.clone(), any.clone());
                 async move { pool.lease(&any).await.map(drop) }
             });
             for _ in 0..yields {

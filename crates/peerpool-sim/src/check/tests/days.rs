@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Address;
 use peerpool_core::banned::Subnet;
 use peerpool_core::id::{DisconnectReason, LeaseId, LinkFault};
 use peerpool_core::io::Input;
 use peerpool_core::misbehavior::Misbehavior;
 use peerpool_core::policy::Policy;
+use peerpool_core::require::Require;
 use peerpool_core::rng::Rng;
 use peerpool_core::wire::{AddrEntry, Control};
 
@@ -125,9 +125,9 @@ impl Day {
             }
             (5, _) => {
                 self.leases += 1;
-                let (lease, services) = (LeaseId(self.leases), ServiceFlags::NONE);
+                let lease = LeaseId(self.leases);
                 let wait = self.rng.chance(0.7);
-                self.town.input(Input::Lease { lease, services, wait })?;
+                self.town.input(Input::Lease { lease, require: Require::any(), wait })?;
                 let lease = LeaseId(1 + self.rng.below(self.leases as usize) as u64);
                 self.town.input(Input::Release { lease })?;
             }

@@ -10,6 +10,7 @@ use peerpool_core::id::{
     BurnReason, Chosen, ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState,
 };
 use peerpool_core::io::{Input, Output};
+use peerpool_core::require::Require;
 use peerpool_core::rng::Rng;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
 use peerpool_core::wire::{AddrEntry, Control};
@@ -207,7 +208,7 @@ pub(super) fn lease(n: u64, wait: bool) -> Input {
 }
 
 pub(super) fn lease_with(n: u64, services: ServiceFlags, wait: bool) -> Input {
-    Input::Lease { lease: LeaseId(n), services, wait }
+    Input::Lease { lease: LeaseId(n), require: Require::services(services), wait }
 }
 
 pub(super) fn burned(address: Address) -> Output {
