@@ -65,7 +65,8 @@ impl Leases {
                 continue;
             }
             let taken = |id| self.waiters.iter().any(|waiter| waiter.reserved == Some(id));
-            let fitting = peers.iter().filter(|(id, peer)| waiter.require.is_met_by(*id, peer));
+            let fitting =
+                peers.iter().filter(|(id, peer)| waiter.require.is_met_by(*id, peer, peers.rule()));
             let fitting = fitting.filter_map(|(id, peer)| Some((peer.session()?.leases, id)));
             let chosen = fitting.filter(|(_, id)| !taken(*id)).min().map(|(_, id)| id);
             if let Some(waiter) = self.waiters.get_mut(nth) {
@@ -94,7 +95,7 @@ impl Leases {
             Some(place) => Some(place).filter(|_| leases == 0)?,
             None => self.waiters.iter().position(|waiter| {
                 let fits = !waiter.require.is_exclusive() || leases == 0;
-                fits && waiter.require.is_met_by(peer, lent)
+                fits && waiter.require.is_met_by(peer, lent, peers.rule())
             })?,
         };
         let Waiter { lease, require, .. } = self.waiters.remove(place)?;
@@ -175,7 +176,7 @@ pub fn select_peer(
     let most = if require.is_exclusive() { 1 } else { policy.slots_per_peer };
     let free: Vec<(PeerId, usize)> = peers
         .iter()
-        .filter(|(id, peer)| require.is_met_by(*id, peer) && !reserved(*id))
+        .filter(|(id, peer)| require.is_met_by(*id, peer, peers.rule()) && !reserved(*id))
         .filter_map(|(id, peer)| Some((id, peer.session()?)))
         .filter(|(_, session)| !session.exclusive && session.leases < most)
         .map(|(id, session)| (id, session.leases))

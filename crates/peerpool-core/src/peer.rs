@@ -170,6 +170,11 @@ impl Peers {
         Self { rule, ..Self::default() }
     }
 
+    /// By what rule hosts are grouped.
+    pub fn rule(&self) -> &NetGroups {
+        &self.rule
+    }
+
     /// Adds a peer whose dial is being sent.
     pub fn insert(
         &mut self,

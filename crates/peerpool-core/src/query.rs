@@ -41,6 +41,12 @@ pub trait Query: fmt::Debug + Send + 'static {
         Ok(())
     }
 
+    /// What tells it from others of its type: two with the same key have the same answer, and one
+    /// may be asked for both. `None`: each is asked by itself.
+    fn key(&self) -> Option<String> {
+        None
+    }
+
     /// The message that asks it. Called once, before anything else.
     fn request(&mut self, asking: &Asking) -> NetworkMessage;
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
 
-use crate::address::Net;
+use crate::address::{Address, Host, Net};
 use crate::id::PeerId;
+use crate::netgroup::{NetGroup, NetGroups};
 use crate::peer::Peer;
 use crate::policy::Policy;
 
@@ -21,7 +22,30 @@ pub struct Require {
     v2: bool,
     relay: bool,
     except: BTreeSet<PeerId>,
+    apart: BTreeSet<(Spread, Address)>,
     exclusive: bool,
+}
+
+/// By what peers are to differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Spread {
+    /// By netgroup: /16 of IPv4, /32 of IPv6, whatever an AS map says.
+    Netgroup,
+    /// By autonomous system, where the AS map of the pool knows it; else by netgroup.
+    Asn,
+    /// By network: IPv4, IPv6, Tor and so on.
+    Net,
+}
+
+impl Spread {
+    /// Whether two hosts are the same by it.
+    pub fn is_same(self, groups: &NetGroups, one: &Host, other: &Host) -> bool {
+        match self {
+            Self::Netgroup => NetGroup::of(one) == NetGroup::of(other),
+            Self::Asn => groups.of(one) == groups.of(other),
+            Self::Net => one.net() == other.net(),
+        }
+    }
 }
 
 /// What no peer of a pool ever meets, so that nobody waits for it.
@@ -70,6 +94,7 @@ impl Require {
             v2: false,
             relay: false,
             except: BTreeSet::new(),
+            apart: BTreeSet::new(),
             exclusive: false,
         }
     }
@@ -113,6 +138,13 @@ impl Require {
         self
     }
 
+    /// Elsewhere than all of these.
+    #[must_use]
+    pub fn apart(mut self, spread: Spread, from: impl IntoIterator<Item = Address>) -> Self {
+        self.apart.extend(from.into_iter().map(|address| (spread, address)));
+        self
+    }
+
     /// All of its slots, none of which another lease has.
     #[must_use]
     pub fn exclusive(self) -> Self {
@@ -140,7 +172,7 @@ impl Require {
     }
 
     /// Whether a ready peer meets it, free or not.
-    pub fn is_met_by(&self, id: PeerId, peer: &Peer) -> bool {
+    pub fn is_met_by(&self, id: PeerId, peer: &Peer, groups: &NetGroups) -> bool {
         let Some(session) = peer.session().filter(|_| peer.fills_slot()) else { return false };
         let version = session.handshaken.version();
         let answered = |most: Duration| {
@@ -153,5 +185,9 @@ impl Require {
             && self.max_round_trip.is_none_or(answered)
             && (!self.relay || version.relay)
             && !self.except.contains(&id)
+            && !self
+                .apart
+                .iter()
+                .any(|(spread, from)| spread.is_same(groups, &peer.address.host, &from.host))
     }
 }

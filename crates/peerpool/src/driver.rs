@@ -26,6 +26,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use crate::ask::Flights;
 use crate::bans::BanCommand;
 use crate::clock::Clock;
 use crate::connection::{Close, Common, End, Order};
@@ -184,7 +185,9 @@ fn prepare(setup: Setup) -> (Driver, Pool) {
         last: Arc::clone(&last),
         target: policy.target_connect_count,
         lease_timeout: policy.lease_timeout,
+        query_timeout: policy.query_timeout,
         next_lease: AtomicU64::new(0),
+        flights: Flights::default(),
     };
     let driver = Driver {
         engine,

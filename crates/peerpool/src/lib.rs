@@ -36,6 +36,7 @@
     )
 )]
 
+mod ask;
 mod bans;
 mod builder;
 mod clock;
@@ -56,6 +57,7 @@ pub use bitcoin;
 pub use bitcoin::p2p::ServiceFlags;
 pub use bitcoin::p2p::message::NetworkMessage;
 
+pub use ask::{Ask, AskError, Asked};
 pub use builder::{Builder, StartError};
 pub use events::{Events, Stamped};
 pub use lease::{DialFailure, Disconnected, Lease, LeaseError, SendError};
@@ -80,6 +82,6 @@ pub use peerpool_core::query::{
     Asking, BadQuery, GetBlock, GetBlocks, GetCFCheckpt, GetCFHeaders, GetCFilters, GetHeaders,
     GetTx, Ping, Query, QueryError, Raw, Reply,
 };
-pub use peerpool_core::require::{Require, Unmet};
+pub use peerpool_core::require::{Require, Spread, Unmet};
 pub use peerpool_core::time::{Now, UnixTime};
 pub use peerpool_core::wire::PROTOCOL_VERSION;

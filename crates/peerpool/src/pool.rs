@@ -15,6 +15,7 @@ use peerpool_core::require::Require;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::ask::Flights;
 use crate::builder::Builder;
 use crate::driver::{Command, Report};
 use crate::events::{Events, Stamped};
@@ -42,7 +43,9 @@ pub(crate) struct Shared {
     pub(crate) last: Arc<OnceLock<Status>>,
     pub(crate) target: usize,
     pub(crate) lease_timeout: Duration,
+    pub(crate) query_timeout: Duration,
     pub(crate) next_lease: AtomicU64,
+    pub(crate) flights: Flights,
 }
 
 impl Pool {
@@ -152,6 +155,16 @@ impl Pool {
             // An error means that the driver is gone: closed is closed.
             let _ = closed.await;
         }
+    }
+
+    /// How long a query of the pool may take in all.
+    pub(crate) fn ask_timeout(&self) -> Duration {
+        self.shared.lease_timeout.saturating_add(self.shared.query_timeout)
+    }
+
+    /// Queries of the pool that are under way.
+    pub(crate) fn flights(&self) -> Flights {
+        self.shared.flights.clone()
     }
 
     pub(crate) fn commands(&self) -> &mpsc::Sender<Command> {

@@ -29,6 +29,10 @@ pub struct GetBlock(pub BlockHash);
 impl Query for GetBlock {
     type Answer = Block;
 
+    fn key(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
+
     fn request(&mut self, _asking: &Asking) -> NetworkMessage {
         NetworkMessage::GetData(vec![Inventory::WitnessBlock(self.0)])
     }
@@ -64,6 +68,10 @@ impl GetBlocks {
 
 impl Query for GetBlocks {
     type Answer = Vec<Block>;
+
+    fn key(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
 
     fn check(&self) -> Result<(), BadQuery> {
         let count = self.hashes.len();

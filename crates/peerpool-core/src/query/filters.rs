@@ -70,6 +70,10 @@ impl GetCFilters {
 impl Query for GetCFilters {
     type Answer = Vec<CFilter>;
 
+    fn key(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
+
     fn check(&self) -> Result<(), BadQuery> {
         let count = self.expected.len();
         if count <= MAX_FILTERS {
@@ -138,6 +142,10 @@ impl GetCFHeaders {
 impl Query for GetCFHeaders {
     type Answer = CFHeaders;
 
+    fn key(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
+
     fn request(&mut self, _asking: &Asking) -> NetworkMessage {
         let Self { start_height, stop } = *self;
         let filter_type = BASIC;
@@ -192,6 +200,10 @@ impl GetCFCheckpt {
 
 impl Query for GetCFCheckpt {
     type Answer = CFCheckpt;
+
+    fn key(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
 
     fn request(&mut self, _asking: &Asking) -> NetworkMessage {
         NetworkMessage::GetCFCheckpt(filter::GetCFCheckpt {

@@ -43,6 +43,10 @@ impl GetHeaders {
 impl Query for GetHeaders {
     type Answer = Vec<Header>;
 
+    fn key(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
+
     fn check(&self) -> Result<(), BadQuery> {
         let count = self.locator.len();
         if (1..=MAX_LOCATOR).contains(&count) {

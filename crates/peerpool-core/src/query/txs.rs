@@ -34,6 +34,10 @@ impl GetTx {
 impl Query for GetTx {
     type Answer = Transaction;
 
+    fn key(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
+
     fn request(&mut self, _asking: &Asking) -> NetworkMessage {
         NetworkMessage::GetData(vec![match self.0 {
             Name::Id(id) => Inventory::WitnessTransaction(id),

@@ -85,7 +85,7 @@ async fn a_holder_learns_that_its_peer_is_gone() {
 }
 
 /// Waits until the driver has met all releases: they travel apart from commands.
-async fn settled(pool: &Pool, leases: usize) {
+pub(crate) async fn settled(pool: &Pool, leases: usize) {
     loop {
         let status = pool.status().await;
         if (status.waiters, status.leases) == (0, leases) {

@@ -1,0 +1,172 @@
+//! Queries of the pool: several peers where one is not enough.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use peerpool::bitcoin::BlockHash;
+use peerpool::bitcoin::hashes::Hash as _;
+use peerpool::{AskError, Event, GetBlock, GetHeaders, Pool, QueryError, Require, Spread};
+use peerpool_sim::actor::HeaderChain;
+use peerpool_sim::devnet::Devnet;
+
+use crate::events::Watch;
+use crate::leases::settled;
+use crate::{honest, ms, pool_on, within};
+
+/// A network of three nodes that are all peers of a pool.
+async fn three() -> (Devnet, Pool) {
+    let devnet = honest(3).await;
+    let pool = pool_on(&devnet).target(3).start().await.unwrap();
+    pool.ready(3).await.unwrap();
+    (devnet, pool)
+}
+
+/// The hash of a block that every node has.
+fn block() -> BlockHash {
+    HeaderChain::regtest(10).hash_at(7).unwrap()
+}
+
+async fn peers(pool: &Pool) -> Vec<SocketAddr> {
+    let ready = pool.status().await.ready;
+    ready.iter().map(|peer| peer.address.socket_addr().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn one_peer_answers() {
+    within(60, async {
+        let (_devnet, pool) = three().await;
+        let asked = pool.ask(GetBlock(block())).asked().await.unwrap();
+        assert_eq!(asked.answer.block_hash(), block());
+        assert!(peers(&pool).await.contains(&asked.address.socket_addr().unwrap()));
+        let headers = pool.ask(GetHeaders::after([block()])).await.unwrap();
+        assert_eq!(headers.len(), 3);
+        settled(&pool, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_nobody_has_is_asked_of_others_and_then_given_up() {
+    within(60, async {
+        let (_devnet, pool) = three().await;
+        let query = GetBlock(BlockHash::from_byte_array([9; 32]));
+        let failed = pool.ask(query).at_most(3).await.unwrap_err();
+        let AskError::NotFound(said) = &failed else { panic!("{failed}") };
+        assert!(said.iter().all(|(_, error)| *error == QueryError::NotFound));
+        let mut asked: Vec<_> = said.iter().map(|(address, _)| *address).collect();
+        asked.sort();
+        asked.dedup();
+        assert_eq!(asked.len(), 3, "each once");
+        settled(&pool, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_slow_peer_is_hedged_and_a_leg_takes_a_slot_only_when_it_is_due() {
+    within(60, async {
+        let (devnet, pool) = three().await;
+        let all = peers(&pool).await;
+        for &slow in &all[1..] {
+            devnet.stall(slow).await.unwrap();
+        }
+        let mut watch = Watch::of(&pool);
+        let hour = Duration::from_secs(3600);
+        let ask = pool.ask(GetBlock(block())).to(Require::any()).timeout(hour);
+        let asked = ask.hedge_after(ms(100)).asked().await.unwrap();
+        assert_eq!(asked.address.socket_addr(), Some(all[0]));
+        settled(&pool, 0).await;
+        watch.quiet(ms(50)).await;
+        let leased = watch.seen("leased");
+        assert!((1..=3).contains(&leased), "{leased}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_lost_is_replaced() {
+    within(60, async {
+        let (devnet, pool) = three().await;
+        for &peer in &peers(&pool).await {
+            devnet.stall(peer).await.unwrap();
+        }
+        let mut watch = Watch::of(&pool);
+        let ask = tokio::spawn(pool.ask(GetBlock(block())).asked());
+        let leased = |event: &Event| match event {
+            Event::Leased { peer, .. } => Some(*peer),
+            _ => None,
+        };
+        let lost = watch.until(leased).await;
+        let ready = pool.status().await.ready;
+        let lost = ready.iter().find(|peer| peer.id == lost).unwrap().address;
+        for other in peers(&pool).await {
+            devnet.unstall(other).await.unwrap();
+        }
+        devnet.stall(lost.socket_addr().unwrap()).await.unwrap();
+        devnet.kill(lost.socket_addr().unwrap()).await.unwrap();
+        let asked = ask.await.unwrap().unwrap();
+        assert_eq!(asked.answer.block_hash(), block());
+        settled(&pool, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn legs_are_apart_from_each_other() {
+    within(60, async {
+        let (devnet, pool) = three().await;
+        for &peer in &peers(&pool).await {
+            devnet.stall(peer).await.unwrap();
+        }
+        let ask =
+            |spread| pool.ask(GetBlock(block())).fanout(3).spread(spread).timeout(ms(300)).asked();
+        for (spread, legs) in [(Spread::Net, 1), (Spread::Netgroup, 3), (Spread::Asn, 3)] {
+            let failed = ask(spread).await.unwrap_err();
+            let AskError::TimedOut { silent, .. } = &failed else { panic!("{failed}") };
+            assert_eq!(silent.len(), legs, "{spread:?}");
+        }
+        settled(&pool, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_same_question_is_asked_once() {
+    within(60, async {
+        let (_devnet, pool) = three().await;
+        let mut watch = Watch::of(&pool);
+        let ask = || pool.ask(GetBlock(block()));
+        let (one, two, three) = tokio::join!(ask().asked(), ask().asked(), ask().asked());
+        assert_eq!(one.unwrap(), two.unwrap());
+        assert_eq!(three.unwrap().answer.block_hash(), block());
+        settled(&pool, 0).await;
+        watch.quiet(ms(50)).await;
+        assert_eq!(watch.seen("leased"), 1);
+        ask().await.unwrap();
+        settled(&pool, 0).await;
+        watch.quiet(ms(50)).await;
+        assert_eq!(watch.seen("leased"), 2, "and anew once it is answered");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dropped_ask_leaks_no_slot() {
+    within(60, async {
+        let (devnet, pool) = three().await;
+        for &peer in &peers(&pool).await {
+            devnet.stall(peer).await.unwrap();
+        }
+        let mut context = Context::from_waker(Waker::noop());
+        for fanout in 1..=3 {
+            let mut ask = pin!(pool.ask(GetBlock(block())).fanout(fanout).asked());
+            assert!(ask.as_mut().poll(&mut context).is_pending());
+            tokio::time::sleep(ms(20)).await;
+            assert!(ask.as_mut().poll(&mut context).is_pending());
+        }
+        settled(&pool, 0).await;
+    })
+    .await;
+}
