@@ -57,6 +57,7 @@ mod headers;
 mod hello;
 mod kind;
 mod lies;
+mod mempool;
 mod mix;
 mod quirk;
 mod roster;
@@ -77,6 +78,7 @@ pub use blocks::script_at;
 pub use bytes::ByteActor;
 pub use headers::HeaderChain;
 pub use kind::{Kind, ParseKindError};
+pub use mempool::Mempool;
 pub use mix::Mix;
 pub use quirk::Quirk;
 pub use roster::Roster;
@@ -86,6 +88,7 @@ pub use seed::SeedKind;
 pub use surroundings::{Listing, Profile, Surroundings};
 
 use flood::Flood;
+use mempool::Relay;
 
 /// The protocol version that actors speak: the first with `wtxidrelay` (BIP339) and the one from
 /// which Core sends `sendaddrv2` (BIP155).
@@ -143,6 +146,10 @@ pub struct Actor {
     hello: Option<VersionMessage>,
     /// When it pings next.
     pings_at: Option<Monotonic>,
+    /// What it tells the peer of transactions.
+    relay: Relay,
+    /// Whether the peer wants to be told.
+    wants_txs: bool,
 }
 
 impl Actor {
@@ -163,6 +170,8 @@ impl Actor {
             quirk: None,
             hello: None,
             pings_at: None,
+            relay: Relay::default(),
+            wants_txs: false,
         }
     }
 
@@ -208,6 +217,7 @@ impl Actor {
             }
             // Core: features are negotiated between version and verack, or not at all.
             (Stage::Version, NetworkMessage::SendAddrV2) => self.wants_addrv2 = true,
+            (Stage::Version, NetworkMessage::WtxidRelay) => self.relay.by_wtxid = true,
             (Stage::Version, NetworkMessage::Verack) => return self.on_ready(around, now, out),
             (Stage::Ready, message) if self.is_serving() => {
                 return self.on_request(around, now, message, out);
@@ -220,7 +230,10 @@ impl Actor {
     /// When to call [`Actor::handle_timeout`]; `None` if the node has nothing to say of itself.
     pub fn wake_at(&self) -> Option<Monotonic> {
         let flood = self.flood.as_ref().map(|flood| flood.next);
-        [self.answers_at, self.relays_at, self.pings_at, flood].into_iter().flatten().min()
+        [self.answers_at, self.relays_at, self.pings_at, self.relay.next, flood]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Appends to `out` what the node says of itself now. Does nothing before
@@ -245,6 +258,9 @@ impl Actor {
         if self.pings_at.as_ref().is_some_and(is_due) {
             out.push(Said::Message(NetworkMessage::Ping(self.rng.u64())));
             self.plan_ping(now.mono);
+        }
+        if self.relay.next.as_ref().is_some_and(is_due) {
+            self.announce(around, now.mono, out);
         }
         if let Some(flood) = self.flood.as_mut().filter(|flood| is_due(&flood.next)) {
             let mut piece = Vec::new();
@@ -271,6 +287,7 @@ impl Actor {
         out: &mut Vec<Said>,
     ) {
         self.stage = Stage::Version;
+        self.wants_txs = theirs.relay;
         let nonce = self.rng.u64();
         let hello = hello::version(profile, self.node.kind, self.peer, theirs, nonce, now);
         let negotiates = theirs.version.min(hello.version) >= PROTOCOL_VERSION;
@@ -295,6 +312,9 @@ impl Actor {
     fn on_ready(&mut self, around: &mut dyn Surroundings, now: Now, out: &mut Vec<Said>) -> Next {
         self.stage = Stage::Ready;
         self.ready_at = now.mono;
+        if let Some(mempool) = self.mempool(around) {
+            self.relay.begin(now.mono, &mempool, &mut self.rng);
+        }
         let magic = around.profile().magic;
         match self.quirk {
             Some(Quirk::Pings) => self.plan_ping(now.mono),
@@ -373,14 +393,43 @@ impl Actor {
                     self.say_addresses(entries, out);
                 }
             }
+            NetworkMessage::Inv(inventory) => {
+                let mempool = self.mempool(around);
+                let wanted = mempool.map(|mempool| self.relay.on_inv(&inventory, &mempool));
+                let wanted = wanted.filter(|wanted| !wanted.is_empty());
+                out.extend(wanted.map(NetworkMessage::GetData).map(Said::Message));
+            }
+            NetworkMessage::Tx(tx) => {
+                if let Some(mempool) = self.mempool(around) {
+                    mempool.add(tx);
+                }
+            }
             message => {
                 let (profile, kind) = (around.profile(), self.node.kind);
                 let (chain, services) = (profile.headers_of(kind), profile.services);
-                let shelf = serve::Shelf { chain, services, pruned: kind == Kind::Pruned };
+                let shelf = serve::Shelf {
+                    chain,
+                    services,
+                    pruned: kind == Kind::Pruned,
+                    mempool: &profile.mempool,
+                };
                 return shelf.answer(&message, out);
             }
         }
         Next::Stay
+    }
+
+    /// The transactions of the network, if it has any and the peer wants to know.
+    fn mempool(&self, around: &dyn Surroundings) -> Option<Mempool> {
+        around.profile().mempool.clone().filter(|_| self.wants_txs && self.is_serving())
+    }
+
+    fn announce(&mut self, around: &dyn Surroundings, now: Monotonic, out: &mut Vec<Said>) {
+        let Some(mempool) = self.mempool(around) else { return };
+        let news = self.relay.announce(now, &mempool, &mut self.rng);
+        if !news.is_empty() {
+            out.push(Said::Message(NetworkMessage::Inv(news)));
+        }
     }
 
     fn say_lies(&mut self, around: &mut dyn Surroundings, now: Now, out: &mut Vec<Said>) {

@@ -74,7 +74,7 @@ pub use dns::{DnsMode, Queries};
 pub use error::DevnetError;
 pub use log::Accept;
 
-use crate::actor::{HeaderChain, Kind, Listing, Profile, Roster};
+use crate::actor::{HeaderChain, Kind, Listing, Mempool, Profile, Roster};
 use dns::{DnsServer, SEED_NAME, Zone};
 use layout::PortClaim;
 use log::Log;
@@ -355,6 +355,7 @@ async fn settle(
                 ages: builder.gossip_ages,
                 headers: HeaderChain::with_blocks(builder.height, builder.block_size),
                 wrong_headers: HeaderChain::foreign(builder.height.min(FOREIGN_HEIGHT)),
+                mempool: Some(Mempool::default()),
                 slow_rate: builder.slow_rate,
             },
             gossip_answer: builder.gossip_answer,

@@ -181,6 +181,7 @@ impl World {
             ages: plan.ages,
             headers: HeaderChain::regtest(HEIGHT),
             wrong_headers: HeaderChain::foreign(HEIGHT),
+            mempool: None,
             slow_rate: plan.slow_rate,
         };
         let relayed = plan.attacker.and_then(|attacker| attacker.relayed);

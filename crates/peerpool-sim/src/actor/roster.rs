@@ -161,6 +161,7 @@ pub(super) mod tests {
                 ages: Ages::Kind,
                 headers: HeaderChain::regtest(3),
                 wrong_headers: HeaderChain::foreign(4),
+                mempool: None,
                 slow_rate: 1,
             },
             gossip_answer: 1000,

@@ -8,7 +8,7 @@ use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_blockdata::Inventory;
 use bitcoin::p2p::message_filter::{CFCheckpt, CFHeaders, CFilter};
 
-use super::{HeaderChain, Next, Said};
+use super::{HeaderChain, Mempool, Next, Said};
 
 /// Most blocks that one request is answered by. (A client has no more under way.)
 const BLOCKS: usize = 16;
@@ -26,6 +26,7 @@ pub(super) struct Shelf<'a> {
     pub(super) chain: &'a HeaderChain,
     pub(super) services: ServiceFlags,
     pub(super) pruned: bool,
+    pub(super) mempool: &'a Option<Mempool>,
 }
 
 impl Shelf<'_> {
@@ -78,7 +79,10 @@ impl Shelf<'_> {
         let mut given = 0;
         for entry in wanted {
             let (Inventory::Block(hash) | Inventory::WitnessBlock(hash)) = entry else {
-                missing.push(*entry);
+                match self.mempool.as_ref().and_then(|mempool| mempool.find(entry)) {
+                    Some(tx) => out.push(Said::Message(NetworkMessage::Tx(tx))),
+                    None => missing.push(*entry),
+                }
                 continue;
             };
             let Some(height) = self.chain.height_of(hash) else {

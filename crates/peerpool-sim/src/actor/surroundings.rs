@@ -8,7 +8,7 @@ use bitcoin::p2p::{Magic, ServiceFlags};
 use peerpool_core::rng::Rng;
 use peerpool_core::time::UnixTime;
 
-use super::{Ages, HeaderChain, Kind, lies};
+use super::{Ages, HeaderChain, Kind, Mempool, lies};
 
 /// A node as the others know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Profile {
     pub headers: HeaderChain,
     /// The headers that nodes on a wrong chain have.
     pub wrong_headers: HeaderChain,
+    /// The transactions that nodes have; `None` where they take none and tell of none.
+    pub mempool: Option<Mempool>,
     /// Bytes a second that a slow node sends, at least one.
     pub slow_rate: u32,
 }
