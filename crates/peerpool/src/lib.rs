@@ -38,6 +38,7 @@
 
 mod ask;
 mod bans;
+mod broadcast;
 mod builder;
 mod clock;
 mod connect;
@@ -58,6 +59,7 @@ pub use bitcoin::p2p::ServiceFlags;
 pub use bitcoin::p2p::message::NetworkMessage;
 
 pub use ask::{Ask, AskError, Asked};
+pub use broadcast::{Broadcast, BroadcastError, Reach};
 pub use builder::{Builder, StartError};
 pub use events::{Events, Stamped};
 pub use lease::{DialFailure, Disconnected, Lease, LeaseError, SendError};

@@ -10,6 +10,7 @@ mod alone;
 mod asks;
 mod bad_input;
 mod bans;
+mod broadcasts;
 mod chaos;
 mod closing;
 #[path = "../../../peerpool-core/tests/it/cores_as_map.rs"]

@@ -1,0 +1,111 @@
+//! Transactions told to peers, and heard of again from others.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use peerpool::bitcoin::Transaction;
+use peerpool::bitcoin::consensus::encode::deserialize_hex;
+use peerpool::{Address, Broadcast, BroadcastError, Builder, LeaseError, Pool, Require, Unmet};
+use peerpool_sim::actor::HeaderChain;
+use serde_json::json;
+
+use crate::leases::settled;
+use crate::litecoind::{self, Litecoind, free_port, skip};
+use crate::{honest, ms, pool_on, quick, real_nodes, within};
+
+fn relaying(builder: Builder) -> Builder {
+    builder.tune(|policy| policy.relay = true)
+}
+
+/// Some transaction.
+fn tx() -> Transaction {
+    HeaderChain::regtest(101).block(101).unwrap().txdata[1].clone()
+}
+
+#[tokio::test]
+async fn a_transaction_is_asked_for_and_comes_back_from_others() {
+    within(60, async {
+        let devnet = honest(5).await;
+        let pool = relaying(pool_on(&devnet).target(5)).start().await.unwrap();
+        pool.ready(5).await.unwrap();
+        let mut cast = pool.broadcast(tx()).to(Require::any()).peers(2);
+        assert!((1..=2).contains(&cast.sent().await.unwrap()));
+        assert_eq!(cast.announced_back(3).await.unwrap(), 3);
+        let reach = cast.reach();
+        assert_eq!(reach.told.len(), 2);
+        assert!(reach.asked.is_subset(&reach.told));
+        assert!(reach.announced.is_disjoint(&reach.asked), "nobody is told what it has told");
+        drop(cast);
+        settled(&pool, 0).await;
+
+        // Everybody has it by now.
+        let again = pool.broadcast(tx()).timeout(ms(300)).sent().await.unwrap_err();
+        let BroadcastError::TimedOut { reach, .. } = &again else { panic!("{again}") };
+        assert_eq!((reach.told.len(), reach.asked.len()), (3, 0));
+        settled(&pool, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pool_that_does_not_relay_says_so_at_once() {
+    within(60, async {
+        let devnet = honest(3).await;
+        let pool = pool_on(&devnet).target(1).start().await.unwrap();
+        pool.ready(1).await.unwrap();
+        let failed = pool.broadcast(tx()).sent().await.unwrap_err();
+        let BroadcastError::NoPeer(error) = &failed else { panic!("{failed}") };
+        assert!(matches!(**error, LeaseError::Unsatisfiable(Unmet::Relay)));
+        assert!(failed.to_string().contains("set `relay`"), "{failed}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_real_node_takes_it_and_another_tells_of_it() {
+    if !litecoind::is_installed() {
+        return skip("litecoind is not installed");
+    }
+    within(120, async {
+        let ips = [2, 3].map(|group| Ipv4Addr::new(127, group, 0, 1));
+        let port = free_port(ips[0]);
+        let extra = ["-acceptnonstdtxn=1", "-whitelist=noban,relay@127.0.0.0/8"];
+        let mut nodes = Vec::new();
+        for ip in ips {
+            nodes.push(Litecoind::start(SocketAddr::from((ip, port)), &extra).await);
+        }
+        nodes[0].mine(101).await;
+        nodes[1].call("addnode", json!([nodes[0].address.to_string(), "add"])).await;
+        while nodes[1].call("getblockcount", json!([])).await != 101 {
+            tokio::time::sleep(ms(50)).await;
+        }
+        let pool = Pool::builder(real_nodes::chain(port)).no_dns().target(2).tune(quick);
+        let pool = nodes.iter().fold(pool, |pool, node| pool.add(Address::from(node.address)));
+        let pool = relaying(pool).start().await.unwrap();
+        pool.ready(2).await.unwrap();
+
+        let mut cast = tell(&pool, spend(&nodes[0]).await);
+        assert_eq!(cast.sent().await.unwrap(), 1);
+        assert_eq!(cast.announced_back(1).await.unwrap(), 1);
+        let reach = cast.reach();
+        assert!(reach.announced.is_disjoint(&reach.asked));
+        for node in &nodes {
+            assert_eq!(node.call("getmempoolinfo", json!([])).await["size"], 1);
+        }
+        pool.close(ms(5000)).await;
+    })
+    .await;
+}
+
+fn tell(pool: &Pool, tx: Transaction) -> Broadcast {
+    pool.broadcast(tx).peers(1)
+}
+
+/// Spends the first coinbase, which anyone may, and all of it as a fee.
+async fn spend(node: &Litecoind) -> Transaction {
+    let block = node.call("getblockhash", json!([1])).await;
+    let block = node.call("getblock", json!([block])).await;
+    let inputs = json!([{ "txid": block["tx"][0], "vout": 0 }]);
+    let outputs = json!([{ "data": "70".repeat(40) }]);
+    let raw = node.call("createrawtransaction", json!([inputs, outputs])).await;
+    deserialize_hex(raw.as_str().unwrap()).unwrap()
+}
