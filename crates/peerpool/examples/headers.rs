@@ -1,4 +1,4 @@
-//! How do I talk to a peer? Leases one, asks it for the headers after genesis, and gives it back.
+//! How do I get the chain's headers? Asks the pool for them, 2000 at a time, until it has the tip.
 //!
 //! ```text
 //! cargo run --example headers -- --demo
@@ -8,41 +8,20 @@
 mod setup;
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use peerpool::bitcoin::BlockHash;
-use peerpool::bitcoin::blockdata::constants::genesis_block;
-use peerpool::bitcoin::hashes::Hash as _;
-use peerpool::bitcoin::p2p::message_blockdata::GetHeadersMessage;
-use peerpool::{NetworkMessage, Require, ServiceFlags};
-use setup::Setup;
+use setup::{Setup, sync};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let setup = Setup::from_arguments().await?;
-    let pool = setup.builder.clone().target(2).start().await?;
-
-    // Waits until a peer that keeps the chain is ready; an error says why there was none.
-    let mut lease = pool.lease(&Require::services(ServiceFlags::NETWORK)).await?;
-    println!("{} runs {}", lease.address(), lease.version().user_agent);
-
-    let genesis = genesis_block(setup.network).block_hash();
-    let request = GetHeadersMessage::new(vec![genesis], BlockHash::all_zeros());
-    lease.send(NetworkMessage::GetHeaders(request)).await?;
-
-    // The peer may say other things first, and a peer need not answer at all.
-    let answer = tokio::time::timeout(Duration::from_secs(30), async {
-        loop {
-            if let NetworkMessage::Headers(headers) = lease.recv().await? {
-                return Ok::<_, peerpool::Disconnected>(headers);
-            }
-        }
-    });
-    for header in answer.await??.iter().take(10) {
-        println!("{} at {}", header.block_hash(), header.time);
+    let pool = setup.builder.clone().target(8).start().await?;
+    let begun = Instant::now();
+    let hashes = sync::headers(&pool, setup.network).await?;
+    let took = begun.elapsed();
+    if let Some(tip) = hashes.last() {
+        println!("block {} is {tip}, after {took:.2?}", hashes.len() - 1);
     }
-
-    drop(lease);
     pool.close(Duration::from_secs(5)).await;
     setup.close().await;
     Ok(())

@@ -4,11 +4,18 @@
 //! chain (`bitcoin`, `testnet4`, `signet`, `regtest`), and addresses after it are the only ones
 //! dialled.
 
+#![allow(dead_code, reason = "no example needs all of it")]
+
+pub(crate) mod sync;
+
 use std::error::Error;
 
 use peerpool::bitcoin::Network;
-use peerpool::{Address, Builder, Chain, Pool};
+use peerpool::{Address, Builder, Chain, Pool, ServiceFlags};
 use peerpool_sim::devnet::Devnet;
+
+/// Blocks of the demo's chain.
+const HEIGHT: u32 = 5_000;
 
 /// A pool to be started, and the network it is for.
 pub(crate) struct Setup {
@@ -23,7 +30,12 @@ impl Setup {
         let mut arguments = std::env::args().skip(1);
         let first = arguments.next().ok_or("give --demo, or a chain such as signet")?;
         if first == "--demo" {
-            let devnet = Devnet::builder().nodes(200).port(0).start().await?;
+            let services = ServiceFlags::NETWORK
+                | ServiceFlags::WITNESS
+                | ServiceFlags::NETWORK_LIMITED
+                | ServiceFlags::COMPACT_FILTERS;
+            let devnet = Devnet::builder().nodes(200).height(HEIGHT).services(services);
+            let devnet = devnet.port(0).start().await?;
             let builder = Pool::builder(devnet.chain()).dns_server(devnet.dns_addr());
             return Ok(Self { builder, network: Network::Regtest, devnet: Some(devnet) });
         }
