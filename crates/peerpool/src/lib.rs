@@ -2,20 +2,22 @@
 //! asked for, and lends them out.
 //!
 //! ```no_run
-//! use std::time::Duration;
-//! use peerpool::bitcoin::Network;
-//! use peerpool::{Pool, Require};
-//!
-//! # async fn doc() -> Result<(), Box<dyn std::error::Error>> {
+//! # use peerpool::bitcoin::{BlockHash, Network};
+//! # use peerpool::{GetBlock, GetCFilters, GetHeaders, Pool, Require, ServiceFlags, Spread};
+//! # async fn doc(genesis: BlockHash, hash: BlockHash, height: u32)
+//! #     -> Result<(), Box<dyn std::error::Error>> {
 //! let pool = Pool::builder(Network::Bitcoin).target(8).start().await?;
-//! pool.ready(4).await?;
-//! let lease = pool.lease(&Require::any()).await?;
-//! println!("{} runs {}", lease.address(), lease.version().user_agent);
-//! drop(lease);
-//! pool.close(Duration::from_secs(5)).await;
+//! let headers = pool.ask(GetHeaders::after([genesis])).await?;
+//! let block = pool.ask(GetBlock(hash)).fanout(3).spread(Spread::Asn).await?;
+//! let lease = pool.lease(&Require::services(ServiceFlags::COMPACT_FILTERS)).await?;
+//! let filters = lease.query(GetCFilters::new(height, hash)).await?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A [`Lease`] is a slot of one peer: [`Lease::query`] asks it what a [`Query`] knows the answer of,
+//! and holds the answer against that. [`Pool::ask`] asks the pool, of as many peers as it takes.
+//! [`Pool::broadcast`] tells peers of a transaction, and counts who tells of it in turn.
 //!
 //! This crate moves bytes and time; every decision is made by the sans-IO machines of
 //! `peerpool-core`. One task owns the engine, one task runs each connection, and everything a

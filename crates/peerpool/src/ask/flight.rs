@@ -12,11 +12,13 @@ use super::{Ask, AskError, Asked};
 use crate::lease::LeaseError;
 
 type Outcome<A> = Result<Asked<A>, AskError>;
+/// By the type of the query, and what it and its options say.
+type Table = HashMap<(TypeId, String), Weak<dyn Any + Send + Sync>>;
 
 /// Every ask under way that may be joined, by what it asks.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flights {
-    table: Arc<Mutex<HashMap<(TypeId, String), Weak<dyn Any + Send + Sync>>>>,
+    table: Arc<Mutex<Table>>,
 }
 
 /// An ask under way. It ends when nobody waits for it any more.
