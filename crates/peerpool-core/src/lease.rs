@@ -14,6 +14,8 @@ use crate::rng::Rng;
 pub struct Leases {
     held: BTreeMap<LeaseId, PeerId>,
     waiters: VecDeque<Waiter>,
+    /// How many of them are exclusive: most often none, and then nobody is looked for.
+    exclusive: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -40,7 +42,7 @@ impl Leases {
         rng: &mut Rng,
     ) -> Result<Option<PeerId>, Refusal> {
         // Whoever waits already could not use the peers that are free, so nobody is overtaken.
-        let reserved = |peer| self.waiters.iter().any(|waiter| waiter.reserved == Some(peer));
+        let reserved = |peer| self.is_reserved(peer);
         if let Some(peer) = select_peer(peers, &require, reserved, policy, rng) {
             self.hold(lease, peer, &require, peers);
             return Ok(Some(peer));
@@ -51,6 +53,7 @@ impl Leases {
         if self.waiters.len() >= policy.max_waiters {
             return Err(Refusal::TooManyWaiters);
         }
+        self.exclusive += usize::from(require.is_exclusive());
         self.waiters.push_back(Waiter { lease, require, reserved: None });
         self.reserve(peers);
         Ok(None)
@@ -59,24 +62,40 @@ impl Leases {
     /// Each exclusive waiter has a peer that will be free for it, if there is one for each: of those
     /// that meet it, the one with the fewest leases.
     fn reserve(&mut self, peers: &Peers) {
+        if self.exclusive == 0 {
+            return;
+        }
         for nth in 0..self.waiters.len() {
             let Some(waiter) = self.waiters.get(nth) else { return };
             if !waiter.require.is_exclusive() || waiter.reserved.is_some() {
                 continue;
             }
-            let taken = |id| self.waiters.iter().any(|waiter| waiter.reserved == Some(id));
             let fitting =
                 peers.iter().filter(|(id, peer)| waiter.require.is_met_by(*id, peer, peers.rule()));
             let fitting = fitting.filter_map(|(id, peer)| Some((peer.session()?.leases, id)));
-            let chosen = fitting.filter(|(_, id)| !taken(*id)).min().map(|(_, id)| id);
+            let chosen = fitting.filter(|(_, id)| !self.is_reserved(*id)).min().map(|(_, id)| id);
             if let Some(waiter) = self.waiters.get_mut(nth) {
                 waiter.reserved = chosen;
             }
         }
     }
 
+    fn is_reserved(&self, peer: PeerId) -> bool {
+        self.exclusive > 0 && self.waiters.iter().any(|waiter| waiter.reserved == Some(peer))
+    }
+
+    /// Ends the waiting of the waiter at this place.
+    fn take(&mut self, place: usize) -> Option<Waiter> {
+        let waiter = self.waiters.remove(place)?;
+        self.exclusive -= usize::from(waiter.require.is_exclusive());
+        Some(waiter)
+    }
+
     /// The peers that are reserved.
     pub fn reserved(&mut self, peers: &Peers) -> Vec<PeerId> {
+        if self.exclusive == 0 {
+            return Vec::new();
+        }
         self.reserve(peers);
         self.waiters.iter().filter_map(|waiter| waiter.reserved).collect()
     }
@@ -90,15 +109,17 @@ impl Leases {
         if exclusive || leases >= policy.slots_per_peer {
             return None;
         }
-        let reserved = self.waiters.iter().position(|waiter| waiter.reserved == Some(peer));
-        let place = match reserved {
+        let reserved = self
+            .is_reserved(peer)
+            .then(|| self.waiters.iter().position(|waiter| waiter.reserved == Some(peer)));
+        let place = match reserved.flatten() {
             Some(place) => Some(place).filter(|_| leases == 0)?,
             None => self.waiters.iter().position(|waiter| {
                 let fits = !waiter.require.is_exclusive() || leases == 0;
                 fits && waiter.require.is_met_by(peer, lent, peers.rule())
             })?,
         };
-        let Waiter { lease, require, .. } = self.waiters.remove(place)?;
+        let Waiter { lease, require, .. } = self.take(place)?;
         self.hold(lease, peer, &require, peers);
         Some(lease)
     }
@@ -116,7 +137,7 @@ impl Leases {
         let Some(peer) = self.held.remove(&lease) else {
             let waits = |waiter: &Waiter| waiter.lease == lease;
             let place = self.waiters.iter().position(waits);
-            let waiter = place.and_then(|place| self.waiters.remove(place));
+            let waiter = place.and_then(|place| self.take(place));
             return Released { held: None, free: waiter.and_then(|waiter| waiter.reserved) };
         };
         if let Some(session) = peers.get_mut(peer).and_then(|peer| peer.session_mut()) {
@@ -141,6 +162,7 @@ impl Leases {
 
     /// Nobody will be served any more: those who wait.
     pub fn close(&mut self) -> Vec<LeaseId> {
+        self.exclusive = 0;
         self.waiters.drain(..).map(|waiter| waiter.lease).collect()
     }
 

@@ -1,10 +1,13 @@
 //! The first lease: any ready peer, or one with given services.
 
+use std::collections::BTreeSet;
+
 use bitcoin::p2p::ServiceFlags;
 use expect_test::expect;
 use peerpool_core::id::LeaseId;
 use peerpool_core::io::Input;
 use peerpool_core::require::Require;
+use peerpool_core::rng::Rng;
 
 use crate::script::{SERVICES, Script, nth};
 
@@ -105,4 +108,41 @@ fn a_closed_pool_refuses() {
             0.000 lease 2: Closed
     "#]]
     .assert_eq(&script.log());
+}
+
+#[test]
+fn ten_thousand_waiters_are_served_in_order_whoever_gives_up() {
+    const WAITERS: u64 = 10_000;
+    let mut script = Script::seeded(1, &[nth(1)]);
+    script.run_secs(1);
+    // Holders of all slots, then the waiters.
+    let slots = script.policy().slots_per_peer as u64;
+    for lease in 0..slots + WAITERS {
+        ask(&mut script, lease, ServiceFlags::NONE, true);
+    }
+    assert_eq!(script.status().waiters, WAITERS as usize);
+    ask(&mut script, slots + WAITERS, ServiceFlags::NONE, true);
+    assert!(script.log().contains("TooManyWaiters"));
+    let mut rng = Rng::from_u64(1);
+    let mut gone = BTreeSet::new();
+    let mut waiting: Vec<u64> = (slots..slots + WAITERS).collect();
+    let mut held: Vec<u64> = (0..slots).collect();
+    while !waiting.is_empty() || !held.is_empty() {
+        if !waiting.is_empty() && rng.chance(0.5) {
+            let lease = waiting.remove(rng.below(waiting.len()));
+            gone.insert(lease);
+            script.input(Input::Release { lease: LeaseId(lease) });
+            continue;
+        }
+        let lease = held.swap_remove(rng.below(held.len()));
+        script.input(Input::Release { lease: LeaseId(lease) });
+        if !waiting.is_empty() {
+            let next = waiting.remove(0);
+            assert!(script.granted.contains_key(&LeaseId(next)), "{next} is the first who waits");
+            held.push(next);
+        }
+    }
+    assert_eq!((script.status().leases, script.status().waiters), (0, 0));
+    assert!(gone.iter().all(|lease| !script.granted.contains_key(&LeaseId(*lease))));
+    assert_eq!(script.granted.len() + gone.len(), (slots + WAITERS) as usize);
 }
