@@ -1,6 +1,8 @@
 //! Transactions told to peers, and heard of again from others.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::task::{Context, Waker};
 
 use peerpool::bitcoin::Transaction;
 use peerpool::bitcoin::consensus::encode::deserialize_hex;
@@ -42,6 +44,26 @@ async fn a_transaction_is_asked_for_and_comes_back_from_others() {
         let BroadcastError::TimedOut { reach, .. } = &again else { panic!("{again}") };
         assert_eq!((reach.told.len(), reach.asked.len()), (3, 0));
         settled(&pool, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dropped_broadcast_leaks_no_slot() {
+    within(60, async {
+        let devnet = honest(5).await;
+        let pool = relaying(pool_on(&devnet).target(5)).start().await.unwrap();
+        pool.ready(5).await.unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        for pause in 0..10 {
+            let mut cast = pool.broadcast(tx());
+            assert!(pin!(cast.sent()).poll(&mut context).is_pending());
+            tokio::time::sleep(ms(pause)).await;
+            // One wait was given up; the broadcast goes on until it is dropped.
+            assert!(pin!(cast.announced_back(9)).poll(&mut context).is_pending());
+            drop(cast);
+            settled(&pool, 0).await;
+        }
     })
     .await;
 }
