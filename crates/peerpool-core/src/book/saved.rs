@@ -15,7 +15,7 @@ use crate::time::{Monotonic, Now, UnixTime};
 
 use super::Book;
 use super::outcome::LONGER;
-use super::record::{Experience, Past, Record, Source};
+use super::record::{Experience, Past, Record, RecordId, Source};
 use super::tables::Place;
 
 /// What is kept of one address in the book.
@@ -258,7 +258,9 @@ impl Book {
             .then(|| self.tables.tried_place(&address))
             .filter(|place| self.tables.at(*place).is_none());
         // Of several places it is not known which were left to it: its first source gave it one.
-        let place = tried.or_else(|| self.free_new_place(&address, saved.source));
+        let place = tried
+            .or_else(|| self.free_new_place(&address, saved.source))
+            .or_else(|| self.cleared_new_place(now, &address, saved.source));
         let Some(place) = place else { return false };
         let mut record = self.as_record(now, saved);
         record.add_place(place);
@@ -274,6 +276,50 @@ impl Book {
         let sources = [source, Source::Peer(*address)];
         let mut places = sources.iter().map(|source| self.tables.new_place(address, source));
         places.find(|place| self.tables.at(*place).is_none())
+    }
+
+    /// A place in the new table from which others have moved, each to where it may stand as well: in
+    /// another order than they came in, some would find none.
+    fn cleared_new_place(&mut self, now: Now, address: &Address, source: Source) -> Option<Place> {
+        // Longer chains hardly ever end.
+        const LONGEST: usize = 16;
+        for first in [source, Source::Peer(*address)] {
+            let mut chain = vec![self.tables.new_place(address, &first)];
+            while let Some(&last) = chain.last().filter(|_| chain.len() <= LONGEST) {
+                let Some(id) = self.tables.at(last) else {
+                    self.shift(now, &chain);
+                    return chain.first().copied();
+                };
+                let next = self.other_place(id, last).filter(|next| !chain.contains(next));
+                let Some(next) = next else { break };
+                chain.push(next);
+            }
+        }
+        None
+    }
+
+    /// Where a record that stands nowhere else may stand as well as there.
+    fn other_place(&self, id: RecordId, there: Place) -> Option<Place> {
+        let record = self.records.get(id).filter(|record| *record.places() == [there])?;
+        let source = *self.sources.get(record.source);
+        let mut places = [source, Source::Peer(record.address)]
+            .into_iter()
+            .map(|source| self.tables.new_place(&record.address, &source));
+        places.find(|place| *place != there)
+    }
+
+    /// Moves whoever stands at a place of the chain to the next; the last is free.
+    fn shift(&mut self, now: Now, chain: &[Place]) {
+        for pair in chain.windows(2).rev() {
+            let &[from, to] = pair else { continue };
+            let Some(id) = self.tables.at(from) else { continue };
+            self.tables.set(from, None);
+            self.tables.set(to, Some(id));
+            self.update(now, id, |record| {
+                record.remove_place(from);
+                record.add_place(to);
+            });
+        }
     }
 
     fn as_record(&self, now: Now, saved: &Saved) -> Record {

@@ -259,6 +259,22 @@ fn another_key_or_map_gives_other_places_and_both_tables_stay_what_they_were() {
 }
 
 #[test]
+fn whatever_order_they_come_back_in_all_find_a_place() {
+    let mut world = World::new();
+    let World { book, rng, now } = &mut world;
+    let wanted = Policy::default().required_services;
+    for n in 0..30_000_u32 {
+        let [a, b, c] = [20 + n % 100, n / 100 % 250, n / 25_000].map(|byte| byte as u8);
+        book.import(*now, at(a, b, c, 4), wanted, now.unix, rng);
+    }
+    let kept = world.book.len();
+    assert!(kept > 20_000, "{kept}");
+    let (other, restored) = world.restored(&Policy::default(), KEY, NetGroups::default());
+    assert_eq!((restored.kept, restored.refused), (kept, 0));
+    other.check();
+}
+
+#[test]
 fn what_the_rules_refuse_now_vanishes() {
     let lenient = Policy { allow_unroutable: true, ..Policy::default() };
     let mut world = World::with(&lenient, KEY, NetGroups::default());
