@@ -44,7 +44,8 @@ impl Book {
             return Heard::Refused;
         }
         let place = self.tables.new_place(&address, &source);
-        let sought = self.is_sought(&address);
+        let crowded = self.is_full() || self.tables.at(place).is_some();
+        let sought = crowded && self.is_sought(&address);
         if !self.may_take(place, 0, sought) || !self.make_room(place, sought, rng) {
             return Heard::Refused;
         }
@@ -208,17 +209,18 @@ impl Book {
     }
 
     /// Who makes room in a book full of candidates: of some drawn at random that give way, one of
-    /// the netgroup of which most are known. Whoever filled the book first would keep out all
-    /// others.
+    /// the netgroup of which most are known; for one that is `sought`, hearsay before those that we
+    /// know. Whoever filled the book first would keep out all others.
     fn crowded_out(&self, sought: bool, rng: &mut Rng) -> Option<RecordId> {
         // The more are drawn, the surer it is one of the largest netgroup, and the dearer.
         const DRAWS: usize = 8;
         let drawn = (0..DRAWS).filter_map(|_| self.records.draw(rng));
         let crowd = |id: RecordId| {
             let record = self.records.get(id).filter(|record| self.gives_way(record, sought))?;
-            Some((self.experienced.crowd(record.group), id))
+            let told = sought && record.shelf == Shelf::Hearsay;
+            Some((told, self.experienced.crowd(record.group), id))
         };
-        drawn.filter_map(crowd).max().map(|(_, id)| id)
+        drawn.filter_map(crowd).max().map(|(.., id)| id)
     }
 
     /// Whether it is a candidate, no anchor, and one of many that are known of its netgroup, or, for
