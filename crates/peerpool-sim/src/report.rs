@@ -278,6 +278,9 @@ impl Report {
         let Level { ready, hostile, .. } = self.level;
         if (ready as usize) < self.target {
             self.short_since.get_or_insert(now);
+        } else if self.short_since == Some(now) {
+            // One left for another: it was never short.
+            self.short_since = None;
         }
         self.counts.most_hostile = self.counts.most_hostile.max(hostile);
         self.counts.held_all |= hostile as usize >= self.target && hostile == ready;
