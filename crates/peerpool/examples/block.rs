@@ -7,12 +7,13 @@
 //! ```
 
 mod setup;
+mod sync;
 
 use std::error::Error;
 use std::time::Duration;
 
 use peerpool::{GetBlock, Require, ServiceFlags, Spread};
-use setup::{Setup, sync};
+use setup::Setup;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         None => deserialize_hex(std::io::read_to_string(std::io::stdin())?.trim())?,
     };
-    println!("sending {}", tx.compute_txid());
+    println!("sending {} to {}", tx.compute_txid(), setup.network);
 
     // Peers tell of transactions only if they are asked to when they are dialled.
     let pool = setup.builder.clone().target(8).tune(|policy| policy.relay = true);

@@ -7,6 +7,7 @@
 //! ```
 
 mod setup;
+mod sync;
 
 use std::error::Error;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use peerpool::bitcoin::bip158::BlockFilter;
 use peerpool::bitcoin::p2p::message_filter::CFilter;
 use peerpool::{GetBlock, GetCFHeaders, GetCFilters, Require, ServiceFlags};
 use peerpool_sim::actor::script_at;
-use setup::{Setup, sync};
+use setup::Setup;
 
 /// Blocks to look at.
 const LAST: usize = 1_000;
@@ -45,7 +46,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for (height, filter) in (start..).zip(&filters) {
         let reader = BlockFilter::new(&filter.filter);
         if reader.match_any(&filter.block_hash, std::iter::once(script.as_bytes()))? {
-            let block = pool.ask(GetBlock(filter.block_hash)).await?;
+            // Pruned peers have the last 288 only.
+            let all = Require::services(ServiceFlags::NETWORK);
+            let block = pool.ask(GetBlock(filter.block_hash)).to(all).await?;
             let pays = block.txdata.iter().flat_map(|tx| &tx.output);
             let paid = pays.filter(|output| output.script_pubkey == script).count();
             println!("block {height} pays {paid} times to the script, or spends from it");

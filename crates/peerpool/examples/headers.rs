@@ -6,11 +6,12 @@
 //! ```
 
 mod setup;
+mod sync;
 
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use setup::{Setup, sync};
+use setup::Setup;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

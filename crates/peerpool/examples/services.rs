@@ -17,6 +17,7 @@ use setup::Setup;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let setup = Setup::from_arguments().await?;
+    println!("joining {}", setup.network);
     let pool = setup.builder.clone().target(8).start().await?;
 
     let want = Require::services(ServiceFlags::COMPACT_FILTERS).min_height(1);

@@ -4,10 +4,6 @@
 //! chain (`bitcoin`, `testnet4`, `signet`, `regtest`), and addresses after it are the only ones
 //! dialled.
 
-#![allow(dead_code, reason = "no example needs all of it")]
-
-pub(crate) mod sync;
-
 use std::error::Error;
 
 use peerpool::bitcoin::Network;

@@ -31,6 +31,11 @@ pub(crate) async fn headers(
         let locator = locator(&hashes);
         let ask = pool.ask(GetHeaders::after(locator)).to(want.clone());
         let headers = ask.hedge_after(Duration::from_millis(500)).await?;
+        // The answer may begin before our tip, where the peer is on a fork.
+        if let Some(fork) = headers.first().map(|header| header.prev_blockhash) {
+            let at = hashes.iter().rposition(|hash| *hash == fork);
+            hashes.truncate(at.map_or(hashes.len(), |at| at + 1));
+        }
         hashes.extend(headers.iter().map(|header| header.block_hash()));
         draw(hashes.len() - 1, height);
         if headers.is_empty() || hashes.len() > height as usize {
