@@ -326,8 +326,11 @@ impl Engine {
     }
 
     fn on_lease(&mut self, lease: LeaseId, require: Require, wait: bool) {
-        let Self { leases, peers, dialer, config, rng, .. } = self;
-        let result = match (self.phase, require.unmet(&config.policy, dialer.nets())) {
+        let Self { leases, peers, dialer, book, config, rng, .. } = self;
+        // Whom the user names is dialled on any network.
+        let named = book.manual_len() > 0;
+        let nets = if named { &NETS[..] } else { dialer.nets() };
+        let result = match (self.phase, require.unmet(&config.policy, nets)) {
             (Phase::Closed, _) => Err(Refusal::Closed),
             (_, Some(unmet)) => Err(Refusal::Unsatisfiable(unmet)),
             _ => leases.request(lease, require, wait, peers, &config.policy, rng),
@@ -357,8 +360,12 @@ impl Engine {
 
     /// Offers a peer's free slots to those who wait.
     fn offer(&mut self, peer: PeerId) {
-        while let Some(lease) = self.leases.offer(peer, &mut self.peers, &self.config.policy) {
-            self.on_granted(lease, peer);
+        let mut due = vec![peer];
+        while let Some(peer) = due.pop() {
+            while let Some(lease) = self.leases.offer(peer, &mut self.peers, &self.config.policy) {
+                self.on_granted(lease, peer);
+            }
+            due.extend(self.leases.take_freed());
         }
     }
 

@@ -16,6 +16,8 @@ pub struct Leases {
     waiters: VecDeque<Waiter>,
     /// How many of them are exclusive: most often none, and then nobody is looked for.
     exclusive: usize,
+    /// Peers that are reserved no more, to be offered to others.
+    freed: Vec<PeerId>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,10 +68,20 @@ impl Leases {
             return;
         }
         for nth in 0..self.waiters.len() {
-            let Some(waiter) = self.waiters.get(nth) else { return };
-            if !waiter.require.is_exclusive() || waiter.reserved.is_some() {
+            let Some(waiter) = self.waiters.get_mut(nth) else { return };
+            if !waiter.require.is_exclusive() {
                 continue;
             }
+            let meets = |id: &PeerId| {
+                peers.get(*id).is_some_and(|it| waiter.require.is_met_by(*id, it, peers.rule()))
+            };
+            match waiter.reserved {
+                Some(id) if meets(&id) => continue,
+                Some(id) => self.freed.push(id),
+                None => {}
+            }
+            waiter.reserved = None;
+            let Some(waiter) = self.waiters.get(nth) else { return };
             let fitting =
                 peers.iter().filter(|(id, peer)| waiter.require.is_met_by(*id, peer, peers.rule()));
             let fitting = fitting.filter_map(|(id, peer)| Some((peer.session()?.leases, id)));
@@ -112,16 +124,22 @@ impl Leases {
         let reserved = self
             .is_reserved(peer)
             .then(|| self.waiters.iter().position(|waiter| waiter.reserved == Some(peer)));
-        let place = match reserved.flatten() {
-            Some(place) => Some(place).filter(|_| leases == 0)?,
-            None => self.waiters.iter().position(|waiter| {
-                let fits = !waiter.require.is_exclusive() || leases == 0;
-                fits && waiter.require.is_met_by(peer, lent, peers.rule())
-            })?,
+        let fits = |waiter: &Waiter| {
+            let free = !waiter.require.is_exclusive() || leases == 0;
+            free && waiter.require.is_met_by(peer, lent, peers.rule())
         };
-        let Waiter { lease, require, .. } = self.take(place)?;
+        // Whoever came before the one it is kept for is served before.
+        let until = reserved.flatten().map_or(self.waiters.len(), |place| place + 1);
+        let place = self.waiters.iter().take(until).position(fits)?;
+        let Waiter { lease, require, reserved } = self.take(place)?;
+        self.freed.extend(reserved.filter(|other| *other != peer));
         self.hold(lease, peer, &require, peers);
         Some(lease)
+    }
+
+    /// Peers that were kept for somebody who has another now: others may have them.
+    pub fn take_freed(&mut self) -> Vec<PeerId> {
+        std::mem::take(&mut self.freed)
     }
 
     fn hold(&mut self, lease: LeaseId, peer: PeerId, require: &Require, peers: &mut Peers) {

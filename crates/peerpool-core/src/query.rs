@@ -84,6 +84,9 @@ pub enum Reply<A> {
     NotFound,
     /// An answer to this that no honest peer gives, and why not.
     Invalid(String),
+    /// It looks like an answer to this, and is not right: it may be one to something else that was
+    /// asked before, or what was expected is wrong. Nothing is held against the peer.
+    Unfit(String),
 }
 
 /// A query that cannot be asked.
@@ -116,6 +119,9 @@ pub enum QueryError {
     NotFound,
     /// The peer's answer cannot be true, and why. It is reported for that.
     Invalid(String),
+    /// The answer does not fit, and why. It is not reported for that: the answer may be one to
+    /// something that was asked before, or the caller's expectation hearsay.
+    Unfit(String),
     /// There was none in so long.
     TimedOut(Duration),
     /// The peer is gone.
@@ -128,6 +134,7 @@ impl fmt::Display for QueryError {
             Self::Bad(bad) => bad.fmt(f),
             Self::NotFound => f.write_str("the peer does not have it"),
             Self::Invalid(why) => write!(f, "the peer's answer is invalid: {why}"),
+            Self::Unfit(why) => write!(f, "the answer does not fit: {why}"),
             Self::TimedOut(waited) => write!(f, "the peer has not answered in {waited:.1?}"),
             Self::Disconnected => f.write_str("the peer is gone"),
         }

@@ -16,10 +16,11 @@ use peerpool_core::address::Address;
 use peerpool_core::id::PeerId;
 use peerpool_core::query::{BadQuery, Query, QueryError};
 use peerpool_core::require::{Require, Spread};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 pub(crate) use flight::Flights;
 
+use crate::clock;
 use crate::lease::LeaseError;
 use crate::pool::Pool;
 use legs::Legs;
@@ -202,7 +203,7 @@ impl<Q: Query<Answer: Clone + Sync> + Clone> Ask<Q> {
 
     async fn alone(self) -> Result<Asked<Q::Answer>, AskError> {
         let timeout = self.timeout;
-        let deadline = Instant::now() + timeout;
+        let deadline = clock::after(timeout);
         let mut legs = Legs::new(self, deadline);
         tokio::select! {
             biased;

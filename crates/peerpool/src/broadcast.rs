@@ -16,8 +16,9 @@ use peerpool_core::id::PeerId;
 use peerpool_core::require::Require;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, interval, timeout_at};
+use tokio::time::{interval, timeout_at};
 
+use crate::clock;
 use crate::lease::{Lease, LeaseError};
 use crate::pool::Pool;
 
@@ -126,7 +127,8 @@ impl Broadcast {
         self.running.as_ref().map_or_else(Reach::default, |it| it.state.borrow().reach.clone())
     }
 
-    /// Waits until it is written out to a peer that asked for it, and gives how many have by then.
+    /// Waits until a peer has asked for it, and it is on its way there, and gives how many have by
+    /// then.
     /// Cancel safe: it goes on meanwhile.
     ///
     /// # Errors
@@ -152,7 +154,7 @@ impl Broadcast {
         enough: impl Fn(&Reach) -> Option<usize>,
     ) -> Result<usize, BroadcastError> {
         let timeout = self.timeout;
-        let deadline = Instant::now() + timeout;
+        let deadline = clock::after(timeout);
         let Self { pool, tx, require, peers, running, .. } = self;
         let running = running.get_or_insert_with(|| {
             let cast = Cast::new(pool.clone(), tx.clone(), require.clone(), *peers, timeout);
@@ -346,7 +348,10 @@ async fn attend(
     while let Ok(message) = lease.recv().await {
         let word = match message {
             NetworkMessage::GetData(wanted) if !given && what.is_named(&wanted) => {
-                given = lease.send(NetworkMessage::Tx(what.tx.clone())).await.is_ok();
+                if lease.send(NetworkMessage::Tx(what.tx.clone())).await.is_err() {
+                    return;
+                }
+                given = true;
                 Word::Asked
             }
             NetworkMessage::Inv(inventory) if what.is_named(&inventory) => Word::Announced,

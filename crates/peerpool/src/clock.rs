@@ -9,6 +9,14 @@ use tokio::time::Instant;
 /// before that: ten years are as long as any time of the policy.
 const START: Duration = Duration::from_secs(10 * 365 * 86_400);
 
+/// As far off as any deadline.
+const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+/// So long from now; what is beyond all reason never comes.
+pub(crate) fn after(timeout: Duration) -> Instant {
+    Instant::now() + timeout.min(FAR)
+}
+
 /// Reads both clocks; the monotonic one counts from ten years before this was made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -31,7 +39,6 @@ impl Clock {
     /// The instant at which the monotonic clock shows `at`.
     pub(crate) fn instant(&self, at: Monotonic) -> Instant {
         // A deadline past the end of the clock never comes; so far off, any late instant does.
-        const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
         self.origin + at.since_origin().saturating_sub(START).min(FAR)
     }
 }

@@ -7,8 +7,9 @@ use peerpool_core::query::{Asking, Pending, Query, QueryError, Reply};
 use peerpool_core::time::Monotonic;
 use peerpool_core::wire::RawMessage;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
+use crate::clock;
 use crate::lease::{Lease, Question, Request};
 use crate::random;
 
@@ -17,6 +18,7 @@ use crate::random;
 #[derive(Debug)]
 struct Typed<Q: Query> {
     query: Q,
+    timeout: Duration,
     /// `None` once told.
     answer: Option<oneshot::Sender<Result<Q::Answer, QueryError>>>,
 }
@@ -55,11 +57,16 @@ impl<Q: Query> Pending for Typed<Q> {
                 self.tell(Err(QueryError::Invalid(why.clone())));
                 Reply::Invalid(why)
             }
+            Reply::Unfit(why) => {
+                self.tell(Err(QueryError::Unfit(why.clone())));
+                Reply::Unfit(why)
+            }
         }
     }
 
     fn expire(&mut self) {
         self.query.expire();
+        self.tell(Err(QueryError::TimedOut(self.timeout)));
     }
 }
 
@@ -87,9 +94,9 @@ impl Lease {
         timeout: Duration,
     ) -> Result<Q::Answer, QueryError> {
         query.check()?;
-        let deadline = Instant::now() + timeout;
+        let deadline = clock::after(timeout);
         let (answer, told) = oneshot::channel();
-        let query = Box::new(Typed { query, answer: Some(answer) });
+        let query = Box::new(Typed { query, timeout, answer: Some(answer) });
         // Where the system has no randomness, no pool has started.
         let nonce = random::draw().map_or(0, u64::from_le_bytes);
         let ask = async {

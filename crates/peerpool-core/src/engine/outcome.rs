@@ -100,8 +100,8 @@ impl Engine {
         if verdict.is_some() {
             self.dialer.on_handshake_failed(address.net());
         }
-        self.drop_leases(id);
         self.forget(now, id);
+        self.drop_leases(id);
         let (state, told) = match verdict {
             Some(verdict) => (PeerState::Connected, DisconnectReason::Handshake(verdict)),
             None => (PeerState::Ready, reason),

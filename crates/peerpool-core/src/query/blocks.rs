@@ -129,10 +129,11 @@ fn read<A>(message: &RawMessage) -> Result<Block, Reply<A>> {
     let NetworkMessage::Block(block) = wire::decode(message) else {
         return Err(unreadable(message));
     };
-    match find_fault(&block) {
-        Some(fault) => Err(Reply::Invalid(fault.to_owned())),
-        None => Ok(block),
+    if let Some(fault) = find_fault(&block) {
+        return Err(Reply::Invalid(fault.to_owned()));
     }
+    // Whoever asks for it without witnesses is given it without.
+    if is_stripped(&block) { Err(Reply::Other) } else { Ok(block) }
 }
 
 fn find_fault(block: &Block) -> Option<&'static str> {
@@ -144,11 +145,13 @@ fn find_fault(block: &Block) -> Option<&'static str> {
     if !is_root || BTreeSet::from_iter(&ids).len() != ids.len() {
         return Some("its transactions are not those that its header commits to");
     }
-    let stripped = block.header.time >= SEGWIT_TIME && commits(block) && !has_reserved(block);
-    if stripped || !block.check_witness_commitment() {
-        return Some("its witnesses are not those that its coinbase commits to");
-    }
-    None
+    let right = block.check_witness_commitment();
+    (!right).then_some("its witnesses are not those that its coinbase commits to")
+}
+
+/// Whether it has lost its witnesses: its coinbase commits to some, and has none itself.
+fn is_stripped(block: &Block) -> bool {
+    block.header.time >= SEGWIT_TIME && commits(block) && !has_reserved(block)
 }
 
 /// Whether the coinbase commits to witnesses (BIP141).

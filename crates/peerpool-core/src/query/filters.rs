@@ -21,8 +21,9 @@ const INTERVAL: u32 = 1000;
 
 /// Asks for the basic filters of the blocks from a height up to a block, 1000 at most.
 ///
-/// They come one by one, the one of the last block last. It is invalid if a block has two, or if
-/// one is not that of the hash asked, where these are given ([`GetCFilters::expecting`]).
+/// They come one by one, the one of the last block last. They do not fit if a block has two, or if
+/// one is not that of the hash asked, where these are given ([`GetCFilters::expecting`]). Nobody is
+/// blamed for that: the hashes are hearsay, and the filters may be those of a question before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetCFilters {
     start_height: u32,
@@ -105,7 +106,7 @@ impl Query for GetCFilters {
             return Reply::Other;
         }
         if let Some(fault) = self.find_fault(&filter) {
-            return Reply::Invalid(fault);
+            return Reply::Unfit(fault);
         }
         let ends = filter.block_hash == self.stop;
         self.bytes += filter.filter.len();

@@ -51,6 +51,10 @@ struct Entry {
     request: NetworkMessage,
     /// `None` once it is late.
     deadline: Option<Monotonic>,
+    /// Whether a part of the answer came.
+    begun: bool,
+    /// Answers to the same question, asked before and too late, that are yet to come.
+    owed: usize,
 }
 
 impl Queries {
@@ -66,10 +70,17 @@ impl Queries {
         mut query: Box<dyn Pending>,
         deadline: Monotonic,
     ) -> NetworkMessage {
+        self.lapse(asking.now);
         let request = query.request(asking);
-        // A late answer to the same question is as good as one in time.
-        self.entries.retain(|entry| entry.deadline.is_some() || entry.request != request);
-        let entry = Entry { query, request: request.clone(), deadline: Some(deadline) };
+        // A late answer to the same question is as good as one in time, if it is whole.
+        let mut owed = 0;
+        self.entries.retain(|entry| {
+            let same = entry.deadline.is_none() && !entry.begun && entry.request == request;
+            owed += if same { 1 + entry.owed } else { 0 };
+            !same
+        });
+        let (request_kept, deadline) = (request.clone(), Some(deadline));
+        let entry = Entry { query, request: request_kept, deadline, begun: false, owed };
         self.entries.push_back(entry);
         request
     }
@@ -82,10 +93,19 @@ impl Queries {
             let reply = entry.query.on_message(now, message);
             match reply {
                 Reply::Other => continue,
-                Reply::More => return Answered::Some,
-                Reply::Answer(()) | Reply::NotFound | Reply::Invalid(_) => {}
+                Reply::More => {
+                    entry.begun = true;
+                    return Answered::Some;
+                }
+                Reply::Answer(()) | Reply::NotFound | Reply::Invalid(_) | Reply::Unfit(_) => {}
             }
-            self.entries.remove(place);
+            match entry.owed.checked_sub(1) {
+                // The answer to the one asked last comes yet, and nobody waits for it.
+                Some(owed) => (entry.owed, entry.deadline) = (owed, None),
+                None => {
+                    self.entries.remove(place);
+                }
+            }
             return match reply {
                 Reply::Invalid(why) if !late => Answered::Invalid(why),
                 _ => Answered::Some,
@@ -101,8 +121,15 @@ impl Queries {
 
     /// Ends those whose time is up.
     pub fn handle_timeout(&mut self, now: Monotonic) {
+        self.lapse(now);
+    }
+
+    /// Those whose time is up, or that nobody waits for, are late, and no more of them are kept than
+    /// may be.
+    fn lapse(&mut self, now: Monotonic) {
         for entry in &mut self.entries {
-            if entry.deadline.is_some_and(|deadline| deadline <= now) {
+            let over = |deadline| deadline <= now || entry.query.is_abandoned();
+            if entry.deadline.is_some_and(over) {
                 entry.deadline = None;
                 entry.query.expire();
             }

@@ -1,5 +1,6 @@
 //! Questions and answers, right and wrong ones.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use bitcoin::absolute::LockTime;
@@ -35,6 +36,13 @@ fn garbled(command: &'static str) -> RawMessage {
 fn reply<Q: Query>(query: &mut Q, message: &NetworkMessage) -> Reply<Q::Answer> {
     query.request(&ASKING);
     query.on_message(NOW, &raw(message))
+}
+
+fn unfit<A: fmt::Debug>(reply: Reply<A>) -> String {
+    match reply {
+        Reply::Unfit(why) => why,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn invalid<A: fmt::Debug>(reply: Reply<A>) -> String {
@@ -188,10 +196,9 @@ fn a_block_that_is_not_what_it_commits_to_is_invalid() {
     assert_eq!(spoilt(&|it| it.txdata.clear()), other);
     assert_eq!(spoilt(&|it| it.txdata[1].output[0].value = Amount::MAX_MONEY), other);
     assert_eq!(spoilt(&|it| it.txdata[1].input[0].witness.push(b"more")), witness);
-    let strip = |it: &mut Block| {
-        it.txdata.iter_mut().for_each(|tx| tx.input[0].witness.clear());
-    };
-    assert_eq!(spoilt(&strip), witness);
+    let mut stripped = right.clone();
+    stripped.txdata.iter_mut().for_each(|tx| tx.input[0].witness.clear());
+    assert_eq!(answers(&right, stripped), Reply::Other, "another may have asked for that");
     // The last ones again: the same root.
     let odd = |it: &mut Block| {
         let again = it.txdata[6].clone();
@@ -311,7 +318,7 @@ fn filters_end_with_that_of_the_last_block() {
     assert_eq!(filters(asked(), &came), whole);
     let expected = || asked().expecting([1, 2, 3].map(filter_hash));
     assert_eq!(filters(expected(), &came), whole);
-    let last = |query, came: &[CFilter]| invalid(filters(query, came).pop().expect("one"));
+    let last = |query, came: &[CFilter]| unfit(filters(query, came).pop().expect("one"));
     let wrong = "filter 1 is not that of the hash asked";
     assert_eq!(last(expected(), &[filter(1), filter(3)]), wrong);
     let short = asked().expecting([1, 3, 4].map(filter_hash));
@@ -334,10 +341,10 @@ fn filters_are_no_more_than_are_asked_for_and_no_longer_than_is_borne() {
     let many: Vec<CFilter> = (0..1001).map(named).collect();
     let replies = filters(GetCFilters::new(1, hash(3)), &many);
     assert!(replies[..1000].iter().all(|reply| *reply == Reply::More));
-    assert_eq!(invalid(replies[1000].clone()), "more than 1000 filters of 10000 bytes");
+    assert_eq!(unfit(replies[1000].clone()), "more than 1000 filters of 10000 bytes");
     let giant = |n| CFilter { filter: vec![0; 600_000], ..filter(n) };
     let replies = filters(GetCFilters::new(1, hash(3)), &[giant(1), giant(2)]);
-    assert_eq!(invalid(replies[1].clone()), "more than 1 filters of 600000 bytes");
+    assert_eq!(unfit(replies[1].clone()), "more than 1 filters of 600000 bytes");
     let expecting =
         GetCFilters::new(1, hash(3)).expecting((0..=250).cycle().map(filter_hash).take(1001));
     assert!(expecting.check().is_err());
@@ -389,6 +396,7 @@ struct Told<Q> {
     name: &'static str,
     query: Q,
     said: Said,
+    abandoned: Arc<AtomicBool>,
 }
 
 impl<Q: Query<Answer: fmt::Debug>> Pending for Told<Q> {
@@ -397,7 +405,7 @@ impl<Q: Query<Answer: fmt::Debug>> Pending for Told<Q> {
     }
 
     fn is_abandoned(&self) -> bool {
-        false
+        self.abandoned.load(Relaxed)
     }
 
     fn on_message(&mut self, now: Monotonic, message: &RawMessage) -> Reply<()> {
@@ -408,6 +416,7 @@ impl<Q: Query<Answer: fmt::Debug>> Pending for Told<Q> {
             Reply::Answer(_) => Reply::Answer(()),
             Reply::NotFound => Reply::NotFound,
             Reply::Invalid(why) => Reply::Invalid(why),
+            Reply::Unfit(why) => Reply::Unfit(why),
         };
         if told != Reply::Other {
             self.said.lock().expect("one thread").push(format!("{} {told:?}", self.name));
@@ -424,15 +433,17 @@ impl<Q: Query<Answer: fmt::Debug>> Pending for Told<Q> {
 struct Table {
     queries: Queries,
     said: Said,
+    abandoned: Arc<AtomicBool>,
 }
 
 impl Table {
     fn new(max_late: usize) -> Self {
-        Self { queries: Queries::new(max_late), said: Said::default() }
+        Self { queries: Queries::new(max_late), said: Said::default(), abandoned: Arc::default() }
     }
 
     fn ask<Q: Query<Answer: fmt::Debug>>(&mut self, name: &'static str, query: Q, secs: u64) {
-        let told = Box::new(Told { name, query, said: Arc::clone(&self.said) });
+        let (said, abandoned) = (Arc::clone(&self.said), Arc::clone(&self.abandoned));
+        let told = Box::new(Told { name, query, said, abandoned });
         self.queries.ask(&ASKING, told, NOW + Duration::from_secs(secs));
     }
 
@@ -489,6 +500,38 @@ fn a_late_answer_to_the_same_question_is_one() {
     table.ask("b", GetHeaders::after([hash(1)]), 20);
     assert_eq!(table.take(&NetworkMessage::Headers(vec![])), Answered::Some);
     assert_eq!(table.said(), ["a expired", "b Answer(())"]);
+    // That was the one to a; the one to b is owed, and nobody else's.
+    table.ask("c", GetHeaders::after([hash(2)]), 20);
+    assert_eq!(table.queries.in_flight(), 1);
+    assert_eq!(table.take(&NetworkMessage::Headers(vec![])), Answered::Some);
+    assert_eq!(table.take(&NetworkMessage::Headers(chain(hash(2), 1))), Answered::Some);
+    assert_eq!(table.said(), ["b Answer(())", "c Answer(())"]);
+    assert!(table.queries.is_empty());
+}
+
+#[test]
+fn one_whose_answer_has_begun_is_not_taken_for_another() {
+    let mut table = Table::new(4);
+    let asked = || GetCFilters::new(1, hash(3)).expecting([1, 2, 3].map(filter_hash));
+    let came = |table: &mut Table, n| table.take(&NetworkMessage::CFilter(filter(n)));
+    table.ask("a", asked(), 10);
+    assert_eq!(came(&mut table, 1), Answered::Some);
+    table.wait(10);
+    table.ask("b", asked(), 20);
+    for n in [2, 3, 1, 2, 3] {
+        assert_eq!(came(&mut table, n), Answered::Some);
+    }
+    let (more, done) = ("b More", "b Answer(())");
+    assert_eq!(table.said(), ["a More", "a expired", "a More", "a Answer(())", more, more, done]);
+}
+
+#[test]
+fn one_that_nobody_waits_for_is_late() {
+    let mut table = Table::new(4);
+    table.ask("a", GetHeaders::after([hash(1)]), 10);
+    table.abandoned.store(true, Relaxed);
+    table.ask("b", GetHeaders::after([hash(2)]), 10);
+    assert_eq!((table.said(), table.queries.in_flight()), (vec!["a expired".to_owned()], 1));
 }
 
 #[test]

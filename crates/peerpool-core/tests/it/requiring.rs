@@ -113,8 +113,12 @@ fn a_peer_relays_if_the_pool_wants_it_and_the_peer_does() {
 
 /// A pool with one peer of two slots.
 fn narrow(others: &[u32]) -> Script {
+    narrow_of(1, others)
+}
+
+fn narrow_of(target: usize, others: &[u32]) -> Script {
     let mut config = config(|policy| {
-        policy.target_connect_count = 1;
+        policy.target_connect_count = target;
         policy.slots_per_peer = 2;
     });
     config.seeds = vec!["seed.test".to_owned()];
@@ -162,6 +166,50 @@ fn an_exclusive_waiter_whose_peer_is_lost_has_the_next() {
     script.run_secs(10);
     assert!(has(&script, 2));
     assert_eq!((script.status().leases, script.status().waiters), (1, 0));
+}
+
+#[test]
+fn an_exclusive_waiter_whose_peer_is_lost_keeps_its_turn() {
+    let mut script = narrow(&[2]);
+    ask(&mut script, 1, Require::any());
+    ask(&mut script, 2, Require::any().exclusive());
+    let gone = script.ready()[0];
+    script.drop_peer(gone);
+    ask(&mut script, 3, Require::any());
+    script.run_secs(10);
+    assert!(has(&script, 2) && !has(&script, 3));
+    give_back(&mut script, 2);
+    assert!(has(&script, 3));
+}
+
+#[test]
+fn an_exclusive_waiter_does_not_overtake() {
+    let mut script = narrow(&[]);
+    ask(&mut script, 1, Require::any());
+    ask(&mut script, 2, Require::any());
+    ask(&mut script, 3, Require::any());
+    ask(&mut script, 4, Require::any().exclusive());
+    ask(&mut script, 5, Require::any());
+    give_back(&mut script, 1);
+    assert!(has(&script, 3) && !has(&script, 4));
+    give_back(&mut script, 2);
+    assert!(!has(&script, 4) && !has(&script, 5), "the slot is kept");
+    give_back(&mut script, 3);
+    assert!(has(&script, 4) && !has(&script, 5));
+}
+
+#[test]
+fn a_peer_that_was_kept_for_one_who_has_another_is_for_others_at_once() {
+    let mut script = narrow_of(2, &[]);
+    ask(&mut script, 1, Require::any());
+    ask(&mut script, 2, Require::any().exclusive());
+    ask(&mut script, 3, Require::any());
+    assert!(!has(&script, 2) && !has(&script, 3));
+    let entry = script.seen(nth(2), Duration::from_secs(60));
+    script.gossip_from(nth(1), vec![entry]);
+    script.run_secs(1);
+    assert_eq!(script.peers[&script.granted[&LeaseId(2)]], nth(2));
+    assert_eq!(script.peers[&script.granted[&LeaseId(3)]], nth(1));
 }
 
 #[test]

@@ -85,10 +85,8 @@ impl Shelf<'_> {
                 }
                 continue;
             };
-            let Some(height) = self.chain.height_of(hash) else {
-                missing.push(*entry);
-                continue;
-            };
+            // As Core, which says of transactions only that it has them not.
+            let Some(height) = self.chain.height_of(hash) else { continue };
             if self.pruned && height + KEPT < self.chain.height() {
                 return Next::Close;
             }

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Ask, AskError, Asked};
+use crate::clock;
 use crate::lease::{Lease, LeaseError};
 
 /// Peers that take the place of others that fail, unless the caller says otherwise.
@@ -54,7 +55,7 @@ impl<Q: Query + Clone> Legs<Q> {
     pub(super) fn new(ask: Ask<Q>, deadline: Instant) -> Self {
         Self {
             wanted: ask.fanout,
-            hedge_at: ask.hedge_after.map(|delay| Instant::now() + delay),
+            hedge_at: None,
             ask,
             deadline,
             running: JoinSet::new(),
@@ -82,7 +83,7 @@ impl<Q: Query + Clone> Legs<Q> {
                 }
                 Turn::Hedge => {
                     self.wanted += 1;
-                    self.hedge_at = self.ask.hedge_after.map(|delay| Instant::now() + delay);
+                    self.hedge_at = None;
                 }
                 Turn::Lost => {}
             }
@@ -133,6 +134,8 @@ impl<Q: Query + Clone> Legs<Q> {
     fn start(&mut self, lease: Lease) {
         let (peer, address) = (lease.peer(), lease.address());
         self.asked.push((peer, address));
+        // Counted from the last that was asked: whoever is asked next has as long.
+        self.hedge_at = self.ask.hedge_after.map(clock::after);
         let query = self.ask.query.clone();
         let left = self.deadline.saturating_duration_since(Instant::now());
         let timeout = left.min(lease.query_timeout);

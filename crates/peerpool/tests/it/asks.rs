@@ -5,9 +5,9 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use peerpool::bitcoin::BlockHash;
 use peerpool::bitcoin::hashes::Hash as _;
-use peerpool::{AskError, Event, GetBlock, GetHeaders, Pool, QueryError, Require, Spread};
+use peerpool::bitcoin::{BlockHash, Txid};
+use peerpool::{AskError, Event, GetBlock, GetHeaders, GetTx, Pool, QueryError, Require, Spread};
 use peerpool_sim::actor::HeaderChain;
 use peerpool_sim::devnet::Devnet;
 
@@ -51,7 +51,7 @@ async fn one_peer_answers() {
 async fn what_nobody_has_is_asked_of_others_and_then_given_up() {
     within(60, async {
         let (_devnet, pool) = three().await;
-        let query = GetBlock(BlockHash::from_byte_array([9; 32]));
+        let query = GetTx::by_txid(Txid::from_byte_array([9; 32]));
         let failed = pool.ask(query).at_most(3).await.unwrap_err();
         let AskError::NotFound(said) = &failed else { panic!("{failed}") };
         assert!(said.iter().all(|(_, error)| *error == QueryError::NotFound));
