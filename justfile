@@ -45,7 +45,7 @@ bench dir:
 swarm n="1000" first="1":
     cargo run --release --bin peerpool -- sim --scenario swarm --seed {{first}} --seeds {{n}} --jobs "$(nproc)"
 
-# Every attack, in the numbers that its description names; half a minute.
+# Every attack, in the numbers that its description names; three minutes.
 attacks:
     cargo build --release --bin peerpool
     for name in $(target/release/peerpool sim --list | grep -o '^a[0-9][^ ]*'); do target/release/peerpool sim --scenario "$name" || exit 1; done

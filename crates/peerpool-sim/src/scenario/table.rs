@@ -15,7 +15,7 @@ change, `UPDATE_EXPECT=1 cargo test -p peerpool-sim scenario`.
   attack names, but a least number of each; the figures say how many it was, where that is not what
   is named. What names no such number is run in full.
 - Full runs, by the numbers that the attacks name, are in
-  [bench/2026-11-25-attacks.jsonl](bench/2026-11-25-attacks.jsonl).
+  [bench/2026-11-30-attacks.jsonl](bench/2026-11-30-attacks.jsonl).
 - A pool *without extras* dials nobody beside its target: no block-relay-only peers, no feelers, no
   newcomers. Where nothing is said of them it has all three, as by default.
 - *passes*: the figures are what is demanded, and a run in which they are not fails.
