@@ -160,10 +160,11 @@ async fn a_dropped_ask_leaks_no_slot() {
             devnet.stall(peer).await.unwrap();
         }
         let mut context = Context::from_waker(Waker::noop());
+        let mut watch = Watch::of(&pool);
         for fanout in 1..=3 {
             let mut ask = pin!(pool.ask(GetBlock(block())).fanout(fanout).asked());
             assert!(ask.as_mut().poll(&mut context).is_pending());
-            tokio::time::sleep(ms(20)).await;
+            watch.count(fanout, |event| matches!(event, Event::Leased { .. })).await;
             assert!(ask.as_mut().poll(&mut context).is_pending());
         }
         settled(&pool, 0).await;

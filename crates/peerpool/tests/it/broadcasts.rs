@@ -55,10 +55,12 @@ async fn a_dropped_broadcast_leaks_no_slot() {
         let pool = relaying(pool_on(&devnet).target(5)).start().await.unwrap();
         pool.ready(5).await.unwrap();
         let mut context = Context::from_waker(Waker::noop());
-        for pause in 0..10 {
+        for yields in 0..40 {
             let mut cast = pool.broadcast(tx());
             assert!(pin!(cast.sent()).poll(&mut context).is_pending());
-            tokio::time::sleep(ms(pause)).await;
+            for _ in 0..yields {
+                tokio::task::yield_now().await;
+            }
             // One wait was given up; the broadcast goes on until it is dropped.
             assert!(pin!(cast.announced_back(9)).poll(&mut context).is_pending());
             drop(cast);
@@ -97,9 +99,7 @@ async fn a_real_node_takes_it_and_another_tells_of_it() {
         }
         nodes[0].mine(101).await;
         nodes[1].call("addnode", json!([nodes[0].address.to_string(), "add"])).await;
-        while nodes[1].call("getblockcount", json!([])).await != 101 {
-            tokio::time::sleep(ms(50)).await;
-        }
+        nodes[1].call("waitforblockheight", json!([101])).await;
         let pool = Pool::builder(real_nodes::chain(port)).no_dns().target(2).tune(quick);
         let pool = nodes.iter().fold(pool, |pool, node| pool.add(Address::from(node.address)));
         let pool = relaying(pool).start().await.unwrap();
