@@ -312,6 +312,23 @@ fn times_of_refills_are_ranked() {
 }
 
 #[test]
+fn one_that_leaves_for_another_makes_no_pool_short() {
+    let mut script = Script::new();
+    let old = script.ready(1, "7.1.1.1:1", Full);
+    let kept = script.ready(1, "7.2.1.1:1", Full);
+    script.on(1, Event::Full { took: secs(1) });
+    // The old one is told to leave first, in the same instant.
+    script.end(100, old, PeerState::Ready, DisconnectReason::Rotated);
+    script.ready(100, "7.3.1.1:1", Full);
+    script.lose(500, kept);
+    script.ready(503, "7.4.1.1:1", Full);
+    script.on(503, Event::Full { took: secs(3) });
+    let three = Some(secs(3));
+    let refills = Refills { count: 1, median: three, p95: three, worst: three };
+    assert_eq!(script.figures(600).refills, refills);
+}
+
+#[test]
 fn a_restart_before_the_pool_was_full_makes_it_full_no_sooner() {
     let mut script = Script::new();
     script.ready(10, "7.1.1.1:1", Full);
