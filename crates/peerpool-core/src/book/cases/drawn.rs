@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::banned::Subnet;
-use crate::netgroup::cores;
+use crate::netgroup::{NetGroup, cores};
 
 fn parse(text: &str) -> Address {
     text.parse().expect("an address")
@@ -256,6 +256,27 @@ fn another_key_or_map_gives_other_places_and_both_tables_stay_what_they_were() {
         assert!((38..=40).contains(&tried), "{tried}");
         other.check();
     }
+}
+
+#[test]
+fn hearsay_makes_room_before_those_we_know() {
+    let policy = Policy { max_addresses: 16, ..Policy::default() };
+    let mut world = World::with(&policy, KEY, NetGroups::default());
+    // Some find their place taken.
+    let named = |it: &Address| world.hear_from(*it, Source::Peer(*it)) == Heard::New;
+    let all: Vec<Address> = (1..=255).map(|n| at(11, 1, n, 1)).filter(named).take(16).collect();
+    let known = &all[12..];
+    known.iter().for_each(|it| world.good(*it));
+    world.book.set_closed(NetGroup::of(&all[0].host), true);
+    for n in 1..=12 {
+        let newcomer = at(12, n, 1, 1);
+        assert_eq!(world.hear_from(newcomer, Source::Seed(0)), Heard::New, "{newcomer}");
+        // It has a peer at once, and is of no more use.
+        world.book.set_closed(NetGroup::of(&newcomer.host), true);
+        world.check();
+    }
+    assert_eq!(world.book.len(), 16);
+    assert!(known.iter().all(|it| world.is_tried(*it)));
 }
 
 #[test]
