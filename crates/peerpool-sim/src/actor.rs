@@ -407,13 +407,13 @@ impl Actor {
             message => {
                 let (profile, kind) = (around.profile(), self.node.kind);
                 let (chain, services) = (profile.headers_of(kind), profile.services);
-                let shelf = serve::Shelf {
+                let stock = serve::Stock {
                     chain,
                     services,
                     pruned: kind == Kind::Pruned,
                     mempool: &profile.mempool,
                 };
-                return shelf.answer(&message, out);
+                return stock.answer(&message, out);
             }
         }
         Next::Stay

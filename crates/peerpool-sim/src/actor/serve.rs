@@ -22,14 +22,14 @@ const INTERVAL: u32 = 1000;
 const BASIC: u8 = 0;
 
 /// What a node has to serve from.
-pub(super) struct Shelf<'a> {
+pub(super) struct Stock<'a> {
     pub(super) chain: &'a HeaderChain,
     pub(super) services: ServiceFlags,
     pub(super) pruned: bool,
     pub(super) mempool: &'a Option<Mempool>,
 }
 
-impl Shelf<'_> {
+impl Stock<'_> {
     /// Answers a request for data. Who asks for what cannot be had is disconnected, or told so.
     pub(super) fn answer(&self, request: &NetworkMessage, out: &mut Vec<Said>) -> Next {
         match request {
