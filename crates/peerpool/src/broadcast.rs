@@ -127,8 +127,7 @@ impl Broadcast {
         self.running.as_ref().map_or_else(Reach::default, |it| it.state.borrow().reach.clone())
     }
 
-    /// Waits until a peer has asked for it, and it is on its way there, and gives how many have by
-    /// then.
+    /// Waits until a peer has asked for it, and it is on its way there; gives how many have by then.
     /// Cancel safe: it goes on meanwhile.
     ///
     /// # Errors
