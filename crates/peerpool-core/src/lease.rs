@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::id::{LeaseId, PeerId};
 use crate::io::Refusal;
-use crate::peer::Peers;
+use crate::peer::{Peer, Peers};
 use crate::policy::Policy;
 use crate::require::Require;
 use crate::rng::Rng;
@@ -44,7 +44,7 @@ impl Leases {
         rng: &mut Rng,
     ) -> Result<Option<PeerId>, Refusal> {
         // Whoever waits already could not use the peers that are free, so nobody is overtaken.
-        let reserved = |peer| self.is_reserved(peer);
+        let reserved = |peer| self.reserver(peer).is_some();
         if let Some(peer) = select_peer(peers, &require, reserved, policy, rng) {
             self.hold(lease, peer, &require, peers);
             return Ok(Some(peer));
@@ -68,32 +68,29 @@ impl Leases {
             return;
         }
         for nth in 0..self.waiters.len() {
-            let Some(waiter) = self.waiters.get_mut(nth) else { return };
-            if !waiter.require.is_exclusive() {
+            let Some(waiter) = self.waiters.get(nth).filter(|it| it.require.is_exclusive()) else {
+                continue;
+            };
+            let meets = |id: PeerId, peer: &Peer| waiter.require.is_met_by(id, peer, peers.rule());
+            let former = waiter.reserved;
+            if former.is_some_and(|id| peers.get(id).is_some_and(|peer| meets(id, peer))) {
                 continue;
             }
-            let meets = |id: &PeerId| {
-                peers.get(*id).is_some_and(|it| waiter.require.is_met_by(*id, it, peers.rule()))
-            };
-            match waiter.reserved {
-                Some(id) if meets(&id) => continue,
-                Some(id) => self.freed.push(id),
-                None => {}
-            }
-            waiter.reserved = None;
-            let Some(waiter) = self.waiters.get(nth) else { return };
-            let fitting =
-                peers.iter().filter(|(id, peer)| waiter.require.is_met_by(*id, peer, peers.rule()));
+            let fitting = peers.iter().filter(|(id, peer)| meets(*id, peer));
             let fitting = fitting.filter_map(|(id, peer)| Some((peer.session()?.leases, id)));
-            let chosen = fitting.filter(|(_, id)| !self.is_reserved(*id)).min().map(|(_, id)| id);
+            let free = fitting.filter(|(_, id)| self.reserver(*id).is_none());
+            let chosen = free.min().map(|(_, id)| id);
+            self.freed.extend(former);
             if let Some(waiter) = self.waiters.get_mut(nth) {
                 waiter.reserved = chosen;
             }
         }
     }
 
-    fn is_reserved(&self, peer: PeerId) -> bool {
-        self.exclusive > 0 && self.waiters.iter().any(|waiter| waiter.reserved == Some(peer))
+    /// The place of the waiter that a peer is kept for.
+    fn reserver(&self, peer: PeerId) -> Option<usize> {
+        let waiters = || self.waiters.iter().position(|waiter| waiter.reserved == Some(peer));
+        (self.exclusive > 0).then(waiters)?
     }
 
     /// Ends the waiting of the waiter at this place.
@@ -121,15 +118,12 @@ impl Leases {
         if exclusive || leases >= policy.slots_per_peer {
             return None;
         }
-        let reserved = self
-            .is_reserved(peer)
-            .then(|| self.waiters.iter().position(|waiter| waiter.reserved == Some(peer)));
         let fits = |waiter: &Waiter| {
             let free = !waiter.require.is_exclusive() || leases == 0;
             free && waiter.require.is_met_by(peer, lent, peers.rule())
         };
         // Whoever came before the one it is kept for is served before.
-        let until = reserved.flatten().map_or(self.waiters.len(), |place| place + 1);
+        let until = self.reserver(peer).map_or(self.waiters.len(), |place| place + 1);
         let place = self.waiters.iter().take(until).position(fits)?;
         let Waiter { lease, require, reserved } = self.take(place)?;
         self.freed.extend(reserved.filter(|other| *other != peer));
