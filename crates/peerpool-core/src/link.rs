@@ -378,6 +378,7 @@ impl Link {
         let kind = Kind::of(frame.command);
         match kind {
             Kind::Ping => self.on_ping(now, frame),
+            Kind::Pong if self.answers_query(now, &frame) => Ok(()),
             kind if kind.is_data() => {
                 self.push_message(now, frame);
                 Ok(())
@@ -399,6 +400,21 @@ impl Link {
             _ => self.counters.pings_ignored += 1,
         }
         Ok(())
+    }
+
+    /// Whether a pong answers a query: then it counts toward no budget, and is not the engine's.
+    fn answers_query(&mut self, now: Monotonic, frame: &Frame) -> bool {
+        if self.queries.is_empty() || !frame.is_whole() {
+            return false;
+        }
+        let message = RawMessage { command: frame.command, payload: frame.payload.clone().into() };
+        if self.queries.on_message(now, &message) == Answered::None {
+            return false;
+        }
+        if self.watched {
+            self.outputs.push_back(LinkOutput::Message(message));
+        }
+        true
     }
 
     fn on_control(&mut self, now: Monotonic, kind: Kind, frame: Frame) -> Result<(), LinkFault> {

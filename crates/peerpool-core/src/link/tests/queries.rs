@@ -91,7 +91,7 @@ fn an_answer_reaches_its_query_and_nobody_else() {
 }
 
 #[test]
-fn an_answer_to_a_ping_reaches_the_engine_too() {
+fn a_pong_that_answers_a_query_is_nobody_elses() {
     let mut link = link();
     let (mut ping, told) = (Ping::new(), Arc::new(Mutex::new(None)));
     let asking = Asking { now: START, nonce: 7, pow: true, max_bytes: 0 };
@@ -104,9 +104,9 @@ fn an_answer_to_a_ping_reaches_the_engine_too() {
     let query = Box::new(Untold(raw));
     let frame_of_it = link.ask(START, query, START + SECOND, 7, true);
     assert_eq!(frame_of_it, frame("ping", &7_u64.to_le_bytes()));
-    let pong = Control::Pong(7);
-    let came = feed(&mut link, START, &frame("pong", &7_u64.to_le_bytes()));
-    assert_eq!(came, [control(pong)]);
+    let mut pong = || feed(&mut link, START, &frame("pong", &7_u64.to_le_bytes()));
+    assert_eq!(pong(), []);
+    assert_eq!(pong(), [control(Control::Pong(7))], "nobody waits for it any more");
     assert_eq!(*told.lock().unwrap(), Some(NetworkMessage::Pong(7)));
 }
 
@@ -158,4 +158,17 @@ fn what_comes_after_its_time_is_looked_at_and_comes_under_the_budget() {
     asked.ask("tx");
     asked.link.handle_timeout(START + 10 * SECOND);
     assert_eq!(flood(&mut asked), fault(LinkFault::Flood));
+}
+
+#[test]
+fn pongs_that_answer_queries_are_no_flood() {
+    let policy = Policy { max_control_per_min: 10, ..Policy::default() };
+    let mut link = Link::new(MAGIC, &policy);
+    for nonce in 0..50_u64 {
+        let wanted = Raw::new(NetworkMessage::Ping(nonce), |_| true);
+        link.ask(START, Box::new(Untold(wanted)), START + SECOND, nonce, true);
+        assert_eq!(feed(&mut link, START, &frame("pong", &nonce.to_le_bytes())), []);
+    }
+    let came = (0..11).map(|_| feed(&mut link, START, &frame("pong", &7_u64.to_le_bytes())));
+    assert_eq!(came.last(), Some(vec![LinkOutput::Fault(LinkFault::Flood)]));
 }
