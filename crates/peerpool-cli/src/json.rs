@@ -143,6 +143,7 @@ fn peer(peer: &PeerStatus) -> Value {
         map.insert("ping".into(), peer.ping.map(seconds).into());
         map.insert("ping_min".into(), peer.ping_min.map(seconds).into());
         map.insert("leases".into(), peer.leases.into());
+        map.insert("requests".into(), peer.requests.into());
     }
     map.into()
 }
@@ -256,6 +257,7 @@ mod tests {
             ping: None,
             ping_min: None,
             leases: 0,
+            requests: 0,
         };
         let status = Status {
             target: 8,

@@ -139,6 +139,7 @@ mod tests {
             ping: Some(Duration::from_micros(12_300)),
             ping_min: None,
             leases: 0,
+            requests: 0,
         };
         let status = Status {
             target: 8,

@@ -26,6 +26,7 @@ use crate::id::ConnectionType;
 use crate::netgroup::NetGroup;
 use crate::peer::{Peer, Peers, Purpose, Stage};
 use crate::policy::Policy;
+use crate::require::Need;
 use crate::rng::Rng;
 use crate::time::{Monotonic, Now};
 
@@ -135,6 +136,8 @@ pub struct Dialer {
     pub evidence: Evidence,
     next_probe: Monotonic,
     extras: Extras,
+    /// When somebody may be dialled next for the sake of who waits.
+    next_need: Monotonic,
     /// Peers of a former run, or of the time before an outage, that are to be dialled first.
     anchors: Vec<Address>,
 }
@@ -150,6 +153,7 @@ impl Dialer {
             evidence: Evidence::default(),
             next_probe: Monotonic::default(),
             extras: Extras::default(),
+            next_need: Monotonic::default(),
             anchors: Vec::new(),
         }
     }
@@ -300,11 +304,13 @@ impl Dialer {
         tally
     }
 
-    /// The next address to dial, if one is wanted and there is one.
+    /// The next address to dial, if one is wanted and there is one. `needs` is what somebody waits
+    /// for and no peer is.
     pub fn select_dial(
         &mut self,
         now: Now,
         tally: &Tally,
+        needs: &mut dyn Iterator<Item = Need>,
         book: &Book,
         policy: &Policy,
         rng: &mut Rng,
@@ -335,6 +341,9 @@ impl Dialer {
             return None;
         }
         let open = self.open_nets(now.mono);
+        if let Some(dial) = self.select_needed(now, tally, &open, needs, book, policy, rng) {
+            return Some(dial);
+        }
         if let Some(dial) = self.select_anchor(&open, tally, book, policy) {
             return Some(dial);
         }
@@ -349,6 +358,43 @@ impl Dialer {
         let first = below_floor(&standings, missing, policy.min_peers_per_net);
         let mut select = |nets: &[Net]| book.select(now, nets, ServiceFlags::NONE, rng);
         select(&first).or_else(|| select(&open)).map(typed)
+    }
+
+    /// Somebody like what is waited for: into a free slot, or else in place of another, if there is
+    /// one that may leave. Paced, for nobody knows whether there is such a peer at all.
+    #[expect(clippy::too_many_arguments, reason = "what a dial is decided by")]
+    fn select_needed(
+        &mut self,
+        now: Now,
+        tally: &Tally,
+        open: &[Net],
+        needs: &mut dyn Iterator<Item = Need>,
+        book: &Book,
+        policy: &Policy,
+        rng: &mut Rng,
+    ) -> Option<Dial> {
+        let paced = policy.need_interval.is_zero() || now.mono < self.next_need;
+        let room = tally.in_flight < policy.max_dials && tally.manual < self.target(book);
+        if paced || !room {
+            return None;
+        }
+        let needs: Vec<Need> = needs.collect();
+        if needs.is_empty() {
+            return None;
+        }
+        let need = needs.get(rng.below(needs.len()))?;
+        let on = |net: &Net| need.net.is_none_or(|only| only == *net);
+        let nets: Vec<Net> = open.iter().copied().filter(on).collect();
+        let address = book.select(now, &nets, need.services, rng)?;
+        self.next_need = now.mono + policy.need_interval;
+        let connection_type = ConnectionType::OutboundFullRelay;
+        Some(Dial { address, connection_type, purpose: Purpose::Need })
+    }
+
+    /// When somebody may be dialled for the sake of who waits, if not yet.
+    pub fn next_need(&self, now: Monotonic) -> Option<Monotonic> {
+        let idle = self.connect_only || self.evidence.is_offline();
+        Some(self.next_need).filter(|at| !idle && *at > now)
     }
 
     fn standings(

@@ -125,10 +125,17 @@ fn dialled_nets(only: &[Net]) -> Result<Vec<Net>, PolicyError> {
 }
 
 /// Whether an input can change whom to dial. Most inputs of a full pool cannot, and `try_connect`
-/// counts all peers.
+/// counts all peers. A lease can only if it is waited for.
 fn stirs(input: &Input) -> bool {
     use crate::wire::Control::{Ping, Pong};
-    !matches!(input, Input::Progress { .. } | Input::Control { message: Ping(_) | Pong(_), .. })
+    !matches!(
+        input,
+        Input::Progress { .. }
+            | Input::Control { message: Ping(_) | Pong(_), .. }
+            | Input::Load { .. }
+            | Input::Lease { .. }
+            | Input::Release { .. }
+    )
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +197,9 @@ impl Engine {
             self.on_timer(now, timer);
             stirred = true;
         }
+        let waited = self.leases.waiting();
         self.route(now, input);
+        stirred |= self.leases.waiting() > waited;
         // Any sign of life may end an outage.
         if stirred || was_offline != self.dialer.evidence.is_offline() {
             self.try_connect(now);
@@ -283,6 +292,7 @@ impl Engine {
             Input::Progress { peer } => self.on_progress(now, peer),
             Input::Closed { peer, reason } => self.on_closed(now, peer, reason),
             Input::Lease { lease, require, wait } => self.on_lease(lease, require, wait),
+            Input::Load { peer, requests } => self.on_load(peer, requests),
             Input::Release { lease } => self.on_release(lease),
             Input::Ban { subnet, until } => self.on_ban(now, subnet, until),
             Input::Unban { subnet } => self.on_unban(now, subnet),
@@ -345,6 +355,12 @@ impl Engine {
     fn on_granted(&mut self, lease: LeaseId, peer: PeerId) {
         self.outputs.push_back(Output::Grant { lease, peer });
         self.tell(Event::Leased { lease, peer });
+    }
+
+    fn on_load(&mut self, peer: PeerId, requests: usize) {
+        if let Some(session) = self.peers.get_mut(peer).and_then(|peer| peer.session_mut()) {
+            session.requests = requests;
+        }
     }
 
     fn on_release(&mut self, lease: LeaseId) {

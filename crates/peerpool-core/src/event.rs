@@ -379,6 +379,8 @@ pub struct PeerStatus {
     pub ping_min: Option<Duration>,
     /// Leases it serves.
     pub leases: usize,
+    /// Requests of their holders that it has not answered.
+    pub requests: usize,
 }
 
 /// How different peers and addresses are: the less so, the fewer there are to corrupt.

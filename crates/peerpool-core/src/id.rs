@@ -107,11 +107,13 @@ pub enum Chosen {
     Rotation,
     /// To find out whether the network is up.
     Probe,
+    /// Somebody waits for a lease of a peer like it, and no ready peer is.
+    Need,
 }
 
 impl Chosen {
     /// Every reason, in the order of declaration.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Manual,
         Self::Anchor,
         Self::Experience,
@@ -119,6 +121,7 @@ impl Chosen {
         Self::Test,
         Self::Rotation,
         Self::Probe,
+        Self::Need,
     ];
 
     /// The word for this reason in logs and JSON.
@@ -131,6 +134,7 @@ impl Chosen {
             Self::Test => "test",
             Self::Rotation => "rotation",
             Self::Probe => "probe",
+            Self::Need => "need",
         }
     }
 }
@@ -228,7 +232,7 @@ pub enum DisconnectReason {
     Rotated,
     /// The pool was short of peers, and this extra's address may fill a slot.
     Yielded,
-    /// A manual peer took this slot.
+    /// A manual peer took this slot, or one that somebody waits for who has no use for others.
     Replaced,
     /// The user banned its host.
     Banned,

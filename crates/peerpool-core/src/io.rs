@@ -95,6 +95,13 @@ pub enum Input {
         /// Whether to wait if no peer is free now.
         wait: bool,
     },
+    /// So many requests of leases are unanswered on this connection.
+    Load {
+        /// The peer.
+        peer: PeerId,
+        /// How many.
+        requests: usize,
+    },
     /// A lease is given back, or no longer waited for. Unknown leases are ignored.
     Release {
         /// The lease.

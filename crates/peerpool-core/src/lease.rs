@@ -1,32 +1,23 @@
 //! Who gets a lease: waiters first come, first served among those a peer satisfies.
 
-use std::collections::{BTreeMap, VecDeque};
+mod waiters;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::id::{LeaseId, PeerId};
 use crate::io::Refusal;
-use crate::peer::{Peer, Peers};
+use crate::peer::{Peers, Session};
 use crate::policy::Policy;
-use crate::require::Require;
+use crate::require::{Need, Require};
 use crate::rng::Rng;
+use waiters::{Waiter, Waiters};
 
 /// Leases held, and those waited for.
 #[derive(Clone, Debug, Default)]
 pub struct Leases {
     held: BTreeMap<LeaseId, PeerId>,
-    waiters: VecDeque<Waiter>,
-    /// How many of them are exclusive: most often none, and then nobody is looked for.
-    exclusive: usize,
-    /// Peers that are reserved no more, to be offered to others.
-    freed: Vec<PeerId>,
-}
-
-#[derive(Clone, Debug)]
-struct Waiter {
-    lease: LeaseId,
-    require: Require,
-    /// Of an exclusive one: the peer that is lent to nobody else until it is free. Without, it
-    /// would wait for as long as others come.
-    reserved: Option<PeerId>,
+    waiters: Waiters,
 }
 
 impl Leases {
@@ -44,7 +35,7 @@ impl Leases {
         rng: &mut Rng,
     ) -> Result<Option<PeerId>, Refusal> {
         // Whoever waits already could not use the peers that are free, so nobody is overtaken.
-        let reserved = |peer| self.reserver(peer).is_some();
+        let reserved = |peer| self.waiters.reserver(peer).is_some();
         if let Some(peer) = select_peer(peers, &require, reserved, policy, rng) {
             self.hold(lease, peer, &require, peers);
             return Ok(Some(peer));
@@ -55,85 +46,39 @@ impl Leases {
         if self.waiters.len() >= policy.max_waiters {
             return Err(Refusal::TooManyWaiters);
         }
-        self.exclusive += usize::from(require.is_exclusive());
-        self.waiters.push_back(Waiter { lease, require, reserved: None });
-        self.reserve(peers);
+        self.waiters.push(lease, require);
+        self.waiters.reserve(peers);
         Ok(None)
     }
 
-    /// Each exclusive waiter has a peer that will be free for it, if there is one for each: of those
-    /// that meet it, the one with the fewest leases.
-    fn reserve(&mut self, peers: &Peers) {
-        if self.exclusive == 0 {
-            return;
-        }
-        for nth in 0..self.waiters.len() {
-            let Some(waiter) = self.waiters.get(nth).filter(|it| it.require.is_exclusive()) else {
-                continue;
-            };
-            let meets = |id: PeerId, peer: &Peer| waiter.require.is_met_by(id, peer, peers.rule());
-            let former = waiter.reserved;
-            if former.is_some_and(|id| peers.get(id).is_some_and(|peer| meets(id, peer))) {
-                continue;
-            }
-            let fitting = peers.iter().filter(|(id, peer)| meets(*id, peer));
-            let fitting = fitting.filter_map(|(id, peer)| Some((peer.session()?.leases, id)));
-            let free = fitting.filter(|(_, id)| self.reserver(*id).is_none());
-            let chosen = free.min().map(|(_, id)| id);
-            self.freed.extend(former);
-            if let Some(waiter) = self.waiters.get_mut(nth) {
-                waiter.reserved = chosen;
-            }
-        }
-    }
-
-    /// The place of the waiter that a peer is kept for.
-    fn reserver(&self, peer: PeerId) -> Option<usize> {
-        let waiters = || self.waiters.iter().position(|waiter| waiter.reserved == Some(peer));
-        (self.exclusive > 0).then(waiters)?
-    }
-
-    /// Ends the waiting of the waiter at this place.
-    fn take(&mut self, place: usize) -> Option<Waiter> {
-        let waiter = self.waiters.remove(place)?;
-        self.exclusive -= usize::from(waiter.require.is_exclusive());
-        Some(waiter)
+    /// A peer is ready, or more is known of it: it may be somebody's by now who waits for all of
+    /// a peer's slots.
+    pub fn on_changed(&mut self) {
+        self.waiters.on_changed();
     }
 
     /// The peers that are reserved.
     pub fn reserved(&mut self, peers: &Peers) -> Vec<PeerId> {
-        if self.exclusive == 0 {
-            return Vec::new();
-        }
-        self.reserve(peers);
-        self.waiters.iter().filter_map(|waiter| waiter.reserved).collect()
+        self.waiters.reserve(peers);
+        self.waiters.reserved()
     }
 
     /// A peer has a free slot: the first waiter it satisfies gets it.
     pub fn offer(&mut self, peer: PeerId, peers: &mut Peers, policy: &Policy) -> Option<LeaseId> {
-        self.reserve(peers);
+        self.waiters.reserve(peers);
         let lent = peers.get(peer)?;
         let session = lent.session()?;
-        let (leases, exclusive) = (session.leases, session.exclusive);
-        if exclusive || leases >= policy.slots_per_peer {
+        if session.exclusive || session.leases >= policy.slots_per_peer {
             return None;
         }
-        let fits = |waiter: &Waiter| {
-            let free = !waiter.require.is_exclusive() || leases == 0;
-            free && waiter.require.is_met_by(peer, lent, peers.rule())
-        };
-        // Whoever came before the one it is kept for is served before.
-        let until = self.reserver(peer).map_or(self.waiters.len(), |place| place + 1);
-        let place = self.waiters.iter().take(until).position(fits)?;
-        let Waiter { lease, require, reserved } = self.take(place)?;
-        self.freed.extend(reserved.filter(|other| *other != peer));
+        let Waiter { lease, require } = self.waiters.take_first(peer, lent, peers.rule())?;
         self.hold(lease, peer, &require, peers);
         Some(lease)
     }
 
     /// Peers that were kept for somebody who has another now: others may have them.
     pub fn take_freed(&mut self) -> Vec<PeerId> {
-        std::mem::take(&mut self.freed)
+        self.waiters.take_freed()
     }
 
     fn hold(&mut self, lease: LeaseId, peer: PeerId, require: &Require, peers: &mut Peers) {
@@ -147,10 +92,7 @@ impl Leases {
     /// A lease is given back, or no longer waited for. Returns the peer that others may have for it.
     pub fn release(&mut self, lease: LeaseId, peers: &mut Peers) -> Released {
         let Some(peer) = self.held.remove(&lease) else {
-            let waits = |waiter: &Waiter| waiter.lease == lease;
-            let place = self.waiters.iter().position(waits);
-            let waiter = place.and_then(|place| self.take(place));
-            return Released { held: None, free: waiter.and_then(|waiter| waiter.reserved) };
+            return Released { held: None, free: self.waiters.remove(lease) };
         };
         if let Some(session) = peers.get_mut(peer).and_then(|peer| peer.session_mut()) {
             session.leases -= 1;
@@ -161,9 +103,7 @@ impl Leases {
 
     /// A peer is gone: so are the leases for it.
     pub fn on_gone(&mut self, peer: PeerId) -> Vec<LeaseId> {
-        for waiter in self.waiters.iter_mut().filter(|waiter| waiter.reserved == Some(peer)) {
-            waiter.reserved = None;
-        }
+        self.waiters.on_gone(peer);
         let gone: Vec<LeaseId> =
             self.held.iter().filter(|(_, held)| **held == peer).map(|(lease, _)| *lease).collect();
         for lease in &gone {
@@ -174,8 +114,13 @@ impl Leases {
 
     /// Nobody will be served any more: those who wait.
     pub fn close(&mut self) -> Vec<LeaseId> {
-        self.exclusive = 0;
-        self.waiters.drain(..).map(|waiter| waiter.lease).collect()
+        std::mem::take(&mut self.waiters).into_leases()
+    }
+
+    /// What is waited for and no ready peer is, busy or not.
+    pub fn unmet<'a>(&'a self, peers: &'a Peers) -> impl Iterator<Item = Need> + 'a {
+        let met = |need: &Need| peers.iter().any(|(_, peer)| need.is_met_by(peer));
+        self.waiters.needs().filter(move |need| !met(need))
     }
 
     /// Leases held.
@@ -199,7 +144,8 @@ pub struct Released {
 }
 
 /// A ready peer that meets a requirement, has a free slot, and is reserved for nobody: of two drawn
-/// at random, the one that serves fewer leases. Latency has no say: it can be bought.
+/// at random, the one that is less of a burden (see [`burden`]), or, now and then, just anybody
+/// (`explore_share`).
 pub fn select_peer(
     peers: &Peers,
     require: &Require,
@@ -208,17 +154,35 @@ pub fn select_peer(
     rng: &mut Rng,
 ) -> Option<PeerId> {
     let most = if require.is_exclusive() { 1 } else { policy.slots_per_peer };
-    let free: Vec<(PeerId, usize)> = peers
+    let free: Vec<(PeerId, u64)> = peers
         .iter()
         .filter(|(id, peer)| require.is_met_by(*id, peer, peers.rule()) && !reserved(*id))
         .filter_map(|(id, peer)| Some((id, peer.session()?)))
         .filter(|(_, session)| !session.exclusive && session.leases < most)
-        .map(|(id, session)| (id, session.leases))
+        .map(|(id, session)| (id, burden(session, policy)))
         .collect();
     if free.is_empty() {
         return None;
     }
     let one = free.get(rng.below(free.len()))?;
     let other = free.get(rng.below(free.len()))?;
+    if rng.below(100) < policy.explore_share {
+        return Some(one.0);
+    }
     Some(if other.1 < one.1 { other.0 } else { one.0 })
+}
+
+/// How long one more lease may have to wait for this peer, as far as can be told: by what it has to
+/// do, its leases and the requests of their holders, and by its smoothed round trip. That counts
+/// within bounds only, for it can be bought: whoever wants to be asked by you can be near you.
+pub fn burden(session: &Session, policy: &Policy) -> u64 {
+    let (least, most) =
+        (policy.least_round_trip, policy.most_round_trip.max(policy.least_round_trip));
+    let round_trip = session.liveness.smoothed().unwrap_or(most).clamp(least, most);
+    let load = 1 + session.leases + session.requests;
+    micros(round_trip).saturating_mul(u64::try_from(load).unwrap_or(u64::MAX))
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

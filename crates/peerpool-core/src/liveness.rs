@@ -17,6 +17,7 @@ pub struct Liveness {
     last_progress: Option<Monotonic>,
     last: Option<Duration>,
     min: Option<Duration>,
+    smoothed: Option<Duration>,
 }
 
 /// What liveness wants done.
@@ -40,6 +41,7 @@ impl Liveness {
             last_progress: None,
             last: None,
             min: None,
+            smoothed: None,
         }
     }
 
@@ -57,6 +59,8 @@ impl Liveness {
         self.next_ping = sent + policy.ping_interval;
         self.last = Some(round_trip);
         self.min = Some(self.min.map_or(round_trip, |min| min.min(round_trip)));
+        let smooth = |before: Duration| before - before / 8 + round_trip / 8;
+        self.smoothed = Some(self.smoothed.map_or(round_trip, smooth));
         Some(round_trip)
     }
 
@@ -101,6 +105,11 @@ impl Liveness {
     pub fn round_trips(&self) -> (Option<Duration>, Option<Duration>) {
         (self.last, self.min)
     }
+
+    /// Round trips so far, the later ones counting more: by an eighth each, as in TCP (RFC 6298).
+    pub fn smoothed(&self) -> Option<Duration> {
+        self.smoothed
+    }
 }
 
 #[cfg(test)]
@@ -127,6 +136,17 @@ mod tests {
         let (last, min) = liveness.round_trips();
         assert_eq!((last, min), (Some(Duration::from_secs(9)), Some(Duration::from_secs(9))));
         assert_eq!(liveness.poll_due(at(130), false, &policy), Due::Nothing(at(240)));
+    }
+
+    #[test]
+    fn a_round_trip_counts_by_an_eighth() {
+        let policy = Policy::default();
+        let mut liveness = Liveness::new(at(0));
+        for (nonce, seconds) in [(1, 8), (2, 16), (3, 1)] {
+            liveness.on_ping(at(100 * nonce), nonce);
+            liveness.on_pong(at(100 * nonce + seconds), nonce, &policy);
+        }
+        assert_eq!(liveness.smoothed(), Some(Duration::from_secs(8)), "8, 9, 8");
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub enum Purpose {
     Anchor,
     /// To take the place of another in a full pool.
     Newcomer,
+    /// Because somebody waits for a peer like it, and there is none.
+    Need,
 }
 
 /// How far a peer has come.
@@ -87,6 +89,8 @@ pub struct Session {
     pub leases: usize,
     /// Whether the one lease it serves has all of its slots.
     pub exclusive: bool,
+    /// Requests of their holders that it has not answered, as far as was told.
+    pub requests: usize,
 }
 
 impl Peer {
@@ -139,6 +143,7 @@ impl Peer {
             ping,
             ping_min,
             leases: session.map_or(0, |session| session.leases),
+            requests: session.map_or(0, |session| session.requests),
         })
     }
 }

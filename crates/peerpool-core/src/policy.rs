@@ -359,6 +359,17 @@ policy! {
 
     /// Leases one peer may serve at once.
     slots_per_peer: usize = 16, 1 => 10_000;
+    /// A round trip shorter than this is no better than this when a lease goes to the better of two
+    /// peers: nearness can be bought.
+    least_round_trip: Duration = ms(100), SHORTEST => minutes(1);
+    /// A longer one is no worse than this, and an unknown one as bad. Where it is not above
+    /// `least_round_trip`, round trips do not count.
+    most_round_trip: Duration = ms(200), SHORTEST => minutes(1);
+    /// Share of leases, in percent, that go to any peer that fits, be it the better one or not.
+    explore_share: usize = 10, 0 => 100;
+    /// While somebody waits for a peer such as none is, one like it is dialled this often, in place
+    /// of another if the pool is full; 0ms means never.
+    need_interval: Duration = ms(500), Duration::ZERO => hours(1);
     /// Callers that may wait for a lease at once.
     max_waiters: usize = 10_000, 1 => 1_000_000;
     /// How long a caller waits for a lease, unless it says otherwise.

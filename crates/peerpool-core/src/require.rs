@@ -6,6 +6,7 @@ use std::time::Duration;
 use bitcoin::p2p::ServiceFlags;
 
 use crate::address::{Address, Host, Net};
+use crate::event::PeerVersion;
 use crate::id::PeerId;
 use crate::netgroup::{NetGroup, NetGroups};
 use crate::peer::Peer;
@@ -15,15 +16,43 @@ use crate::policy::Policy;
 /// default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Require {
-    services: ServiceFlags,
-    net: Option<Net>,
-    min_height: Option<i32>,
+    need: Need,
     max_round_trip: Option<Duration>,
-    v2: bool,
-    relay: bool,
     except: BTreeSet<PeerId>,
     apart: BTreeSet<(Spread, Address)>,
     exclusive: bool,
+}
+
+/// The part of it that a peer meets or not for as long as it is connected, whoever else there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Need {
+    /// All of these services; `NETWORK` means all blocks.
+    pub services: ServiceFlags,
+    /// On this network.
+    pub net: Option<Net>,
+    /// A chain at least this high when it connected.
+    pub min_height: Option<i32>,
+    /// An encrypted connection (BIP324).
+    pub v2: bool,
+    /// That it relays transactions.
+    pub relay: bool,
+}
+
+impl Need {
+    /// Whether a peer is ready, counts toward the target, and meets it.
+    pub fn is_met_by(&self, peer: &Peer) -> bool {
+        let session = peer.session().filter(|_| peer.fills_slot());
+        session.is_some_and(|it| self.is_met_at(&peer.address, it.handshaken.version()))
+    }
+
+    /// Whether a peer at this address that says this of itself meets it.
+    pub fn is_met_at(&self, address: &Address, version: &PeerVersion) -> bool {
+        version.services.has(self.services)
+            && self.net.is_none_or(|net| address.net() == net)
+            && self.min_height.is_none_or(|height| version.height >= height)
+            && !self.v2
+            && (!self.relay || version.relay)
+    }
 }
 
 /// By what peers are to differ.
@@ -87,12 +116,8 @@ impl Require {
     /// which the pool keeps too (`NETWORK_LIMITED`), does not meet it.
     pub const fn services(services: ServiceFlags) -> Self {
         Self {
-            services,
-            net: None,
-            min_height: None,
+            need: Need { services, net: None, min_height: None, v2: false, relay: false },
             max_round_trip: None,
-            v2: false,
-            relay: false,
             except: BTreeSet::new(),
             apart: BTreeSet::new(),
             exclusive: false,
@@ -101,14 +126,16 @@ impl Require {
 
     /// On this network.
     #[must_use]
-    pub fn on(self, net: Net) -> Self {
-        Self { net: Some(net), ..self }
+    pub fn on(mut self, net: Net) -> Self {
+        self.need.net = Some(net);
+        self
     }
 
     /// Whose chain had at least this height when it connected, as it said itself.
     #[must_use]
-    pub fn min_height(self, height: i32) -> Self {
-        Self { min_height: Some(height), ..self }
+    pub fn min_height(mut self, height: i32) -> Self {
+        self.need.min_height = Some(height);
+        self
     }
 
     /// Whose last ping was answered within this time. One that has answered none yet does not meet
@@ -120,15 +147,17 @@ impl Require {
 
     /// Over an encrypted connection (BIP324).
     #[must_use]
-    pub fn v2_only(self) -> Self {
-        Self { v2: true, ..self }
+    pub fn v2_only(mut self) -> Self {
+        self.need.v2 = true;
+        self
     }
 
     /// That relays transactions to us, and takes them from us: `Policy::relay` must be on, and the
     /// peer must want it.
     #[must_use]
-    pub fn relay(self) -> Self {
-        Self { relay: true, ..self }
+    pub fn relay(mut self) -> Self {
+        self.need.relay = true;
+        self
     }
 
     /// None of these.
@@ -151,9 +180,26 @@ impl Require {
         Self { exclusive: true, ..self }
     }
 
+    /// With these services too.
+    #[must_use]
+    pub fn and_services(mut self, services: ServiceFlags) -> Self {
+        self.need.services |= services;
+        self
+    }
+
+    /// The part of it that a peer meets or not for as long as it is connected.
+    pub const fn need(&self) -> Need {
+        self.need
+    }
+
     /// The services wanted.
     pub const fn wanted_services(&self) -> ServiceFlags {
-        self.services
+        self.need.services
+    }
+
+    /// Who it may not be.
+    pub const fn excepted(&self) -> &BTreeSet<PeerId> {
+        &self.except
     }
 
     /// Whether all slots of the peer are wanted.
@@ -163,27 +209,22 @@ impl Require {
 
     /// What of it no peer of a pool with this policy, on these networks, ever meets.
     pub fn unmet(&self, policy: &Policy, nets: &[Net]) -> Option<Unmet> {
-        match self.net {
+        match self.need.net {
             Some(net) if !nets.contains(&net) => Some(Unmet::Net(net)),
-            _ if self.v2 => Some(Unmet::V2),
-            _ if self.relay && !policy.relay => Some(Unmet::Relay),
+            _ if self.need.v2 => Some(Unmet::V2),
+            _ if self.need.relay && !policy.relay => Some(Unmet::Relay),
             _ => None,
         }
     }
 
     /// Whether a ready peer meets it, free or not.
     pub fn is_met_by(&self, id: PeerId, peer: &Peer, groups: &NetGroups) -> bool {
-        let Some(session) = peer.session().filter(|_| peer.fills_slot()) else { return false };
-        let version = session.handshaken.version();
         let answered = |most: Duration| {
-            let (last, _) = session.liveness.round_trips();
+            let last = peer.session().and_then(|session| session.liveness.round_trips().0);
             last.is_some_and(|last| last <= most)
         };
-        version.services.has(self.services)
-            && self.net.is_none_or(|net| peer.address.net() == net)
-            && self.min_height.is_none_or(|height| version.height >= height)
+        self.need.is_met_by(peer)
             && self.max_round_trip.is_none_or(answered)
-            && (!self.relay || version.relay)
             && !self.except.contains(&id)
             && !self
                 .apart

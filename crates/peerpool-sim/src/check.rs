@@ -312,10 +312,11 @@ impl Checks {
                 }
             }
             Input::Lease { lease, require, wait } => {
-                self.leases.on_lease(*lease, require.wanted_services(), *wait);
+                self.leases.on_lease(*lease, require, *wait);
             }
             Input::Release { lease } => self.leases.on_release(*lease),
-            Input::Ban { .. } | Input::Unban { .. } | Input::Report { .. } => {}
+            Input::Ban { .. } | Input::Unban { .. } | Input::Report { .. } | Input::Load { .. } => {
+            }
             Input::Close => self.closed = true,
         }
     }

@@ -8,6 +8,7 @@ use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use peerpool_core::address::Address;
 use peerpool_core::event::DialError;
@@ -78,6 +79,8 @@ pub(crate) struct Wires {
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) close: oneshot::Receiver<Close>,
+    /// Queries that it has not answered, for the driver to see.
+    pub(crate) load: Arc<AtomicUsize>,
 }
 
 /// Dials `address` and runs the connection to its end.
@@ -149,6 +152,7 @@ impl Connection {
     async fn run(&mut self) -> DisconnectReason {
         loop {
             self.pass_on();
+            self.wires.load.store(self.link.in_flight(), Relaxed);
             if let (None, Some(reason)) = (&self.held_back, self.ended) {
                 return reason;
             }

@@ -9,7 +9,7 @@ mod saving;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -89,6 +89,9 @@ struct Peer {
     address: Address,
     orders: mpsc::Sender<Order>,
     requests: mpsc::Sender<Request>,
+    /// Queries that it has not answered, and how many the engine knows of.
+    load: Arc<AtomicUsize>,
+    told_load: usize,
     /// Gone once the task is told to end.
     close: Option<oneshot::Sender<Close>>,
     /// The engine asked for the end: the report is `Closed`, whatever the dial came to.
@@ -305,6 +308,7 @@ impl Driver {
                 // An abandoned request may have been released before it came here.
                 if !reply.is_closed() {
                     self.waiting.insert(lease, reply);
+                    self.tell_loads();
                     self.handle(Input::Lease { lease, require, wait });
                 }
             }
@@ -316,12 +320,27 @@ impl Driver {
                 let _ = reply.send(self.engine.book().explain(now, &address));
             }
             Command::Report(reply) => {
+                self.tell_loads();
                 let status = self.status();
                 let failures = self.failures.iter().copied().collect();
                 // The caller may be gone; then nobody needs the report.
                 let _ = reply.send(Report { status, failures });
             }
             Command::Close { grace, done } => self.on_close(grace, Some(done)),
+        }
+    }
+
+    /// What connections have to do changes all the time. The engine need know it only where it
+    /// chooses among them.
+    fn tell_loads(&mut self) {
+        let changed = |(peer, it): (&PeerId, &mut Peer)| {
+            let requests = it.load.load(Relaxed);
+            let before = std::mem::replace(&mut it.told_load, requests);
+            (before != requests).then_some(Input::Load { peer: *peer, requests })
+        };
+        let changed: Vec<Input> = self.peers.iter_mut().filter_map(changed).collect();
+        for input in changed {
+            self.handle(input);
         }
     }
 

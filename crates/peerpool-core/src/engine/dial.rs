@@ -25,11 +25,13 @@ impl Engine {
         self.end_bars(now);
         let tally = loop {
             self.note_crowded();
-            let Self { dialer, peers, book, config, rng, .. } = self;
-            let tally = dialer.tally(peers);
-            let Some(dial) = dialer.select_dial(now, &tally, book, &config.policy, rng) else {
+            let Self { dialer, peers, leases, book, config, rng, .. } = self;
+            let (tally, policy) = (dialer.tally(peers), &config.policy);
+            let mut needs = leases.unmet(peers);
+            let Some(dial) = dialer.select_dial(now, &tally, &mut needs, book, policy, rng) else {
                 break tally;
             };
+            drop(needs);
             self.dial(now, dial);
         };
         let target = self.dialer.target(&self.book);
@@ -45,7 +47,8 @@ impl Engine {
         let seeds = self.seeds.next_round().filter(|_| self.starved);
         let resumes = self.dialer.resumes_at(self.tried_at);
         let extra = self.dialer.next_extra().filter(|_| self.short_since.is_none());
-        let wakes = [self.book.wake_at(), seeds, self.dialer.next_probe(), resumes, extra];
+        let need = self.dialer.next_need(self.tried_at).filter(|_| self.leases.waiting() > 0);
+        let wakes = [self.book.wake_at(), seeds, self.dialer.next_probe(), resumes, extra, need];
         wakes.into_iter().flatten().min()
     }
 
@@ -68,6 +71,7 @@ impl Engine {
         match purpose {
             Purpose::Anchor => Chosen::Anchor,
             Purpose::Newcomer => Chosen::Rotation,
+            Purpose::Need => Chosen::Need,
             // All that an offline pool dials is to find that out.
             Purpose::Slot if self.dialer.evidence.is_offline() => Chosen::Probe,
             Purpose::Slot => self.book.chosen(address, kind),
@@ -135,12 +139,13 @@ impl Engine {
         }
     }
 
-    /// Dials still unanswered when the pool is full are given up; handshakes under way may end,
+    /// Dials still unanswered when the pool is full are given up, but for those that are to take the
+    /// place of another; handshakes under way may end,
     /// for what they tell of their address.
     fn give_up_surplus(&mut self, now: Now) {
         let automatic = |peer: &Peer| {
             peer.connection_type == ConnectionType::OutboundFullRelay
-                && peer.purpose != Purpose::Newcomer
+                && !matches!(peer.purpose, Purpose::Newcomer | Purpose::Need)
         };
         let mut unanswered = Vec::new();
         for (id, peer) in self.peers.iter().filter(|(_, peer)| automatic(peer)) {

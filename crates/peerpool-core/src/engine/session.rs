@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use bitcoin::p2p::ServiceFlags;
 
-use crate::address::Host;
+use crate::address::{Address, Host};
 use crate::book::{Heard, Source};
 use crate::discovery::{AddrBudget, select_entries};
-use crate::event::{Event, UserAgent};
+use crate::event::{Event, PeerVersion, UserAgent};
 use crate::handshake::{Handshake, Handshaken, Rules, Step};
 use crate::id::{ConnectionType, DisconnectReason, PeerId};
 use crate::io::Output;
@@ -92,7 +92,6 @@ impl Engine {
     fn on_handshaken(&mut self, now: Now, id: PeerId, handshaken: Handshaken) {
         let Some(peer) = self.peers.get(id) else { return };
         let (address, connection_type) = (peer.address, peer.connection_type);
-        let newcomer = peer.purpose == Purpose::Newcomer;
         if let Stage::Connected { since, .. } = peer.stage {
             let before = self.dialer.hedge_delays(address.net());
             self.dialer.on_handshake_done(address.net(), now.mono.since(since));
@@ -100,7 +99,7 @@ impl Engine {
         }
         let services = handshaken.version().services;
         self.book.on_ready(now, address, services);
-        if let Some(reason) = self.why_not_kept(now, id, connection_type, newcomer) {
+        if let Some(reason) = self.why_not_kept(now, id, connection_type, handshaken.version()) {
             self.book.on_proven(now, address);
             return self.disconnect(id, reason);
         }
@@ -118,6 +117,7 @@ impl Engine {
             budget,
             leases: 0,
             exclusive: false,
+            requests: 0,
         };
         self.unset_timers(id);
         if let Some(peer) = self.peers.get_mut(id) {
@@ -141,6 +141,7 @@ impl Engine {
         }
         self.tend(now, id);
         if connection_type.counts() {
+            self.leases.on_changed();
             self.offer(id);
         }
     }
@@ -152,14 +153,18 @@ impl Engine {
         now: Now,
         id: PeerId,
         connection_type: ConnectionType,
-        newcomer: bool,
+        version: &PeerVersion,
     ) -> Option<DisconnectReason> {
+        let newcomer = self.peers.get(id).is_some_and(|peer| peer.purpose == Purpose::Newcomer);
         let full = self.is_full_of(connection_type);
         let fits = match connection_type {
             ConnectionType::Feeler => return Some(DisconnectReason::FeelerDone),
             ConnectionType::AddrFetch => true,
             ConnectionType::BlockRelayOnly | ConnectionType::OutboundFullRelay => {
-                self.group_has_room(id) && (!full || newcomer && self.rotate(now, connection_type))
+                self.group_has_room(id)
+                    && (!full
+                        || newcomer && self.rotate(now, connection_type)
+                        || self.is_needed(id, version) && self.replace_oldest(now))
             }
             ConnectionType::Manual => !full || self.replace_youngest(now),
         };
@@ -175,6 +180,35 @@ impl Engine {
             peer.connection_type == connection_type && peer.session().is_some()
         };
         self.peers.iter().filter(ready).count() >= self.policy().block_relay_count
+    }
+
+    /// Whether somebody waits for a peer like this, and none is.
+    fn is_needed(&self, id: PeerId, version: &PeerVersion) -> bool {
+        let Some(peer) = self.peers.get(id) else { return false };
+        let outbound = peer.connection_type == ConnectionType::OutboundFullRelay;
+        let mut unmet = self.leases.unmet(&self.peers);
+        outbound && unmet.any(|need| need.is_met_at(&peer.address, version))
+    }
+
+    /// A peer that is needed takes the slot of the automatic one that has been ready longest, of
+    /// those that serve the fewest leases.
+    fn replace_oldest(&mut self, now: Now) -> bool {
+        let oldest = self.select_leaver(ConnectionType::OutboundFullRelay);
+        if let Some((id, _)) = oldest {
+            self.let_go(now, id, DisconnectReason::Replaced);
+        }
+        oldest.is_some()
+    }
+
+    /// Who of this kind leaves for another: leases pin a peer, but not all of them. If each serves
+    /// one, who serves fewest leaves, and of several such who has been ready longest.
+    fn select_leaver(&self, connection_type: ConnectionType) -> Option<(PeerId, Address)> {
+        let may_leave = |(id, peer): (PeerId, &Peer)| {
+            let session = peer.session().filter(|_| peer.connection_type == connection_type)?;
+            Some((session.leases, session.since, id, peer.address))
+        };
+        let (.., id, address) = self.peers.iter().filter_map(may_leave).min()?;
+        Some((id, address))
     }
 
     /// A manual peer takes the slot of the youngest automatic one, of one that serves no lease if
@@ -204,22 +238,13 @@ impl Engine {
         self.disconnect(id, reason);
     }
 
-    /// A newcomer is ready: the peer of its kind that has been ready longest leaves for it, if
-    /// there is one. Leases pin a peer, but not all of them: if each serves one, who serves fewest
-    /// leaves.
+    /// A newcomer is ready: another of its kind leaves for it, if there is one.
     fn rotate(&mut self, now: Now, connection_type: ConnectionType) -> bool {
-        let automatic = |(id, peer): (PeerId, &Peer)| {
-            let session = peer.session()?;
-            let may_leave = peer.connection_type == connection_type;
-            may_leave.then_some((session.leases, session.since, id, peer.address))
-        };
-        let Self { dialer, peers, config, rng, .. } = self;
+        let Self { dialer, config, rng, .. } = self;
         dialer.on_rotated(now.mono, &config.policy, rng);
-        let Some((.., oldest, address)) = peers.iter().filter_map(automatic).min() else {
-            return false;
-        };
+        let Some((leaver, address)) = self.select_leaver(connection_type) else { return false };
         self.book.note_tried(now, address);
-        self.let_go(now, oldest, DisconnectReason::Rotated);
+        self.let_go(now, leaver, DisconnectReason::Rotated);
         true
     }
 
@@ -244,6 +269,7 @@ impl Engine {
                     }
                 }
                 // It may be near enough by now for whoever waits.
+                self.leases.on_changed();
                 self.offer(id);
                 self.tend(now, id);
             }

@@ -1,13 +1,16 @@
 //! The first lease: any ready peer, or one with given services.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
 use expect_test::expect;
-use peerpool_core::id::LeaseId;
+use peerpool_core::id::{LeaseId, PeerId};
 use peerpool_core::io::Input;
+use peerpool_core::policy::Policy;
 use peerpool_core::require::Require;
 use peerpool_core::rng::Rng;
+use peerpool_core::wire::Control;
 
 use crate::script::{SERVICES, Script, nth};
 
@@ -145,4 +148,67 @@ fn ten_thousand_waiters_are_served_in_order_whoever_gives_up() {
     assert_eq!((script.status().leases, script.status().waiters), (0, 0));
     assert!(gone.iter().all(|lease| !script.granted.contains_key(&LeaseId(*lease))));
     assert_eq!(script.granted.len() + gone.len(), (slots + WAITERS) as usize);
+}
+
+/// Two peers whose round trips are `[one, other]`, and which of many leases goes to the first.
+fn share_of_the_first(round_trips: [u64; 2], change: impl FnOnce(&mut Policy)) -> usize {
+    let mut config = crate::script::config(|policy| {
+        policy.target_connect_count = 2;
+        policy.slots_per_peer = 10_000;
+        change(policy);
+    });
+    config.manual = vec![nth(1), nth(2)];
+    let mut script = Script::new(config);
+    script.answers_pings = false;
+    script.run(Duration::from_millis(2));
+    let pings = std::mem::take(&mut script.pings);
+    let mut waited = 0;
+    for (place, (peer, nonce)) in pings.into_iter().enumerate() {
+        script.run(Duration::from_millis(round_trips[place] - waited));
+        waited = round_trips[place];
+        script.input(Input::Control { peer, message: Control::Pong(nonce) });
+    }
+    let first = script.status().ready[0].id;
+    let mut count = 0;
+    for lease in 0..1000 {
+        ask(&mut script, lease, ServiceFlags::NONE, false);
+        count += usize::from(script.granted[&LeaseId(lease)] == first);
+        script.input(Input::Release { lease: LeaseId(lease) });
+    }
+    count
+}
+
+#[test]
+fn the_nearer_peer_has_more_leases_and_never_more_than_its_cap() {
+    // Of two drawn, each may be both: a quarter, beside half of what is given at random.
+    let far = share_of_the_first([150, 1000], |_| ());
+    assert!((680..=770).contains(&far), "{far} of 1000");
+    let all_the_same = share_of_the_first([150, 1000], |policy| policy.explore_share = 100);
+    assert!((450..=550).contains(&all_the_same), "{all_the_same} of 1000");
+    // So near that it must want to be: no better than the least that counts.
+    let bought = share_of_the_first([2, 100], |_| ());
+    assert!((450..=550).contains(&bought), "{bought} of 1000");
+    let near = share_of_the_first([250, 1000], |_| ());
+    assert!((450..=550).contains(&near), "{near} of 1000: both are as far as counts");
+}
+
+#[test]
+fn whoever_has_more_to_do_has_fewer_leases() {
+    let mut script = Script::seeded(2, &[nth(1), nth(2)]);
+    script.run_secs(60);
+    let busy = script.status().ready[0].id;
+    script.input(Input::Load { peer: busy, requests: 5 });
+    assert_eq!(script.status().ready[0].requests, 5);
+    let mut of_it = 0;
+    for lease in 0..1000 {
+        ask(&mut script, lease, ServiceFlags::NONE, false);
+        of_it += usize::from(script.granted[&LeaseId(lease)] == busy);
+        script.input(Input::Release { lease: LeaseId(lease) });
+    }
+    // A quarter of the time nobody else is drawn; and half of what is given at random.
+    assert!((230..=320).contains(&of_it), "{of_it} of 1000");
+    // Of one who is gone, and of one who never was, nothing is kept.
+    script.drop_peer(nth(1));
+    script.input(Input::Load { peer: busy, requests: 5 });
+    script.input(Input::Load { peer: PeerId(999), requests: 5 });
 }

@@ -13,6 +13,7 @@ mod extras;
 mod handshaking;
 mod hostile;
 mod leasing;
+mod needs;
 mod nets;
 mod offline;
 mod offsets;

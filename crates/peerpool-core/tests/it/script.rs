@@ -32,6 +32,8 @@ pub(crate) enum Node {
     Itself,
     /// Alive, but without the services required.
     Poor,
+    /// Alive, with these services beside.
+    Serving(ServiceFlags),
     /// Local errors.
     Unreachable,
 }
@@ -47,6 +49,8 @@ pub(crate) struct Script {
     /// What each seed answers.
     pub(crate) seeds: Vec<Result<Vec<IpAddr>, String>>,
     pub(crate) answers_pings: bool,
+    /// Pings that were not answered.
+    pub(crate) pings: Vec<(PeerId, u64)>,
     /// Our own address on every connection.
     pub(crate) local: Option<IpAddr>,
     /// What every node takes the time to be.
@@ -121,6 +125,7 @@ impl Script {
             gossip: vec![],
             seeds: vec![],
             answers_pings: true,
+            pings: vec![],
             local: None,
             their_time: 0,
             watch: None,
@@ -313,7 +318,11 @@ impl Script {
                 self.soon(Input::Closed { peer, reason: DisconnectReason::ClosedByPeer });
             }
             (Control::Version(ours), kind) if kind != Node::Mute => {
-                let services = if kind == Node::Poor { ServiceFlags::NONE } else { SERVICES };
+                let services = match kind {
+                    Node::Poor => ServiceFlags::NONE,
+                    Node::Serving(more) => SERVICES | more,
+                    _ => SERVICES,
+                };
                 let nonce = if kind == Node::Itself { ours.nonce } else { u64::MAX };
                 for message in greeting_with(services, nonce, self.their_time) {
                     self.soon(Input::Control { peer, message });
@@ -322,6 +331,7 @@ impl Script {
             (Control::Ping(nonce), _) if self.answers_pings => {
                 self.soon(Input::Control { peer, message: Control::Pong(nonce) });
             }
+            (Control::Ping(nonce), _) => self.pings.push((peer, nonce)),
             (Control::GetAddr, _) if !self.gossip.is_empty() => {
                 let message = Control::Addr(self.gossip.clone());
                 self.soon(Input::Control { peer, message });

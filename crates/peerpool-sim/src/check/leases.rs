@@ -1,25 +1,57 @@
 //! Who waits for a lease, and who holds which.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::p2p::ServiceFlags;
+use peerpool_core::address::Net;
 use peerpool_core::id::{LeaseId, PeerId};
+use peerpool_core::require::Require;
 
 use super::{Fault, Rule, Verdict, demand};
 
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    /// Who waits, and for which services: first come, first served.
-    waiting: Vec<(LeaseId, ServiceFlags)>,
-    held: BTreeMap<LeaseId, PeerId>,
+    /// Who waits, and for what: first come, first served.
+    waiting: Vec<(LeaseId, Want)>,
+    /// Whose lease is of which peer, and of all its slots.
+    held: BTreeMap<LeaseId, (PeerId, bool)>,
     /// The lease asked for in this turn by a caller who would not wait.
     at_once: Option<LeaseId>,
     /// The lease given back in this turn.
     returned: Option<LeaseId>,
 }
 
+/// What a caller wants of a peer.
+#[derive(Clone, Debug)]
+struct Want {
+    services: ServiceFlags,
+    net: Option<Net>,
+    except: BTreeSet<PeerId>,
+    exclusive: bool,
+}
+
+/// A peer that may be lent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lent {
+    pub(super) id: PeerId,
+    pub(super) net: Net,
+    pub(super) services: ServiceFlags,
+    pub(super) leases: usize,
+}
+
 fn has(services: ServiceFlags, wanted: ServiceFlags) -> bool {
     wanted.to_u64() & !services.to_u64() == 0
+}
+
+impl Want {
+    /// Whether a peer on this network with these services may be what is wanted.
+    fn fits(&self, net: Net, services: ServiceFlags) -> bool {
+        has(services, self.services) && self.net.is_none_or(|wanted| wanted == net)
+    }
+
+    fn fits_peer(&self, peer: &Lent) -> bool {
+        self.fits(peer.net, peer.services) && !self.except.contains(&peer.id)
+    }
 }
 
 impl Leases {
@@ -36,8 +68,11 @@ impl Leases {
         (self.at_once, self.returned) = (None, None);
     }
 
-    pub(super) fn on_lease(&mut self, lease: LeaseId, services: ServiceFlags, wait: bool) {
-        self.waiting.push((lease, services));
+    pub(super) fn on_lease(&mut self, lease: LeaseId, require: &Require, wait: bool) {
+        let need = require.need();
+        let (except, exclusive) = (require.excepted().clone(), require.is_exclusive());
+        let want = Want { services: need.services, net: need.net, except, exclusive };
+        self.waiting.push((lease, want));
         self.at_once = (!wait).then_some(lease);
     }
 
@@ -52,24 +87,26 @@ impl Leases {
         self.waiting.iter().position(|(waiter, _)| *waiter == lease)
     }
 
-    /// A lease is granted, for a peer with these services.
-    pub(super) fn on_grant(
-        &mut self,
-        lease: LeaseId,
-        peer: PeerId,
-        services: ServiceFlags,
-    ) -> Verdict {
+    /// A lease of this peer is granted.
+    pub(super) fn on_grant(&mut self, lease: LeaseId, peer: &Lent) -> Verdict {
         let text = || format!("lease {lease} is granted, and nobody waits for it");
         let place = self.place(lease).ok_or_else(|| Fault(Rule::Order, text()))?;
         let (_, wanted) = self.waiting.remove(place);
-        demand(has(services, wanted), Rule::Order, || {
-            format!("lease {lease} wants {wanted}, and has peer {peer}, which has {services}")
+        demand(wanted.fits_peer(peer), Rule::Order, || {
+            format!("lease {lease} wants {wanted:?}, and has {peer:?}")
         })?;
-        let passed = self.waiting[..place].iter().find(|(_, wanted)| has(services, *wanted));
+        let idle = peer.leases == 0;
+        let alone = self.held.values().any(|held| *held == (peer.id, true));
+        demand(!alone && (idle || !wanted.exclusive), Rule::Order, || {
+            format!("lease {lease} is granted beside others of peer {}", peer.id)
+        })?;
+        let passed = self.waiting[..place].iter();
+        let passed = passed.filter(|(_, wanted)| idle || !wanted.exclusive);
+        let passed = passed.map(|(lease, wanted)| (lease, wanted)).find(|it| it.1.fits_peer(peer));
         demand(passed.is_none(), Rule::Order, || {
             format!("lease {lease} is granted before {passed:?}, who came first")
         })?;
-        self.held.insert(lease, peer);
+        self.held.insert(lease, (peer.id, wanted.exclusive));
         Ok(())
     }
 
@@ -81,17 +118,23 @@ impl Leases {
     }
 
     pub(super) fn on_released(&mut self, lease: LeaseId, peer: PeerId) -> Verdict {
-        let held = self.held.remove(&lease);
+        let held = self.held.remove(&lease).map(|(held, _)| held);
         let text = || format!("lease {lease} for peer {peer} is over, and was {held:?}");
         demand(held == Some(peer), Rule::Order, text)
     }
 
-    /// All outputs of the turn are read. These peers have a slot free, and these services.
-    pub(super) fn end_turn(
+    /// Whether somebody waits for what none of these peers is, and one that is `fitting` may be.
+    pub(super) fn lacks(
         &self,
-        max_waiters: usize,
-        free: impl Iterator<Item = (PeerId, ServiceFlags)>,
-    ) -> Verdict {
+        ready: &[Lent],
+        fitting: impl Fn(Option<Net>, ServiceFlags) -> bool,
+    ) -> bool {
+        let met = |want: &Want| ready.iter().any(|peer| want.fits(peer.net, peer.services));
+        self.waiting.iter().any(|(_, want)| fitting(want.net, want.services) && !met(want))
+    }
+
+    /// All outputs of the turn are read. These peers have a slot free.
+    pub(super) fn end_turn(&self, max_waiters: usize, free: impl Iterator<Item = Lent>) -> Verdict {
         if let Some(lease) = self.at_once {
             let text = || format!("lease {lease} waits, and its caller would not");
             demand(self.place(lease).is_none(), Rule::Unanswered, text)?;
@@ -107,12 +150,23 @@ impl Leases {
         if waiting == 0 {
             return Ok(());
         }
-        for (peer, services) in free {
-            let unserved = self.waiting.iter().find(|(_, wanted)| has(services, *wanted));
+        let alone = |id| self.held.values().any(|held| *held == (id, true));
+        for peer in free.filter(|peer| !alone(peer.id)) {
+            let unserved = self.first_unserved(&peer);
             demand(unserved.is_none(), Rule::Late, || {
-                format!("{unserved:?} waits for a lease, and peer {peer} is free")
+                format!("{unserved:?} waits for a lease, and peer {} is free", peer.id)
             })?;
         }
         Ok(())
+    }
+
+    /// Who should have had a peer that has a slot free. It may be kept for whoever wants all of its
+    /// slots; those who came later wait behind that one.
+    fn first_unserved(&self, peer: &Lent) -> Option<&(LeaseId, Want)> {
+        let fitting = || self.waiting.iter().filter(|(_, want)| want.fits_peer(peer));
+        if peer.leases == 0 {
+            return fitting().next();
+        }
+        fitting().take_while(|(_, want)| !want.exclusive).next()
     }
 }

@@ -1,14 +1,14 @@
 //! What the pool does, output by output.
 
-use peerpool_core::address::Address;
+use peerpool_core::address::{Address, Net};
 use peerpool_core::event::Event;
-use peerpool_core::id::{BurnReason, ConnectionType, DisconnectReason, PeerId, PeerState};
+use peerpool_core::id::{BurnReason, Chosen, ConnectionType, DisconnectReason, PeerId, PeerState};
 use peerpool_core::io::Output;
 use peerpool_core::wire::Control;
 
 use super::facts;
 use super::fates::Cause;
-use super::peers::Ended;
+use super::peers::{Ended, What};
 use super::{Checks, Next, Rule, Verdict, demand};
 
 impl Checks {
@@ -53,8 +53,8 @@ impl Checks {
             }
             Output::Grant { lease, peer } => {
                 self.next = Some(Next::Leased(*lease, *peer));
-                let services = self.peers.services(*peer)?;
-                self.leases.on_grant(*lease, *peer, services)?;
+                let lent = self.peers.lent(*peer)?;
+                self.leases.on_grant(*lease, &lent)?;
                 self.peers.on_leased(*peer, self.policy.slots_per_peer)
             }
             Output::Refuse { lease, .. } => self.leases.on_refuse(*lease),
@@ -74,8 +74,8 @@ impl Checks {
     fn on_event(&mut self, event: &Event) -> Verdict {
         let now = self.clock;
         match event {
-            Event::Connecting { peer, address, connection_type, .. } => {
-                self.on_connecting(*peer, *address, *connection_type)
+            Event::Connecting { peer, address, connection_type, chosen } => {
+                self.on_connecting(*peer, *address, *connection_type, *chosen)
             }
             Event::Connected { peer, address } => {
                 self.known.note_own(self.local, *address);
@@ -150,22 +150,28 @@ impl Checks {
         peer: PeerId,
         address: Address,
         connection_type: ConnectionType,
+        chosen: Chosen,
     ) -> Verdict {
         let now = self.clock;
+        let need = chosen == Chosen::Need;
         let offline = self.outage.offline;
         let target = self.target();
         let filled = self.peers.slots_filled();
         let full = filled >= target;
-        let newcomer = full && !offline && self.peers.has_all(connection_type, &self.policy);
+        let newcomer =
+            full && !need && !offline && self.peers.has_all(connection_type, &self.policy);
         let rotates = self.peers.newcomers() == 0 && !self.policy.rotation_interval.is_zero();
-        let what = (connection_type, newcomer);
+        let what = What { connection_type, newcomer, need };
         self.peers.on_connecting(now.mono, peer, address, what, &self.policy)?;
+        if need {
+            self.check_need(address, connection_type)?;
+        }
         let needed = match connection_type {
             // A probe asks whether the network is up, not for a peer.
             ConnectionType::OutboundFullRelay if offline => true,
             ConnectionType::Manual => offline || self.peers.manual() <= target,
             _ if offline || self.connect_only => false,
-            ConnectionType::OutboundFullRelay => !full || rotates,
+            ConnectionType::OutboundFullRelay => !full || need || rotates,
             ConnectionType::BlockRelayOnly => full && (!newcomer || rotates),
             ConnectionType::Feeler => full,
             ConnectionType::AddrFetch => self.supply.starved,
@@ -185,6 +191,18 @@ impl Checks {
         self.known.check_dial(now, address, connection_type, &self.outage, &self.policy)?;
         self.known.on_dialled(now.mono, address, connection_type);
         self.supply.on_dialled(now.mono)
+    }
+
+    /// A dial for the sake of who waits: it is for what none of the ready peers is, where it may be
+    /// found, and not the next too soon.
+    fn check_need(&mut self, address: Address, connection_type: ConnectionType) -> Verdict {
+        let ready: Vec<_> = self.peers.ready().collect();
+        let on_net = |net: Option<Net>, _| net.is_none_or(|net| net == address.net());
+        let lacks = self.leases.lacks(&ready, on_net);
+        let fits = lacks && connection_type == ConnectionType::OutboundFullRelay;
+        let text = || format!("{address} is dialled for who waits, and nobody waits for such");
+        demand(fits && !self.outage.offline && !self.connect_only, Rule::Target, text)?;
+        self.paces.on_need(self.clock.mono, address, &self.policy)
     }
 
     fn on_disconnected(
@@ -212,6 +230,10 @@ impl Checks {
             let target = self.target();
             self.peers.on_rotated(peer, self.about, target, &self.policy)?;
             self.paces.on_rotated(now.mono, address, &self.policy)?;
+        }
+        if reason == DisconnectReason::Replaced {
+            let (leases, peers) = (&self.leases, &mut self.peers);
+            peers.on_replaced(peer, self.about, leases)?;
         }
         let ended = self.peers.on_ended(peer, address, state)?;
         self.check_own_end(address, state, reason, &ended)?;

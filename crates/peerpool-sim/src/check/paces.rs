@@ -41,6 +41,8 @@ pub(super) struct Paces {
     feelers: Pace,
     newcomers: Pace,
     rotations: Pace,
+    /// When somebody was last dialled for the sake of who waits.
+    needed_at: Option<Monotonic>,
 }
 
 impl Paces {
@@ -64,6 +66,15 @@ impl Paces {
         let mean = policy.rotation_interval.min(policy.rotation_retry);
         let fits = self.newcomers.count(now, mean);
         demand(fits, Rule::Budget, || format!("{address} is dialled, one newcomer too many"))
+    }
+
+    /// Somebody is dialled for the sake of who waits.
+    pub(super) fn on_need(&mut self, now: Monotonic, address: Address, policy: &Policy) -> Verdict {
+        let before = self.needed_at.replace(now);
+        let fits = before.is_none_or(|before| now.since(before) >= policy.need_interval);
+        demand(fits && !policy.need_interval.is_zero(), Rule::Budget, || {
+            format!("{address} is dialled for who waits, after {before:?}")
+        })
     }
 
     /// A peer leaves for a newcomer.

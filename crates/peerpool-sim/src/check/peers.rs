@@ -5,7 +5,7 @@ mod peer;
 use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
-use peerpool_core::address::{Address, Host};
+use peerpool_core::address::{Address, Host, Net};
 use peerpool_core::id::{ConnectionType, PeerId, PeerState};
 use peerpool_core::netgroup::AsMap;
 use peerpool_core::policy::Policy;
@@ -13,6 +13,7 @@ use peerpool_core::time::Monotonic;
 use peerpool_core::wire::{Control, Version};
 
 use super::facts::{self, Group};
+use super::leases::{Leases, Lent};
 use super::{Fault, Rule, Verdict, demand};
 use peer::{Link, Peer};
 
@@ -35,6 +36,16 @@ pub(super) struct Peers {
     left: usize,
     /// Who gave back leases last in this turn, and how many.
     freed: Option<(PeerId, usize)>,
+}
+
+/// What a peer is dialled for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct What {
+    pub(super) connection_type: ConnectionType,
+    /// To take a place in a full pool.
+    pub(super) newcomer: bool,
+    /// For the sake of who waits.
+    pub(super) need: bool,
 }
 
 /// A version may be repeated once: that may be a slip.
@@ -141,6 +152,16 @@ impl Peers {
         demand(newcomer && taken >= places, Rule::Target, || {
             format!("peer {id} leaves, {taken} of {places} places taken, for nobody who is there")
         })?;
+        self.check_leaver(id, kind)?;
+        self.left += 1;
+        Ok(())
+    }
+
+    /// Who leaves for another serves fewest leases of its kind, and of several such has been ready
+    /// longest.
+    fn check_leaver(&self, id: PeerId, kind: ConnectionType) -> Verdict {
+        let same =
+            || self.table.iter().filter(|peer| peer.is_ready() && peer.connection_type == kind);
         // Its own leases were given back just before.
         let freed = self.freed.filter(|(freed, _)| *freed == id).map_or(0, |(_, leases)| leases);
         let rank = |peer: &Peer| {
@@ -151,9 +172,39 @@ impl Peers {
         let own = self.place(id).map(|place| rank(&self.table[place]));
         demand(first.map(rank) == own, Rule::Target, || {
             format!("peer {id} leaves for a newcomer before {}", first.map_or_else(String::new, of))
+        })
+    }
+
+    /// A peer leaves for another that is up by now: a manual one, or one that somebody waits for.
+    /// An extra leaves as the user names its address.
+    pub(super) fn on_replaced(
+        &mut self,
+        id: PeerId,
+        about: Option<PeerId>,
+        leases: &Leases,
+    ) -> Verdict {
+        let kind = self.live(id)?.connection_type;
+        if kind == ConnectionType::BlockRelayOnly {
+            return Ok(());
+        }
+        let ready: Vec<Lent> = self.ready().collect();
+        let other = about.and_then(|about| self.place(about)).map(|place| &self.table[place]);
+        let shaken = other.filter(|peer| peer.verack && peer.said == PeerState::Connected);
+        let text = || format!("peer {id} is replaced, and nobody is there to take its place");
+        let Some(other) = shaken else { return Err(Fault(Rule::Target, text())) };
+        if other.connection_type == ConnectionType::Manual {
+            return Ok(());
+        }
+        let lent = other.lent();
+        let fits = |net: Option<Net>, services: ServiceFlags| {
+            let all = services.to_u64() & !lent.services.to_u64() == 0;
+            all && net.is_none_or(|net| net == lent.net)
+        };
+        let needed = leases.lacks(&ready, fits);
+        demand(needed, Rule::Target, || {
+            format!("peer {id} is replaced by {}, whom nobody waits for", of(other))
         })?;
-        self.left += 1;
-        Ok(())
+        self.check_leaver(id, kind)
     }
 
     /// One of the three views of the engine's status.
@@ -194,15 +245,19 @@ impl Peers {
         self.repeats
     }
 
-    /// Ready peers that fill a slot and serve fewer leases than these, and their services.
-    pub(super) fn free(&self, slots: usize) -> impl Iterator<Item = (PeerId, ServiceFlags)> {
-        let free = self.table.iter().filter(move |peer| peer.fills_slot() && peer.leases < slots);
-        free.map(|peer| (peer.id, peer.version.unwrap_or(ServiceFlags::NONE)))
+    /// Ready peers that fill a slot.
+    pub(super) fn ready(&self) -> impl Iterator<Item = Lent> {
+        self.table.iter().filter(|peer| peer.fills_slot()).map(Peer::lent)
     }
 
-    /// What the peer said that it serves.
-    pub(super) fn services(&mut self, id: PeerId) -> Result<ServiceFlags, Fault> {
-        Ok(self.live(id)?.version.unwrap_or(ServiceFlags::NONE))
+    /// Those of them that serve fewer leases than these.
+    pub(super) fn free(&self, slots: usize) -> impl Iterator<Item = Lent> {
+        self.ready().filter(move |peer| peer.leases < slots)
+    }
+
+    /// A peer, as whoever wants to lease one sees it.
+    pub(super) fn lent(&mut self, id: PeerId) -> Result<Lent, Fault> {
+        Ok(self.live(id)?.lent())
     }
 
     fn place(&self, id: PeerId) -> Option<usize> {
@@ -429,7 +484,7 @@ impl Peers {
         now: Monotonic,
         id: PeerId,
         address: Address,
-        (connection_type, newcomer): (ConnectionType, bool),
+        What { connection_type, newcomer, need }: What,
         policy: &Policy,
     ) -> Verdict {
         let dialled = self.last == Some(id) && self.place(id).is_none();
@@ -466,6 +521,7 @@ impl Peers {
             address,
             connection_type,
             newcomer,
+            need,
             link: Link::Dialling,
             said: PeerState::Connecting,
             over: false,
@@ -615,7 +671,11 @@ impl Peers {
     pub(super) fn check_surplus(&self) -> Verdict {
         let dialling = |peer: &&Peer| {
             let automatic = peer.connection_type == ConnectionType::OutboundFullRelay;
-            automatic && !peer.newcomer && peer.said == PeerState::Connecting && peer.is_held()
+            automatic
+                && !peer.newcomer
+                && !peer.need
+                && peer.said == PeerState::Connecting
+                && peer.is_held()
         };
         let surplus = self.table.iter().find(dialling);
         demand(surplus.is_none(), Rule::Target, || {

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use bitcoin::p2p::ServiceFlags;
-use peerpool_core::address::Address;
+use peerpool_core::address::{Address, Net};
 use peerpool_core::banned::Subnet;
-use peerpool_core::id::LeaseId;
+use peerpool_core::id::{LeaseId, PeerId};
 use peerpool_core::io::Input;
 use peerpool_core::misbehavior::Misbehavior;
 use peerpool_core::require::Require;
@@ -196,12 +196,7 @@ impl Swarm {
     }
 
     fn report(&mut self, pool: usize) -> Result<(), Breach> {
-        let status = self.world.pool(pool).status(self.world.now().mono);
-        let ready: Vec<_> = status.ready.iter().map(|peer| (peer.id, peer.address)).collect();
-        if ready.is_empty() {
-            return Ok(());
-        }
-        let (peer, address) = pick(&mut self.rng, &ready);
+        let Some((peer, address)) = self.ready(pool) else { return Ok(()) };
         let kinds = [Misbehavior::Useless, Misbehavior::InvalidData];
         let (misbehavior, reason) = (pick(&mut self.rng, &kinds), "as drawn".to_owned());
         self.world.input(pool, Input::Report { peer, address, misbehavior, reason })
@@ -210,14 +205,36 @@ impl Swarm {
     fn lease(&mut self, pool: usize) -> Result<(), Breach> {
         for _ in 0..1 + self.rng.below(8) {
             self.leases += 1;
-            let (lease, services) = (LeaseId(self.leases), pick(&mut self.rng, &WANTED));
+            let lease = LeaseId(self.leases);
+            let require = self.require(pool);
             let wait = self.rng.chance(0.5);
-            self.world
-                .input(pool, Input::Lease { lease, require: Require::services(services), wait })?;
+            self.world.input(pool, Input::Lease { lease, require, wait })?;
             let lease = LeaseId(1 + self.rng.below(self.leases as usize) as u64);
             self.world.input(pool, Input::Release { lease })?;
         }
+        if let Some((peer, _)) = self.ready(pool) {
+            let requests = self.rng.below(100);
+            self.world.input(pool, Input::Load { peer, requests })?;
+        }
         Ok(())
+    }
+
+    fn require(&mut self, pool: usize) -> Require {
+        let mut require = Require::services(pick(&mut self.rng, &WANTED));
+        if self.rng.chance(0.1) {
+            require = require.on(pick(&mut self.rng, &[Net::Ipv4, Net::Ipv6]));
+        }
+        if self.rng.chance(0.1) {
+            require = require.except(self.ready(pool).map(|(peer, _)| peer));
+        }
+        if self.rng.chance(0.1) { require.exclusive() } else { require }
+    }
+
+    /// One of a pool's ready peers.
+    fn ready(&mut self, pool: usize) -> Option<(PeerId, Address)> {
+        let status = self.world.pool(pool).status(self.world.now().mono);
+        let ready: Vec<_> = status.ready.iter().map(|peer| (peer.id, peer.address)).collect();
+        (!ready.is_empty()).then(|| pick(&mut self.rng, &ready))
     }
 }
 

@@ -4,6 +4,7 @@ use peerpool_core::address::Address;
 use peerpool_core::event::{Event, Known};
 use peerpool_core::id::{ConnectionType, PeerId, PeerState};
 use peerpool_core::io::{Input, Output, Refusal};
+use peerpool_core::require::Require;
 use peerpool_core::wire::{AddrEntry, Control};
 
 use super::sink::Sink;
@@ -63,6 +64,7 @@ impl Said for Input {
             Self::Ban { .. } => parts(12, "ban", None, None),
             Self::Unban { .. } => parts(13, "unban", None, None),
             Self::Report { peer, address, .. } => parts(14, "report", Some(*peer), Some(*address)),
+            Self::Load { peer, .. } => parts(15, "load", Some(*peer), None),
         }
     }
 
@@ -92,9 +94,10 @@ impl Said for Input {
             Self::Closed { reason, .. } => sink.words(reason.as_str()),
             Self::Lease { lease, require, wait } => {
                 sink.number("lease", lease.0);
-                sink.number("services", require.wanted_services().to_u64());
+                require_details(require, sink);
                 sink.number("wait", (*wait).into());
             }
+            Self::Load { requests, .. } => sink.number("requests", *requests as u64),
             Self::Release { lease } => sink.number("lease", lease.0),
             Self::Ban { subnet, until } => {
                 sink.words(&subnet.to_string());
@@ -115,6 +118,19 @@ impl Said for Input {
             _ => Life::Goes,
         }
     }
+}
+
+/// The clauses that a caller of a simulated pool names.
+fn require_details(require: &Require, sink: &mut impl Sink) {
+    let need = require.need();
+    sink.number("services", need.services.to_u64());
+    if let Some(net) = need.net {
+        sink.words(net.as_str());
+    }
+    for peer in require.excepted() {
+        sink.number("except", peer.0);
+    }
+    sink.number("exclusive", require.is_exclusive().into());
 }
 
 impl Said for Output {

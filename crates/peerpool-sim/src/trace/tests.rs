@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
+use peerpool_core::address::Net;
 use peerpool_core::banned::{Ban, Subnet};
 use peerpool_core::event::{DialError, Event, Known, PeerVersion, UserAgent};
 use peerpool_core::id::{
@@ -102,6 +103,12 @@ fn inputs() -> Vec<Input> {
         lease(2, 0, true),
         lease(1, 1, true),
         lease(1, 0, false),
+        require(|it| it.on(Net::Ipv4)),
+        require(|it| it.on(Net::Ipv6)),
+        require(|it| it.except([PEER])),
+        require(Require::exclusive),
+        Input::Load { peer: PEER, requests: 1 },
+        Input::Load { peer: PEER, requests: 2 },
         Input::Release { lease: LeaseId(1) },
         Input::Close,
         ban("1.2.3.4", 1),
@@ -116,6 +123,10 @@ fn inputs() -> Vec<Input> {
     ];
     inputs.extend(messages.map(|message| Input::Control { peer: PEER, message }));
     inputs
+}
+
+fn require(change: impl FnOnce(Require) -> Require) -> Input {
+    Input::Lease { lease: LeaseId(1), require: change(Require::any()), wait: true }
 }
 
 fn subnet(text: &str) -> Subnet {
@@ -284,7 +295,7 @@ fn any_one_thing_changes_the_hash() {
 fn the_hash_is_the_same_on_every_platform() {
     assert_eq!(
         hash(0, now(1, 2), &inputs(), &outputs()),
-        12_724_886_981_182_151_498,
+        8_107_009_854_007_548_494,
         "a new number is a new format"
     );
 }

@@ -49,6 +49,7 @@ async fn rig(input_queue: usize, tune: impl FnOnce(&mut Policy)) -> Rig {
         orders: from_orders,
         requests: from_requests,
         close: on_close,
+        load: Arc::default(),
     };
     let task = tokio::spawn(run(address, wires));
     let (remote, _) = listener.accept().await.unwrap();
@@ -190,7 +191,8 @@ async fn idle(policy: Policy) -> (Connection, TcpStream) {
     let (_, requests) = mpsc::channel(1);
     let (_, close) = oneshot::channel();
     let common = Arc::new(Common { magic: magic(), pow: true, policy, clock: Clock::start() });
-    let wires = Wires { peer: PeerId(1), common, inputs, orders, requests, close };
+    let wires =
+        Wires { peer: PeerId(1), common, inputs, orders, requests, close, load: Arc::default() };
     (Connection::new(address.into(), stream, wires), remote)
 }
 
@@ -266,7 +268,8 @@ async fn an_idle_connection_is_small() {
         policy: Policy::default(),
         clock: Clock::start(),
     });
-    let wires = Wires { peer: PeerId(1), common, inputs, orders, requests, close };
+    let wires =
+        Wires { peer: PeerId(1), common, inputs, orders, requests, close, load: Arc::default() };
     let task = size_of_val(&run(rig.remote.local_addr().unwrap().into(), wires));
     // A queue of tokio's holds at least one block of 32 places.
     let queues = 32 * (size_of::<Order>() + size_of::<Request>());
@@ -291,7 +294,15 @@ async fn a_dial_is_given_up_when_told() {
         policy: Policy::default(),
         clock: Clock::start(),
     });
-    let wires = Wires { peer: PeerId(1), common, inputs, orders, requests, close: on_close };
+    let wires = Wires {
+        peer: PeerId(1),
+        common,
+        inputs,
+        orders,
+        requests,
+        close: on_close,
+        load: Arc::default(),
+    };
     let task = tokio::spawn(run(address.into(), wires));
     tokio::task::yield_now().await;
     close.send(Close::Flushed).unwrap();

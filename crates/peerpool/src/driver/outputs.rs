@@ -1,6 +1,7 @@
 //! What the engine wants done, done. Nothing here waits.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::SystemTime;
 
 use peerpool_core::address::Address;
@@ -56,9 +57,11 @@ impl Driver {
         let (to_orders, orders) = mpsc::channel(self.common.policy.send_queue / FRAME_HEADER);
         let (to_requests, requests) = mpsc::channel(self.common.policy.lease_send_queue);
         let (to_close, close) = oneshot::channel();
+        let load = Arc::new(AtomicUsize::new(0));
         let common = Arc::clone(&self.common);
         let inputs = self.to_inputs.clone();
-        let wires = Wires { peer, common, inputs, orders, requests, close };
+        let wires =
+            Wires { peer, common, inputs, orders, requests, close, load: Arc::clone(&load) };
         let run = async move { Outcome::Peer(connection::run(address, wires).await) };
         let id = self.tasks.spawn(run).id();
         self.jobs.insert(id, Job::Peer(peer));
@@ -66,6 +69,8 @@ impl Driver {
             address,
             orders: to_orders,
             requests: to_requests,
+            load,
+            told_load: 0,
             close: Some(to_close),
             asked: false,
             ready: None,

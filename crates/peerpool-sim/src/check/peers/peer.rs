@@ -6,6 +6,7 @@ use peerpool_core::id::{ConnectionType, PeerId, PeerState};
 use peerpool_core::policy::Policy;
 use peerpool_core::time::Monotonic;
 
+use super::super::leases::Lent;
 use super::super::{ANSWER, Rule, facts};
 
 /// What there is between the pool and a peer; from inputs.
@@ -24,6 +25,8 @@ pub(in super::super) struct Peer {
     pub(super) connection_type: ConnectionType,
     /// Whether it was dialled when the pool was full, to take a place.
     pub(super) newcomer: bool,
+    /// Whether it was dialled for the sake of who waits.
+    pub(super) need: bool,
     pub(super) link: Link,
     /// The last state it was said to be in.
     pub(super) said: PeerState,
@@ -64,6 +67,12 @@ impl Peer {
 
     pub(super) fn fills_slot(&self) -> bool {
         self.is_ready() && facts::counts(self.connection_type)
+    }
+
+    /// It as whoever wants to lease one sees it.
+    pub(super) fn lent(&self) -> Lent {
+        let services = self.version.unwrap_or(ServiceFlags::NONE);
+        Lent { id: self.id, net: self.address.net(), services, leases: self.leases }
     }
 
     /// A dial or handshake, or the end of a link: what `max_dials` bounds.

@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
+use peerpool_core::address::Net;
 use peerpool_core::event::Event;
-use peerpool_core::id::{BurnReason, ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState};
+use peerpool_core::id::{
+    BurnReason, Chosen, ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState,
+};
 use peerpool_core::io::{Input, Output, Refusal};
+use peerpool_core::require::Require;
 use peerpool_core::time::Now;
 use peerpool_core::wire::Control;
 
 use super::forge::{
     Forge, answered, backed_off, burned, closed, dial, dial_as, disconnect, event, failed, gossip,
-    grant, lease, lease_with, message, said_connected, said_gone, said_ready, send, starved,
-    their_version, version,
+    grant, lease, lease_of, lease_with, message, said_connected, said_gone, said_ready, send,
+    starved, their_version, version,
 };
 use super::town::{SERVICES, Town, config, greeting, nth};
 use crate::check::Rule;
@@ -161,6 +165,84 @@ fn leases_go_to_who_came_first_and_to_peers_that_serve_them() {
     forge.fine(lease(1, true), grant(1, 1));
     let wrong = event(Event::Released { lease: LeaseId(1), peer: PeerId(2) });
     forge.breaks(back(), vec![wrong], Rule::Order, "is over, and was");
+}
+
+#[test]
+fn whoever_wants_all_slots_has_them_alone_and_is_not_overtaken() {
+    let exclusive = |n| lease_of(n, Require::any().exclusive(), true);
+    let back = |n| Input::Release { lease: LeaseId(n) };
+    let over = |n| event(Event::Released { lease: LeaseId(n), peer: PeerId(1) });
+    let one = || {
+        let mut config = config(|policy| policy.slots_per_peer = 2);
+        config.policy.target_connect_count = 1;
+        let mut forge = Forge::with(config, &[nth(1)]);
+        forge.ready(1, nth(1));
+        forge.fine(lease(1, true), grant(1, 1));
+        forge
+    };
+    one().breaks(exclusive(2), grant(2, 1), Rule::Order, "beside others");
+    one().breaks(lease(2, true), vec![], Rule::Late, "and peer 1 is free");
+    let mut kept = one();
+    kept.fine(exclusive(2), vec![]);
+    kept.fine(lease(3, true), vec![]);
+    kept.breaks(back(1), vec![over(1)], Rule::Late, "and peer 1 is free");
+    let mut kept = one();
+    kept.fine(exclusive(2), vec![]);
+    kept.fine(lease(3, true), vec![]);
+    let outputs = [vec![over(1)], grant(3, 1)].concat();
+    kept.breaks(back(1), outputs, Rule::Order, "who came first");
+    let mut kept = one();
+    kept.fine(exclusive(2), vec![]);
+    kept.fine(back(1), [vec![over(1)], grant(2, 1)].concat());
+    kept.breaks(lease(3, true), grant(3, 1), Rule::Order, "beside others");
+    let mut kept = one();
+    let other = lease_of(2, Require::any().except([PeerId(1)]), true);
+    kept.breaks(other.clone(), grant(2, 1), Rule::Order, "lease 2 wants");
+    one().fine(other, vec![]);
+    let six = lease_of(2, Require::any().on(Net::Ipv6), true);
+    one().breaks(six, grant(2, 1), Rule::Order, "lease 2 wants");
+}
+
+#[test]
+fn a_full_pool_dials_for_who_waits_and_for_nobody_else() {
+    let for_need = |id: u64| {
+        let address = nth(id as usize);
+        let (peer, chosen) = (PeerId(id), Chosen::Need);
+        let connection_type = ConnectionType::OutboundFullRelay;
+        let said = Event::Connecting { peer, address, connection_type, chosen };
+        vec![Output::Dial { peer, address }, event(said)]
+    };
+    let replaced = |id: u64| {
+        let (peer, address, state) = (PeerId(id), nth(id as usize), PeerState::Ready);
+        let reason = DisconnectReason::Replaced;
+        vec![disconnect(id), event(Event::Disconnected { peer, address, state, reason })]
+    };
+    let wants = |services| lease_with(1, services, true);
+    full().breaks(Input::Wake, for_need(3), Rule::Target, "nobody waits for such");
+    let waits = |services| {
+        let mut forge = full();
+        forge.fine(wants(services), vec![]);
+        forge
+    };
+    let filters = ServiceFlags::COMPACT_FILTERS;
+    waits(filters).fine(Input::Wake, for_need(3));
+    waits(filters).breaks(Input::Wake, dial(3, nth(3)), Rule::Target, "with 2 ready of 2");
+    let mut twice = waits(filters);
+    twice.fine(Input::Wake, for_need(3));
+    twice.breaks(Input::Wake, for_need(4), Rule::Budget, "is dialled for who waits");
+    let mut later = waits(filters);
+    later.fine(Input::Wake, for_need(3));
+    later.wait(1);
+    later.fine(Input::Wake, for_need(4));
+    // Who comes must be what is waited for, and up.
+    let mut early = waits(filters);
+    early.fine(Input::Wake, for_need(3));
+    early.breaks(Input::Wake, replaced(1), Rule::Target, "nobody is there to take its place");
+    let mut wrong = waits(filters);
+    wrong.fine(Input::Wake, for_need(3));
+    wrong.connected(3, nth(3));
+    let outputs = [replaced(1), vec![said_ready(3, nth(3))]].concat();
+    wrong.breaks(message(3, Control::Verack), outputs, Rule::Target, "whom nobody waits for");
 }
 
 #[test]

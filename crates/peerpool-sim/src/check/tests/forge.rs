@@ -208,7 +208,11 @@ pub(super) fn lease(n: u64, wait: bool) -> Input {
 }
 
 pub(super) fn lease_with(n: u64, services: ServiceFlags, wait: bool) -> Input {
-    Input::Lease { lease: LeaseId(n), require: Require::services(services), wait }
+    lease_of(n, Require::services(services), wait)
+}
+
+pub(super) fn lease_of(n: u64, require: Require, wait: bool) -> Input {
+    Input::Lease { lease: LeaseId(n), require, wait }
 }
 
 pub(super) fn burned(address: Address) -> Output {
