@@ -97,6 +97,7 @@ fn config(script: &mut Script<'_>) -> Config {
         only_nets: vec![],
         groups: NetGroups::default(),
         height: 0,
+        pools: vec![],
     }
 }
 

@@ -221,7 +221,8 @@ mod tests {
 
     #[test]
     fn an_event_begins_with_what_when_and_who() {
-        let ready = Event::Ready { peer: PeerId(7), address: address(), version: said() };
+        let ready =
+            Event::Ready { peer: PeerId(7), address: address(), version: said(), pool: None };
         assert_eq!(
             line(ready),
             r#"{"event":"ready","at":1.5,"id":7,"address":"127.0.0.1:18444","user_agent":"/\\x1b[2J\\\"/","services":["network","witness","0x8000"],"protocol":70016,"height":-1,"relay":false}"#
@@ -256,6 +257,7 @@ mod tests {
             version: Some(said()),
             ping: None,
             ping_min: None,
+            pool: None,
             leases: 0,
             requests: 0,
         };

@@ -138,6 +138,7 @@ mod tests {
             version,
             ping: Some(Duration::from_micros(12_300)),
             ping_min: None,
+            pool: None,
             leases: 0,
             requests: 0,
         };

@@ -142,7 +142,7 @@ mod tests {
                 height: 0,
                 relay: false,
             };
-            self.on(Event::Ready { peer, address, version });
+            self.on(Event::Ready { peer, address, version, pool: None });
         }
 
         fn lost(&mut self, id: u64) {

@@ -214,7 +214,7 @@ mod tests {
         let start = SystemTime::UNIX_EPOCH;
         let at = start + Duration::from_millis(12_345);
         let line = event(
-            &Stamped { at, event: Event::Ready { peer: PeerId(3), address, version } },
+            &Stamped { at, event: Event::Ready { peer: PeerId(3), address, version, pool: None } },
             start,
         );
         assert_eq!(

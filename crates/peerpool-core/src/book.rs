@@ -41,7 +41,7 @@ use crate::banned::Banned;
 use crate::event::Known;
 use crate::id::BurnReason;
 use crate::misbehavior::Discouraged;
-use crate::netgroup::NetGroups;
+use crate::netgroup::{NetGroup, NetGroups};
 use crate::policy::{Policy, meets};
 use crate::rng::Rng;
 use crate::time::{Monotonic, Now, UnixTime};
@@ -127,6 +127,11 @@ pub struct Book {
 }
 
 impl Book {
+    /// A keyed hash of a name, of at most 32 bytes of which count, and a netgroup.
+    pub fn weight(&self, name: &str, group: NetGroup) -> u64 {
+        self.tables.weight(name, group)
+    }
+
     /// An empty book without an AS map. Only addresses on one of `nets` are kept. The key of its
     /// tables is drawn from `rng`.
     pub fn new(policy: &Policy, default_port: u16, nets: &[Net], rng: &mut Rng) -> Self {

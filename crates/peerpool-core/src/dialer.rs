@@ -16,13 +16,14 @@ pub use floor::{Standing, below_floor};
 pub use pace::Pace;
 pub use rate::Rate;
 
+use std::fmt;
 use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
 
 use crate::address::{Address, Net, PerNet};
 use crate::book::Book;
-use crate::id::ConnectionType;
+use crate::id::{ConnectionType, PoolId};
 use crate::netgroup::NetGroup;
 use crate::peer::{Peer, Peers, Purpose, Stage};
 use crate::policy::Policy;
@@ -49,6 +50,10 @@ pub struct Tally {
     pub block_relay: usize,
     /// Feelers, whatever their stage.
     pub feelers: usize,
+    /// Private connections, whatever their stage.
+    pub private: usize,
+    /// Those of them that are not ready yet.
+    pub private_attempts: usize,
     /// Attempts to find who takes another's place.
     pub newcomers: usize,
     /// The same by network.
@@ -75,6 +80,39 @@ pub struct Dial {
     pub connection_type: ConnectionType,
     /// Why this one.
     pub purpose: Purpose,
+}
+
+/// What is wanted of whoever is dialled.
+pub struct Wishes<'a> {
+    /// What somebody waits for and no peer is.
+    pub unmet: &'a mut dyn Iterator<Item = Need>,
+    /// What those need, one by one, who wait for a connection of their own.
+    pub private: &'a mut dyn Iterator<Item = Need>,
+    /// Whether an address may serve this pool, or one that has room.
+    pub serves: &'a dyn Fn(Option<PoolId>, &Address) -> bool,
+}
+
+impl fmt::Debug for Wishes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wishes").finish_non_exhaustive()
+    }
+}
+
+/// Addresses drawn at most to find one that may serve. Of four separate pools one has a fourth.
+const DRAWS: usize = 32;
+
+/// One of those drawn that fits.
+fn draw_fitting(
+    fits: impl Fn(&Address) -> bool,
+    mut draw: impl FnMut() -> Option<Address>,
+) -> Option<Address> {
+    for _ in 0..DRAWS {
+        let drawn = draw()?;
+        if fits(&drawn) {
+            return Some(drawn);
+        }
+    }
+    None
 }
 
 /// A slot, or a floor, that is four fifths sure to be filled is not worth another dial.
@@ -284,6 +322,10 @@ impl Dialer {
                 ConnectionType::AddrFetch => Some(&mut tally.addr_fetch),
                 ConnectionType::BlockRelayOnly => Some(&mut tally.block_relay),
                 ConnectionType::Feeler => Some(&mut tally.feelers),
+                ConnectionType::PrivateBroadcast => {
+                    tally.private_attempts += usize::from(attempt);
+                    Some(&mut tally.private)
+                }
                 ConnectionType::OutboundFullRelay | ConnectionType::Manual => None,
             };
             if let Some(count) = extra {
@@ -304,13 +346,12 @@ impl Dialer {
         tally
     }
 
-    /// The next address to dial, if one is wanted and there is one. `needs` is what somebody waits
-    /// for and no peer is.
+    /// The next address to dial, if one is wanted and there is one.
     pub fn select_dial(
         &mut self,
         now: Now,
         tally: &Tally,
-        needs: &mut dyn Iterator<Item = Need>,
+        wishes: &mut Wishes<'_>,
         book: &Book,
         policy: &Policy,
         rng: &mut Rng,
@@ -341,10 +382,13 @@ impl Dialer {
             return None;
         }
         let open = self.open_nets(now.mono);
-        if let Some(dial) = self.select_needed(now, tally, &open, needs, book, policy, rng) {
+        if let Some(dial) = select_private(now, tally, &open, wishes, book, policy, rng) {
             return Some(dial);
         }
-        if let Some(dial) = self.select_anchor(&open, tally, book, policy) {
+        if let Some(dial) = self.select_needed(now, tally, &open, wishes, book, policy, rng) {
+            return Some(dial);
+        }
+        if let Some(dial) = self.select_anchor(&open, tally, wishes, book, policy) {
             return Some(dial);
         }
         if tally.ready >= target {
@@ -356,7 +400,9 @@ impl Dialer {
         let missing = target.saturating_sub(tally.ready) as f64 - tally.expected;
         let standings = self.standings(&open, tally, book, policy);
         let first = below_floor(&standings, missing, policy.min_peers_per_net);
-        let mut select = |nets: &[Net]| book.select(now, nets, ServiceFlags::NONE, rng);
+        let serves = |address: &Address| (wishes.serves)(None, address);
+        let mut select =
+            |nets: &[Net]| draw_fitting(serves, || book.select(now, nets, ServiceFlags::NONE, rng));
         select(&first).or_else(|| select(&open)).map(typed)
     }
 
@@ -368,7 +414,7 @@ impl Dialer {
         now: Now,
         tally: &Tally,
         open: &[Net],
-        needs: &mut dyn Iterator<Item = Need>,
+        wishes: &mut Wishes<'_>,
         book: &Book,
         policy: &Policy,
         rng: &mut Rng,
@@ -378,14 +424,15 @@ impl Dialer {
         if paced || !room {
             return None;
         }
-        let needs: Vec<Need> = needs.collect();
+        let needs: Vec<Need> = wishes.unmet.collect();
         if needs.is_empty() {
             return None;
         }
         let need = needs.get(rng.below(needs.len()))?;
-        let on = |net: &Net| need.net.is_none_or(|only| only == *net);
-        let nets: Vec<Net> = open.iter().copied().filter(on).collect();
-        let address = book.select(now, &nets, need.services, rng)?;
+        let nets = nets_of(need, open);
+        let serves = |address: &Address| (wishes.serves)(Some(need.pool), address);
+        let draw = || book.select(now, &nets, need.services, rng);
+        let address = draw_fitting(serves, draw)?;
         self.next_need = now.mono + policy.need_interval;
         let connection_type = ConnectionType::OutboundFullRelay;
         Some(Dial { address, connection_type, purpose: Purpose::Need })
@@ -423,6 +470,7 @@ impl Dialer {
         &mut self,
         nets: &[Net],
         tally: &Tally,
+        wishes: &Wishes<'_>,
         book: &Book,
         policy: &Policy,
     ) -> Option<Dial> {
@@ -435,7 +483,9 @@ impl Dialer {
             wanted.then_some(ConnectionType::OutboundFullRelay)?
         };
         while let Some(address) = self.anchors.pop() {
-            if nets.contains(&address.net()) && book.is_candidate(&address) {
+            let serves = connection_type == ConnectionType::BlockRelayOnly
+                || (wishes.serves)(None, &address);
+            if serves && nets.contains(&address.net()) && book.is_candidate(&address) {
                 return Some(Dial { address, connection_type, purpose: Purpose::Anchor });
             }
         }
@@ -472,6 +522,31 @@ impl Dialer {
     pub fn next_probe(&self) -> Option<Monotonic> {
         self.evidence.is_offline().then_some(self.next_probe)
     }
+}
+
+/// Those of the open networks that may have what is needed.
+fn nets_of(need: &Need, open: &[Net]) -> Vec<Net> {
+    let on = |net: &Net| need.net.is_none_or(|only| only == *net);
+    open.iter().copied().filter(on).collect()
+}
+
+/// Somebody for a lease that is to have a connection of its own.
+fn select_private(
+    now: Now,
+    tally: &Tally,
+    open: &[Net],
+    wishes: &mut Wishes<'_>,
+    book: &Book,
+    policy: &Policy,
+    rng: &mut Rng,
+) -> Option<Dial> {
+    if tally.private >= policy.max_private {
+        return None;
+    }
+    let need = wishes.private.nth(tally.private_attempts)?;
+    let address = book.select(now, &nets_of(&need, open), need.services, rng)?;
+    let connection_type = ConnectionType::PrivateBroadcast;
+    Some(Dial { address, connection_type, purpose: Purpose::Slot })
 }
 
 fn late(peers: &Peers) -> PerNet<Late> {

@@ -1,13 +1,14 @@
 //! The control plane: one machine that makes every decision about peers.
 //!
 //! This file takes inputs apart and passes them on; `dial.rs` starts and gives up attempts,
-//! `outcome.rs` says what an ending means, `session.rs` serves ready peers. Numbers and choices
+//! `place.rs` says which slot a peer fills, `outcome.rs` what an ending means, `session.rs` serves ready peers. Numbers and choices
 //! are elsewhere: [`crate::dialer`], [`crate::book`], [`crate::lease`].
 
 mod bars;
 mod dial;
 mod kept;
 mod outcome;
+mod place;
 mod session;
 
 use std::collections::VecDeque;
@@ -17,15 +18,16 @@ use crate::address::{Address, Net};
 use crate::book::{Book, TOLERANCE};
 use crate::dialer::Dialer;
 use crate::discovery::Seeds;
-use crate::event::{Event, Status, Variety};
+use crate::event::{Event, PoolStatus, Status, Variety};
 use crate::id::{ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState};
 use crate::io::{Input, Output, Refusal};
 use crate::lease::{Leases, Released};
 use crate::netgroup::NetGroups;
 use crate::peer::{Peer, Peers};
 use crate::policy::{Policy, PolicyError};
-use crate::require::Require;
+use crate::require::{Require, Unmet};
 use crate::rng::Rng;
+use crate::slots::{NamedPool, Slots};
 use crate::time::{Monotonic, Now};
 use crate::timers::Timers;
 
@@ -52,6 +54,8 @@ pub struct Config {
     pub only_nets: Vec<Net>,
     /// Who belongs together, for every rule that limits how many of one netgroup there are.
     pub groups: NetGroups,
+    /// Pools beside the main one; their targets are part of `target_connect_count`.
+    pub pools: Vec<NamedPool>,
     /// Height of our best block, sent in our `version`; 0 where the user keeps no chain.
     pub height: i32,
 }
@@ -96,6 +100,7 @@ pub struct Engine {
     dialer: Dialer,
     seeds: Seeds,
     leases: Leases,
+    slots: Slots,
     timers: Timers<Timer>,
     outputs: VecDeque<Output>,
     /// Round trips of pings since they were last taken, if changes are tracked.
@@ -168,6 +173,7 @@ impl Engine {
             dialer,
             seeds: Seeds::new(seeds, &config.policy),
             leases: Leases::default(),
+            slots: Slots::new(&config.policy, &config.pools)?,
             timers: Timers::default(),
             outputs: VecDeque::new(),
             round_trips: None,
@@ -242,10 +248,21 @@ impl Engine {
                 addresses: self.book.addresses_by_net().filter(|(_, count)| *count > 0).collect(),
                 ..self.peers.variety()
             },
+            pools: self.pools().collect(),
             waiters: self.leases.waiting(),
             leases: self.leases.held(),
             store_failure: None,
         }
+    }
+
+    /// Every pool, the main one first.
+    pub fn pools(&self) -> impl Iterator<Item = PoolStatus> + '_ {
+        self.slots.iter().map(|(id, NamedPool { name, target, separate })| PoolStatus {
+            name: name.clone(),
+            target: *target,
+            ready: self.peers.slots_filled_of(id),
+            separate: *separate,
+        })
     }
 
     /// The addr book, for checks and views.
@@ -340,7 +357,8 @@ impl Engine {
         // Whom the user names is dialled on any network.
         let named = book.manual_len() > 0;
         let nets = if named { &NETS[..] } else { dialer.nets() };
-        let result = match (self.phase, require.unmet(&config.policy, nets)) {
+        let private = (require.need().private && config.connect_only).then_some(Unmet::Private);
+        let result = match (self.phase, private.or(require.unmet(&config.policy, nets))) {
             (Phase::Closed, _) => Err(Refusal::Closed),
             (_, Some(unmet)) => Err(Refusal::Unsatisfiable(unmet)),
             _ => leases.request(lease, require, wait, peers, &config.policy, rng),
@@ -368,8 +386,13 @@ impl Engine {
         if let Some(peer) = held {
             self.tell(Event::Released { lease, peer });
         }
-        if let Some(peer) = free {
-            self.offer(peer);
+        let private = |peer: PeerId| {
+            let kind = self.peers.get(peer).map(|peer| peer.connection_type);
+            kind == Some(ConnectionType::PrivateBroadcast)
+        };
+        match held.filter(|peer| private(*peer)) {
+            Some(peer) => self.disconnect(peer, DisconnectReason::PrivateBroadcastDone),
+            None => free.into_iter().for_each(|peer| self.offer(peer)),
         }
         self.offer_reserved();
     }

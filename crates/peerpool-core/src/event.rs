@@ -8,7 +8,9 @@ use bitcoin::p2p::ServiceFlags;
 
 use crate::address::{Address, Net};
 use crate::banned::{Ban, Subnet};
-use crate::id::{BurnReason, Chosen, ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState};
+use crate::id::{
+    BurnReason, Chosen, ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState, PoolId,
+};
 use crate::misbehavior::Misbehavior;
 
 /// Why a dial ended without a connection.
@@ -131,6 +133,8 @@ pub enum Event {
         address: Address,
         /// What it said of itself.
         version: PeerVersion,
+        /// The pool whose slot it fills; `None` of an extra.
+        pool: Option<PoolId>,
     },
     /// A dial failed.
     DialFailed {
@@ -377,6 +381,8 @@ pub struct PeerStatus {
     pub ping: Option<Duration>,
     /// Shortest round trip seen.
     pub ping_min: Option<Duration>,
+    /// The pool whose slot it fills, once it does: a place in [`Status::pools`].
+    pub pool: Option<PoolId>,
     /// Leases it serves.
     pub leases: usize,
     /// Requests of their holders that it has not answered.
@@ -402,6 +408,19 @@ pub struct Variety {
     pub of_one_source: usize,
     /// Addresses in the book by network, burned ones left out; networks without are left out.
     pub addresses: BTreeMap<Net, usize>,
+}
+
+/// A named pool, and how it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Its name; `main` for the one that has no other.
+    pub name: String,
+    /// Peers to keep for it.
+    pub target: usize,
+    /// Those that are ready.
+    pub ready: usize,
+    /// Whether no node that serves it ever serves another.
+    pub separate: bool,
 }
 
 /// One snapshot of the pool: the four views, and why they are as they are.
@@ -438,6 +457,8 @@ pub struct Status {
     pub success_rate: BTreeMap<Net, f64>,
     /// How different peers and addresses are.
     pub variety: Variety,
+    /// The pools that share the addr book, the main one first.
+    pub pools: Vec<PoolStatus>,
     /// Callers waiting for a lease.
     pub waiters: usize,
     /// Leases held.

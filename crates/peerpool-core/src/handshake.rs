@@ -10,7 +10,7 @@
 
 use bitcoin::p2p::ServiceFlags;
 
-use crate::event::PeerVersion;
+use crate::event::{PeerVersion, UserAgent};
 use crate::id::BurnReason;
 use crate::policy::meets;
 use crate::wire::{Control, PROTOCOL_VERSION, Version};
@@ -62,12 +62,30 @@ pub enum Step {
 pub struct Handshake {
     theirs: Option<PeerVersion>,
     repeated: bool,
+    /// Says no more than it must.
+    bare: bool,
 }
 
 impl Handshake {
     /// Begins the handshake with our `version`, whose `addr_from` is all zero.
     pub fn begin(version: Version) -> (Self, Control) {
-        (Self { theirs: None, repeated: false }, Control::Version(Box::new(version)))
+        (Self { theirs: None, repeated: false, bare: false }, Control::Version(Box::new(version)))
+    }
+
+    /// The same, for a connection that is to tell nothing of us: no feature is negotiated, and the
+    /// `version` is the same for everybody, that of Core's private broadcasts but for the nonce.
+    pub fn begin_bare(nonce: u64) -> (Self, Control) {
+        let version = Version {
+            protocol: PROTOCOL_VERSION,
+            services: ServiceFlags::NONE,
+            timestamp: 0,
+            nonce,
+            user_agent: UserAgent(b"/pynode:0.0.1/".to_vec()),
+            height: 0,
+            relay: false,
+        };
+        let (handshake, message) = Self::begin(version);
+        (Self { bare: true, ..handshake }, message)
     }
 
     /// What the peer said of itself, once it has.
@@ -123,7 +141,7 @@ impl Handshake {
             relay: version.relay,
         });
         let mut answer = Vec::new();
-        if version.protocol >= PROTOCOL_VERSION {
+        if version.protocol >= PROTOCOL_VERSION && !self.bare {
             answer.extend([Control::WtxidRelay, Control::SendAddrV2]);
         }
         answer.push(Control::Verack);
@@ -134,7 +152,6 @@ impl Handshake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::UserAgent;
 
     fn version() -> Version {
         Version {

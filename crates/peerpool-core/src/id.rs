@@ -25,6 +25,18 @@ id! {
     /// One lease, from the request on. Never reused.
     LeaseId
 }
+id! {
+    /// One of the named pools that share an addr book, by its place among them.
+    PoolId
+}
+
+/// Longest name of a pool, in bytes.
+pub const MAX_POOL_NAME: usize = 32;
+
+impl PoolId {
+    /// The one that has no other name.
+    pub const MAIN: Self = Self(0);
+}
 
 /// What a peer may be used for; the three public states of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +64,9 @@ pub enum ConnectionType {
     Feeler,
     /// Opened by a starved pool to ask for addresses, closed after the answer. An extra.
     AddrFetch,
+    /// Opened for one lease, which has it alone and says nothing of us, closed after it. An extra.
+    /// Core's connections for private broadcasts.
+    PrivateBroadcast,
 }
 
 impl PeerState {
@@ -71,6 +86,16 @@ impl ConnectionType {
         matches!(self, Self::OutboundFullRelay | Self::BlockRelayOnly)
     }
 
+    /// Whether such a peer is there to be leased.
+    pub const fn is_lent(self) -> bool {
+        self.counts() || matches!(self, Self::PrivateBroadcast)
+    }
+
+    /// Whether such a peer is asked for addresses, and its gossip heard.
+    pub const fn asks_for_addresses(self) -> bool {
+        matches!(self, Self::OutboundFullRelay | Self::Manual | Self::AddrFetch)
+    }
+
     /// The word for this type in logs and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -79,6 +104,7 @@ impl ConnectionType {
             Self::BlockRelayOnly => "block_relay_only",
             Self::Feeler => "feeler",
             Self::AddrFetch => "addr_fetch",
+            Self::PrivateBroadcast => "private_broadcast",
         }
     }
 
@@ -226,6 +252,8 @@ pub enum DisconnectReason {
     Surplus,
     /// The addr-fetch connection has done its work or used up its time.
     AddrFetchDone,
+    /// The one lease that the connection was opened for is over, or has used up its time.
+    PrivateBroadcastDone,
     /// The feeler has found out that the address is alive.
     FeelerDone,
     /// A newcomer took the place of this peer, the one that had been ready longest.
@@ -257,6 +285,7 @@ impl DisconnectReason {
             Self::SendQueueFull => "send_queue_full",
             Self::Surplus => "surplus",
             Self::AddrFetchDone => "addr_fetch_done",
+            Self::PrivateBroadcastDone => "private_broadcast_done",
             Self::FeelerDone => "feeler_done",
             Self::Rotated => "rotated",
             Self::Yielded => "yielded",

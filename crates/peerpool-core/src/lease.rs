@@ -119,8 +119,13 @@ impl Leases {
 
     /// What is waited for and no ready peer is, busy or not.
     pub fn unmet<'a>(&'a self, peers: &'a Peers) -> impl Iterator<Item = Need> + 'a {
-        let met = |need: &Need| peers.iter().any(|(_, peer)| need.is_met_by(peer));
+        let met = |need: &Need| need.private || peers.iter().any(|(_, peer)| need.is_met_by(peer));
         self.waiters.needs().filter(move |need| !met(need))
+    }
+
+    /// What those need, one by one, who wait for a connection of their own.
+    pub fn private(&self) -> impl Iterator<Item = Need> + '_ {
+        self.waiters.private()
     }
 
     /// Leases held.

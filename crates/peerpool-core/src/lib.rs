@@ -40,6 +40,7 @@ pub mod policy;
 pub mod query;
 pub mod require;
 pub mod rng;
+pub mod slots;
 pub mod time;
 mod timers;
 pub mod wire;

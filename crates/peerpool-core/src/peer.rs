@@ -8,7 +8,7 @@ use crate::book::Source;
 use crate::discovery::AddrBudget;
 use crate::event::{PeerStatus, Variety};
 use crate::handshake::{Handshake, Handshaken};
-use crate::id::{ConnectionType, PeerId, PeerState};
+use crate::id::{ConnectionType, PeerId, PeerState, PoolId};
 use crate::liveness::Liveness;
 use crate::netgroup::{NetGroup, NetGroups};
 use crate::time::Monotonic;
@@ -75,6 +75,8 @@ pub enum Stage {
 /// What there is to know of a ready peer.
 #[derive(Clone, Debug)]
 pub struct Session {
+    /// Whose slot it fills; `None` of an extra.
+    pub pool: Option<PoolId>,
     /// Proof of the handshake, and what it told.
     pub handshaken: Handshaken,
     /// Since when the peer is ready.
@@ -142,6 +144,7 @@ impl Peer {
             version: version.cloned(),
             ping,
             ping_min,
+            pool: session.and_then(|session| session.pool),
             leases: session.map_or(0, |session| session.leases),
             requests: session.map_or(0, |session| session.requests),
         })
@@ -248,6 +251,15 @@ impl Peers {
     /// Ready peers that count toward the target.
     pub fn slots_filled(&self) -> usize {
         self.table.values().filter(|peer| peer.fills_slot()).count()
+    }
+
+    /// Those of one pool.
+    pub fn slots_filled_of(&self, pool: PoolId) -> usize {
+        let fills = |peer: &&Peer| {
+            let session = peer.session().filter(|_| peer.fills_slot());
+            session.is_some_and(|session| session.pool == Some(pool))
+        };
+        self.table.values().filter(fills).count()
     }
 
     /// Whether a connection on `net` is up: then there is a route.

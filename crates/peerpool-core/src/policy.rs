@@ -199,7 +199,8 @@ const fn days(n: u64) -> Duration {
 const SHORTEST: Duration = ms(10);
 
 policy! {
-    /// Peers to keep: full-relay and manual ones count, extras do not. Core keeps 8 full-relay.
+    /// Peers to keep, those of named pools among them: full-relay and manual ones count, extras do
+    /// not. Core keeps 8 full-relay.
     target_connect_count: usize = 8, 1 => 1000;
     /// Hearsay is a candidate only while its timestamp is younger than this.
     max_address_age: Duration = hours(3), SHORTEST => days(30);
@@ -370,6 +371,15 @@ policy! {
     /// While somebody waits for a peer such as none is, one like it is dialled this often, in place
     /// of another if the pool is full; 0ms means never.
     need_interval: Duration = ms(500), Duration::ZERO => hours(1);
+    /// Pools that may have a name of their own, beside the main one.
+    max_pools: usize = 16, 0 => 1000;
+    /// Connections at once that are opened for a lease of their own, for private broadcasts. Core: 64.
+    max_private: usize = 8, 0 => 64;
+    /// Longest life of such a connection once it is ready. Core's value.
+    private_lifetime: Duration = minutes(3), SHORTEST => hours(1);
+    /// A transaction that was told to one peer in private, and was not heard of from others for this
+    /// long, is told to another. Core's value.
+    private_retry: Duration = minutes(1), SHORTEST => hours(24);
     /// Callers that may wait for a lease at once.
     max_waiters: usize = 10_000, 1 => 1_000_000;
     /// How long a caller waits for a lease, unless it says otherwise.
@@ -380,6 +390,9 @@ policy! {
     lease_send_queue: usize = 4, 1 => 10_000;
     /// How long a peer has to answer a query, unless the caller says otherwise.
     query_timeout: Duration = secs(30), SHORTEST => hours(1);
+    /// An ask that is to hedge once a peer takes longer than it mostly does hedges after this long
+    /// while too little is known.
+    ask_hedge_delay: Duration = secs(2), SHORTEST => hours(1);
     /// Queries of one peer whose time is up and whose late answers are still waited for, so that
     /// they are not taken for others.
     max_late_queries: usize = 8, 0 => 1_000;
@@ -422,13 +435,13 @@ impl Policy {
     }
 
     /// Connections and dials that there may be at once: the target and the dials in flight for it,
-    /// addr-fetches, block-relay-only peers, a feeler, and a newcomer that is to take the place of
-    /// another.
+    /// addr-fetches, block-relay-only peers, private ones, a feeler, and a newcomer that is to take
+    /// the place of another.
     pub const fn max_connections(&self) -> usize {
         const FEELERS: usize = 1;
         const NEWCOMERS: usize = 1;
         let main = self.target_connect_count + self.max_dials + self.max_addr_fetch;
-        main + self.block_relay_count + FEELERS + NEWCOMERS
+        main + self.block_relay_count + self.max_private + FEELERS + NEWCOMERS
     }
 }
 

@@ -14,6 +14,7 @@ mod txs;
 use std::fmt;
 use std::time::Duration;
 
+use bitcoin::p2p::ServiceFlags;
 use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_blockdata::Inventory;
 
@@ -45,6 +46,11 @@ pub trait Query: fmt::Debug + Send + 'static {
     /// may be asked for both. `None`: each is asked by itself.
     fn key(&self) -> Option<String> {
         None
+    }
+
+    /// Services that a peer must have to answer it. An ask is made of such peers only.
+    fn services(&self) -> ServiceFlags {
+        ServiceFlags::NONE
     }
 
     /// The message that asks it. Called once, before anything else.

@@ -7,7 +7,7 @@ use bitcoin::p2p::ServiceFlags;
 
 use crate::address::{Address, Host, Net};
 use crate::event::PeerVersion;
-use crate::id::PeerId;
+use crate::id::{ConnectionType, PeerId, PoolId};
 use crate::netgroup::{NetGroup, NetGroups};
 use crate::peer::Peer;
 use crate::policy::Policy;
@@ -36,13 +36,22 @@ pub struct Need {
     pub v2: bool,
     /// That it relays transactions.
     pub relay: bool,
+    /// One that serves this pool.
+    pub pool: PoolId,
+    /// On a connection that is opened for the lease.
+    pub private: bool,
 }
 
 impl Need {
-    /// Whether a peer is ready, counts toward the target, and meets it.
+    /// Whether a peer is ready, is there for such leases, and meets it.
     pub fn is_met_by(&self, peer: &Peer) -> bool {
-        let session = peer.session().filter(|_| peer.fills_slot());
-        session.is_some_and(|it| self.is_met_at(&peer.address, it.handshaken.version()))
+        let Some(session) = peer.session() else { return false };
+        let serves = if self.private {
+            peer.connection_type == ConnectionType::PrivateBroadcast
+        } else {
+            peer.fills_slot() && session.pool == Some(self.pool)
+        };
+        serves && self.is_met_at(&peer.address, session.handshaken.version())
     }
 
     /// Whether a peer at this address that says this of itself meets it.
@@ -87,6 +96,9 @@ pub enum Unmet {
     V2,
     /// Peers are told not to relay transactions: `Policy::relay` is off.
     Relay,
+    /// No private connection is opened: `Policy::max_private` is 0, or only addresses that the user
+    /// named are dialled.
+    Private,
 }
 
 impl Unmet {
@@ -96,6 +108,9 @@ impl Unmet {
             Self::Net(_) => "no peer on that network is ever dialled: see `onlynet`",
             Self::V2 => "no connection is encrypted (BIP324)",
             Self::Relay => "peers are told not to relay transactions: set `relay`",
+            Self::Private => {
+                "no private connection is opened: see `max_private`, and `connect`, which allows none"
+            }
         }
     }
 }
@@ -116,7 +131,15 @@ impl Require {
     /// which the pool keeps too (`NETWORK_LIMITED`), does not meet it.
     pub const fn services(services: ServiceFlags) -> Self {
         Self {
-            need: Need { services, net: None, min_height: None, v2: false, relay: false },
+            need: Need {
+                services,
+                net: None,
+                min_height: None,
+                v2: false,
+                relay: false,
+                pool: PoolId::MAIN,
+                private: false,
+            },
             max_round_trip: None,
             except: BTreeSet::new(),
             apart: BTreeSet::new(),
@@ -157,6 +180,26 @@ impl Require {
     #[must_use]
     pub fn relay(mut self) -> Self {
         self.need.relay = true;
+        self
+    }
+
+    /// On a connection of its own: dialled for this lease, lent to nobody else, closed after it, by
+    /// `Policy::private_lifetime` at the latest. The handshake says nothing of us, and is the same
+    /// as that of Bitcoin Core's private broadcasts. The peer takes transactions. At most
+    /// `Policy::max_private` at once.
+    ///
+    /// It hides that the lease and the pool's other connections are one program's; not your IP
+    /// address.
+    #[must_use]
+    pub fn private(mut self) -> Self {
+        (self.need.private, self.need.relay, self.exclusive) = (true, true, true);
+        self
+    }
+
+    /// Of this pool; the one that leases it by default.
+    #[must_use]
+    pub fn of_pool(mut self, pool: PoolId) -> Self {
+        self.need.pool = pool;
         self
     }
 
@@ -212,6 +255,7 @@ impl Require {
         match self.need.net {
             Some(net) if !nets.contains(&net) => Some(Unmet::Net(net)),
             _ if self.need.v2 => Some(Unmet::V2),
+            _ if self.need.private => (policy.max_private == 0).then_some(Unmet::Private),
             _ if self.need.relay && !policy.relay => Some(Unmet::Relay),
             _ => None,
         }

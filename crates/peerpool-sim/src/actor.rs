@@ -312,7 +312,7 @@ impl Actor {
     fn on_ready(&mut self, around: &mut dyn Surroundings, now: Now, out: &mut Vec<Said>) -> Next {
         self.stage = Stage::Ready;
         self.ready_at = now.mono;
-        if let Some(mempool) = self.mempool(around) {
+        if let Some(mempool) = self.mempool(around).filter(|_| self.wants_txs) {
             self.relay.begin(now.mono, &mempool, &mut self.rng);
         }
         let magic = around.profile().magic;
@@ -419,13 +419,13 @@ impl Actor {
         Next::Stay
     }
 
-    /// The transactions of the network, if it has any and the peer wants to know.
+    /// The transactions of the network, if it has any. Whoever brings one need not want any.
     fn mempool(&self, around: &dyn Surroundings) -> Option<Mempool> {
-        around.profile().mempool.clone().filter(|_| self.wants_txs && self.is_serving())
+        around.profile().mempool.clone().filter(|_| self.is_serving())
     }
 
     fn announce(&mut self, around: &dyn Surroundings, now: Monotonic, out: &mut Vec<Said>) {
-        let Some(mempool) = self.mempool(around) else { return };
+        let Some(mempool) = self.mempool(around).filter(|_| self.wants_txs) else { return };
         let news = self.relay.announce(now, &mempool, &mut self.rng);
         if !news.is_empty() {
             out.push(Said::Message(NetworkMessage::Inv(news)));

@@ -15,6 +15,7 @@ mod outage;
 mod outputs;
 mod paces;
 mod peers;
+mod pools;
 mod supply;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ use leases::Leases;
 use outage::Outage;
 use paces::Paces;
 use peers::Peers;
+use pools::Pools;
 use supply::{Full, Supply};
 use view::BookChecks;
 
@@ -181,6 +183,7 @@ pub struct Checks {
     outage: Outage,
     supply: Supply,
     leases: Leases,
+    pools: Pools,
     book: BookChecks,
 }
 
@@ -206,6 +209,7 @@ impl Checks {
             outage: Outage::default(),
             supply: Supply::new(config.seeds.len(), &policy),
             leases: Leases::default(),
+            pools: Pools::new(config),
             book: BookChecks::default(),
             policy,
         }
@@ -219,6 +223,7 @@ impl Checks {
             former.known.prove(address);
         }
         self.paces = std::mem::take(&mut former.paces);
+        self.pools.recall(&mut former.pools);
         self.bars.recall(now, &mut former.bars);
         self.known.recall(now, &mut former.known, former.outage.epoch, forgotten);
     }

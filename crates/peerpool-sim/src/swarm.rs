@@ -11,6 +11,7 @@ use std::time::Duration;
 use bitcoin::p2p::ServiceFlags;
 use peerpool_core::policy::Policy;
 use peerpool_core::rng::Rng;
+use peerpool_core::slots::NamedPool;
 use peerpool_core::time::Monotonic;
 
 use crate::actor::{Ages, Kind, Mix, SeedKind};
@@ -211,6 +212,9 @@ impl Swarm {
         // Netgroups may be too few for more than one.
         let peers = if self.world.is_cramped() { 1 } else { usize::MAX };
         for pool in 0..self.world.pools().len() {
+            // So may they be for pools that share none.
+            let separate = self.world.pool(pool).engine().pools().any(|pool| pool.separate);
+            let peers = if separate { 1 } else { peers };
             let policy = self.world.pool(pool).policy();
             let (allowed, replaces) = (time_to_recover(policy), time_to_replace(policy));
             self.world.expect_peers(pool, peers, since + allowed, replaces);
@@ -317,7 +321,21 @@ fn pool(rng: &mut Rng) -> PoolPlan {
         seeds.push(pick(rng, &[SeedKind::Poisoned, SeedKind::Failing]));
     }
     let remembers = rng.chance(0.8);
-    PoolPlan { policy: policy(rng), seeds, remembers, ..PoolPlan::default() }
+    let policy = policy(rng);
+    let pools = pools(rng, policy.target_connect_count);
+    PoolPlan { policy, seeds, remembers, pools, ..PoolPlan::default() }
+}
+
+/// Now and then the slots are divided among several pools, some of which share no node.
+fn pools(rng: &mut Rng, mut left: usize) -> Vec<NamedPool> {
+    let mut pools = Vec::new();
+    while left > 1 && pools.len() < 4 && rng.chance(0.3) {
+        let target = 1 + rng.below(left - 1);
+        left -= target;
+        let name = format!("pool{}", pools.len());
+        pools.push(NamedPool { name, target, separate: rng.chance(0.4) });
+    }
+    pools
 }
 
 /// A policy that is full again within some hours of the last fault.

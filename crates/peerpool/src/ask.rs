@@ -12,6 +12,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
+use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Address;
 use peerpool_core::id::PeerId;
 use peerpool_core::query::{BadQuery, Query, QueryError};
@@ -33,10 +34,17 @@ pub struct Ask<Q> {
     query: Q,
     require: Require,
     fanout: usize,
-    hedge_after: Option<Duration>,
+    hedge: Option<Hedge>,
     spread: Option<Spread>,
     timeout: Duration,
     most: Option<usize>,
+}
+
+/// When one more peer is asked.
+#[derive(Clone, Copy, Debug)]
+enum Hedge {
+    After(Duration),
+    AtP95,
 }
 
 /// An answer, and whose it is.
@@ -140,7 +148,7 @@ impl Pool {
             query,
             require: Require::any(),
             fanout: 1,
-            hedge_after: None,
+            hedge: None,
             spread: None,
             timeout: self.ask_timeout(),
             most: None,
@@ -149,7 +157,9 @@ impl Pool {
 }
 
 impl<Q: Query<Answer: Clone + Sync> + Clone> Ask<Q> {
-    /// What every peer that is asked must meet; by default nothing.
+    /// What every peer that is asked must meet, beside having the services that the query needs. A
+    /// query of blocks is asked of peers that have all of them, unless this names
+    /// `NETWORK_LIMITED`: then of pruned ones, too, which have the last 288 (BIP159).
     pub fn to(self, require: Require) -> Self {
         Self { require, ..self }
     }
@@ -162,7 +172,14 @@ impl<Q: Query<Answer: Clone + Sync> + Clone> Ask<Q> {
     /// Asks one more peer each time there was no valid answer for so long. It takes a slot only
     /// then.
     pub fn hedge_after(self, delay: Duration) -> Self {
-        Self { hedge_after: Some(delay), ..self }
+        Self { hedge: Some(Hedge::After(delay)), ..self }
+    }
+
+    /// The same once the peer that was asked last takes longer than it did for 95 of 100 such
+    /// queries: the last 64 of it, or of its network where it has answered fewer than 8. Until there
+    /// are as many, after `Policy::ask_hedge_delay`.
+    pub fn hedge_at_p95(self) -> Self {
+        Self { hedge: Some(Hedge::AtP95), ..self }
     }
 
     /// Asks only peers that differ from each other by this. Where there are no such, fewer are
@@ -194,10 +211,18 @@ impl<Q: Query<Answer: Clone + Sync> + Clone> Ask<Q> {
         }
     }
 
+    fn needed(&self) -> Require {
+        let mut services = self.query.services();
+        if self.require.wanted_services().has(ServiceFlags::NETWORK_LIMITED) {
+            services.remove(ServiceFlags::NETWORK);
+        }
+        self.require.clone().and_services(services)
+    }
+
     /// What two asks have in common that one answer will do for.
     fn key(&self) -> Option<String> {
-        let Self { require, fanout, hedge_after, spread, timeout, most, .. } = self;
-        let options = (require, fanout, hedge_after, spread, timeout, most);
+        let Self { require, fanout, hedge, spread, timeout, most, .. } = self;
+        let options = (self.pool.id(), require, fanout, hedge, spread, timeout, most);
         Some(format!("{} {options:?}", self.query.key()?))
     }
 

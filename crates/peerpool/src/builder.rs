@@ -11,6 +11,7 @@ use peerpool_core::engine::{Config, Engine};
 use peerpool_core::netgroup::{AsMap, AsMapError, MAX_AS_MAP, NetGroups};
 use peerpool_core::policy::{Policy, PolicyError};
 use peerpool_core::rng::Rng;
+use peerpool_core::slots::NamedPool;
 
 use crate::clock::Clock;
 use crate::driver;
@@ -34,6 +35,7 @@ pub struct Builder {
     manual: Vec<Address>,
     connect_only: bool,
     only_nets: Vec<Net>,
+    pools: Vec<NamedPool>,
     dns: bool,
     dns_server: Option<SocketAddr>,
     allow_unroutable: Option<bool>,
@@ -57,6 +59,7 @@ impl Builder {
             allow_unroutable: None,
             data_dir: None,
             asmap: None,
+            pools: Vec::new(),
             user_agent: concat!("/peerpool:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
             height: 0,
             rng_seed: None,
@@ -66,6 +69,28 @@ impl Builder {
     /// Peers to keep. Default 8; 1 to 1000.
     pub fn target(mut self, peers: usize) -> Self {
         self.policy.target_connect_count = peers;
+        self
+    }
+
+    /// Keeps so many peers more, for a pool of this name: it shares the addr book, the dials and the
+    /// data directory, and has slots, leases and waiters of its own. See [`Pool::named`]. A name has
+    /// 1 to 32 ASCII letters, digits, `-` and `_`; at most `Policy::max_pools`, each with a target of
+    /// 1 at least.
+    pub fn named(self, name: impl Into<String>, target: usize) -> Self {
+        self.beside(name.into(), target, false)
+    }
+
+    /// The same, and no node that serves it ever serves another pool: each netgroup belongs to one
+    /// separate pool, or to all those that are not. Which, a secret of the data directory says, so
+    /// that it holds over restarts; without one, until the end. It takes nodes in several netgroups,
+    /// and the fewer are left for each, the more such pools there are. Addresses that the user named
+    /// serve any.
+    pub fn separate(self, name: impl Into<String>, target: usize) -> Self {
+        self.beside(name.into(), target, true)
+    }
+
+    fn beside(mut self, name: String, target: usize, separate: bool) -> Self {
+        self.pools.push(NamedPool { name, target, separate });
         self
     }
 
@@ -187,6 +212,9 @@ impl Builder {
     pub async fn start(mut self) -> Result<Pool, StartError> {
         self.policy.allow_unroutable =
             self.allow_unroutable.unwrap_or(self.policy.allow_unroutable || self.chain.local);
+        let beside = self.pools.iter().map(|pool| pool.target);
+        let target = self.policy.target_connect_count;
+        self.policy.target_connect_count = beside.fold(target, usize::saturating_add);
         self.policy.check().map_err(StartError::Policy)?;
         if self.user_agent.len() > MAX_USER_AGENT {
             return Err(StartError::UserAgent { length: self.user_agent.len() });
@@ -218,6 +246,7 @@ impl Builder {
             only_nets: self.only_nets,
             groups,
             height: self.height,
+            pools: self.pools,
         };
         let mut engine = Engine::new(config, rng(self.rng_seed)?).map_err(StartError::Policy)?;
         let clock = Clock::start();

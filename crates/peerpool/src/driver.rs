@@ -7,16 +7,16 @@ mod log;
 mod outputs;
 mod saving;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use peerpool_core::address::Address;
+use peerpool_core::address::{Address, PerNet};
 use peerpool_core::book::Explanation;
 use peerpool_core::engine::Engine;
-use peerpool_core::event::{PeerVersion, Status};
+use peerpool_core::event::{PeerVersion, PoolStatus, Status};
 use peerpool_core::id::{DisconnectReason, LeaseId, PeerId};
 use peerpool_core::io::{Input, Refusal};
 use peerpool_core::policy::Policy;
@@ -35,6 +35,7 @@ use crate::lease::{self, DialFailure, Grant, Release, Request};
 use crate::pool::{Pool, Shared};
 use crate::seeds::Resolver;
 use crate::store::{Saver, State};
+use crate::times::Times;
 use log::EventLog;
 use saving::Saving;
 
@@ -92,6 +93,8 @@ struct Peer {
     /// Queries that it has not answered, and how many the engine knows of.
     load: Arc<AtomicUsize>,
     told_load: usize,
+    /// How long its answers take.
+    times: Arc<Times>,
     /// Gone once the task is told to end.
     close: Option<oneshot::Sender<Close>>,
     /// The engine asked for the end: the report is `Closed`, whatever the dial came to.
@@ -136,12 +139,13 @@ pub(crate) struct Driver {
     tasks: JoinSet<Outcome>,
     jobs: HashMap<Id, Job>,
     peers: HashMap<PeerId, Peer>,
-    /// Peers that do not count toward the target.
-    extras: HashSet<PeerId>,
+    /// How long answers take, by network.
+    times: PerNet<Arc<Times>>,
     waiting: HashMap<LeaseId, oneshot::Sender<Result<Grant, Refusal>>>,
     held: HashMap<LeaseId, PeerId>,
     events: broadcast::Sender<Stamped>,
-    ready: watch::Sender<usize>,
+    /// Ready peers of each pool.
+    ready: watch::Sender<Vec<usize>>,
     failures: VecDeque<DialFailure>,
     log: EventLog,
     /// Keeps what the pool learns, if it has a data directory.
@@ -176,7 +180,8 @@ fn prepare(setup: Setup) -> (Driver, Pool) {
     let (to_releases, releases) = mpsc::channel(release_queue(&policy));
     let (to_inputs, inputs) = mpsc::channel(policy.input_queue);
     let (events, first) = broadcast::channel(policy.event_queue);
-    let (ready, ready_count) = watch::channel(0);
+    let pools: Vec<PoolStatus> = engine.pools().collect();
+    let (ready, ready_count) = watch::channel(vec![0; pools.len()]);
     let last = Arc::new(OnceLock::new());
     let log = EventLog::new(policy.max_log_bytes_per_hour);
     let shared = Shared {
@@ -186,9 +191,11 @@ fn prepare(setup: Setup) -> (Driver, Pool) {
         events: events.downgrade(),
         first: Mutex::new(Some(first)),
         last: Arc::clone(&last),
-        target: policy.target_connect_count,
+        pools,
         lease_timeout: policy.lease_timeout,
         query_timeout: policy.query_timeout,
+        private_retry: policy.private_retry,
+        ask_hedge_delay: policy.ask_hedge_delay,
         next_lease: AtomicU64::new(0),
         flights: Flights::default(),
     };
@@ -204,7 +211,7 @@ fn prepare(setup: Setup) -> (Driver, Pool) {
         tasks: JoinSet::new(),
         jobs: HashMap::new(),
         peers: HashMap::new(),
-        extras: HashSet::new(),
+        times: PerNet::default(),
         waiting: HashMap::new(),
         held: HashMap::new(),
         events,
@@ -221,8 +228,8 @@ fn prepare(setup: Setup) -> (Driver, Pool) {
 
 /// Places for releases: one for every waiter and every lease there can be.
 fn release_queue(policy: &Policy) -> usize {
-    let peers = policy.target_connect_count + policy.max_addr_fetch;
-    policy.max_waiters + peers * policy.slots_per_peer
+    let slots = policy.target_connect_count * policy.slots_per_peer;
+    policy.max_waiters + slots + policy.max_private
 }
 
 impl Driver {
@@ -395,7 +402,6 @@ impl Driver {
     /// Tells the engine of a peer's end; the only place that does, and once for each dial.
     fn on_peer_ended(&mut self, peer: PeerId, end: End) {
         let Some(gone) = self.peers.remove(&peer) else { return };
-        self.extras.remove(&peer);
         self.handle(match end {
             End::Dial(error) if !gone.asked => Input::DialFailed { peer, error },
             End::Dial(_) => Input::Closed { peer, reason: DisconnectReason::PoolClosed },

@@ -23,6 +23,8 @@ use peerpool_core::wire::{self, RawMessage};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::times::Times;
+
 /// A lease given back, and what its holder has to say of the peer.
 #[derive(Debug)]
 pub(crate) struct Release {
@@ -80,6 +82,8 @@ pub(crate) struct Grant {
     pub(crate) outbox: mpsc::Sender<Request>,
     /// How long a query has, unless its caller says otherwise.
     pub(crate) query_timeout: Duration,
+    /// How long its answers take, and those of its network.
+    pub(crate) times: [Arc<Times>; 2],
 }
 
 /// What the holder of a lease wants of its peer, on the way to the connection.
@@ -179,13 +183,14 @@ pub struct Lease {
     inbox: Inbox,
     pub(crate) outbox: mpsc::Sender<Request>,
     pub(crate) query_timeout: Duration,
+    pub(crate) times: [Arc<Times>; 2],
     ticket: Ticket,
 }
 
 impl Lease {
     pub(crate) fn new(grant: Grant, ticket: Ticket) -> Self {
-        let Grant { peer, address, version, inbox, outbox, query_timeout } = grant;
-        Self { peer, address, version, inbox, outbox, query_timeout, ticket }
+        let Grant { peer, address, version, inbox, outbox, query_timeout, times } = grant;
+        Self { peer, address, version, inbox, outbox, query_timeout, times, ticket }
     }
 
     /// The lease's own name, as in [`Event::Leased`](crate::Event::Leased).

@@ -55,6 +55,7 @@ mod random;
 pub mod seeds;
 pub mod settings;
 pub mod store;
+mod times;
 
 pub use bitcoin;
 pub use bitcoin::p2p::ServiceFlags;
@@ -74,10 +75,11 @@ pub use peerpool_core::book::{Book, Explanation, Rule, Unfit};
 pub use peerpool_core::chain::Chain;
 pub use peerpool_core::engine::NETS;
 pub use peerpool_core::event::{
-    DialError, Event, Known, PeerStatus, PeerVersion, Status, UserAgent, Variety,
+    DialError, Event, Known, PeerStatus, PeerVersion, PoolStatus, Status, UserAgent, Variety,
 };
 pub use peerpool_core::id::{
     BurnReason, Chosen, ConnectionType, DisconnectReason, LeaseId, LinkFault, PeerId, PeerState,
+    PoolId,
 };
 pub use peerpool_core::misbehavior::Misbehavior;
 pub use peerpool_core::netgroup::{AsMap, AsMapError, MAX_AS_MAP, NetGroup, NetGroups};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use peerpool_core::address::Address;
 use peerpool_core::book::Explanation;
 use peerpool_core::chain::Chain;
-use peerpool_core::event::Status;
-use peerpool_core::id::LeaseId;
+use peerpool_core::event::{PoolStatus, Status};
+use peerpool_core::id::{LeaseId, PoolId};
 use peerpool_core::require::Require;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -28,22 +28,28 @@ use crate::lease::{Lease, LeaseError, Release, Ticket, Waiter};
 #[derive(Clone, Debug)]
 pub struct Pool {
     shared: Arc<Shared>,
+    /// Which of those that share the addr book.
+    id: PoolId,
 }
 
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) releases: mpsc::Sender<Release>,
-    pub(crate) ready: watch::Receiver<usize>,
+    /// Ready peers of each pool.
+    pub(crate) ready: watch::Receiver<Vec<usize>>,
     /// Weak, so that subscribers see the end when the driver is gone.
     pub(crate) events: broadcast::WeakSender<Stamped>,
     /// Made before the first event, for the first subscriber.
     pub(crate) first: Mutex<Option<broadcast::Receiver<Stamped>>>,
     /// Set by the driver when it ends.
     pub(crate) last: Arc<OnceLock<Status>>,
-    pub(crate) target: usize,
+    /// Every pool, as it was at the start.
+    pub(crate) pools: Vec<PoolStatus>,
     pub(crate) lease_timeout: Duration,
     pub(crate) query_timeout: Duration,
+    pub(crate) private_retry: Duration,
+    pub(crate) ask_hedge_delay: Duration,
     pub(crate) next_lease: AtomicU64,
     pub(crate) flights: Flights,
 }
@@ -55,17 +61,39 @@ impl Pool {
     }
 
     pub(crate) fn new(shared: Shared) -> Self {
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), id: PoolId::MAIN }
     }
 
-    /// Waits until at least `n` peers that count toward the target are ready. Cancel safe.
+    /// The pool of this name, as [`Builder::named`] or [`Builder::separate`] gave it, or the main
+    /// one, `main`. `None` if there is none. Waiting, leases, asks and broadcasts are each pool's
+    /// own; status, events, the addr book and the close are common to all.
+    pub fn named(&self, name: &str) -> Option<Self> {
+        let place = self.shared.pools.iter().position(|pool| pool.name == name)?;
+        Some(Self { shared: Arc::clone(&self.shared), id: PoolId(place as u64) })
+    }
+
+    /// The name of this pool; `main` for the one that [`Builder::start`] gives.
+    pub fn name(&self) -> &str {
+        self.own().map_or("main", |pool| &pool.name)
+    }
+
+    fn own(&self) -> Option<&PoolStatus> {
+        self.shared.pools.get(self.place())
+    }
+
+    fn place(&self) -> usize {
+        usize::try_from(self.id.0).unwrap_or(usize::MAX)
+    }
+
+    /// Waits until at least `n` peers that count toward this pool's target are ready. Cancel safe.
     ///
     /// # Errors
-    /// At once if `n` is above [`Status::target`]; [`ReadyError::Closed`] if the pool closes.
+    /// At once if `n` is above that target; [`ReadyError::Closed`] if the pool closes.
     pub async fn ready(&self, n: usize) -> Result<(), ReadyError> {
         let unsatisfiable = |target| ReadyError::Unsatisfiable { wanted: n, target };
-        if n > self.shared.target {
-            return Err(unsatisfiable(self.shared.target));
+        let target = self.own().map_or(0, |pool| pool.target);
+        if n > target {
+            return Err(unsatisfiable(target));
         }
         // Where only named addresses are dialled, there may be fewer of them.
         let report = self.report().await.ok_or(ReadyError::Closed)?;
@@ -73,7 +101,9 @@ impl Pool {
             return Err(unsatisfiable(report.status.target));
         }
         let mut ready = self.shared.ready.clone();
-        let reached = ready.wait_for(|count| *count >= n).await;
+        let place = self.place();
+        let reached =
+            ready.wait_for(|counts| counts.get(place).is_some_and(|count| *count >= n)).await;
         reached.map(|_| ()).map_err(|_| ReadyError::Closed)
     }
 
@@ -162,9 +192,23 @@ impl Pool {
         self.shared.lease_timeout.saturating_add(self.shared.query_timeout)
     }
 
+    /// How long a private broadcast waits for somebody else's word.
+    pub(crate) fn private_retry(&self) -> Duration {
+        self.shared.private_retry
+    }
+
+    /// When an answer is late, where there were too few to tell.
+    pub(crate) fn ask_hedge_delay(&self) -> Duration {
+        self.shared.ask_hedge_delay
+    }
+
     /// Queries of the pool that are under way.
     pub(crate) fn flights(&self) -> Flights {
         self.shared.flights.clone()
+    }
+
+    pub(crate) const fn id(&self) -> PoolId {
+        self.id
     }
 
     pub(crate) fn commands(&self) -> &mpsc::Sender<Command> {
@@ -186,7 +230,8 @@ impl Pool {
         let lease = LeaseId(shared.next_lease.fetch_add(1, Relaxed));
         let (reply, answer) = oneshot::channel();
         let mut waiter = Waiter { answer, ticket: Ticket::new(lease, permit) };
-        let command = Command::Lease { lease, require: require.clone(), wait, reply };
+        let require = require.clone().of_pool(self.id);
+        let command = Command::Lease { lease, require, wait, reply };
         shared.commands.send(command).await.map_err(|_| LeaseError::Closed)?;
         let grant = (&mut waiter.answer).await.map_err(|_| LeaseError::Closed)??;
         Ok(Lease::new(grant, waiter.ticket))

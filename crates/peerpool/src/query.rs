@@ -1,5 +1,6 @@
 //! Queries through a lease: what carries one to the connection, and its answer back.
 
+use std::any::TypeId;
 use std::time::Duration;
 
 use bitcoin::p2p::message::NetworkMessage;
@@ -7,7 +8,7 @@ use peerpool_core::query::{Asking, Pending, Query, QueryError, Reply};
 use peerpool_core::time::Monotonic;
 use peerpool_core::wire::RawMessage;
 use tokio::sync::oneshot;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
 use crate::lease::{Lease, Question, Request};
@@ -104,6 +105,18 @@ impl Lease {
             self.outbox.send(request).await.map_err(|_| QueryError::Disconnected)?;
             told.await.unwrap_or(Err(QueryError::Disconnected))
         };
-        timeout_at(deadline, ask).await.unwrap_or(Err(QueryError::TimedOut(timeout)))
+        let begun = Instant::now();
+        let result = timeout_at(deadline, ask).await;
+        let result = result.unwrap_or(Err(QueryError::TimedOut(timeout)));
+        if matches!(result, Ok(_) | Err(QueryError::NotFound | QueryError::TimedOut(_))) {
+            self.times.iter().for_each(|times| times.note(TypeId::of::<Q>(), begun.elapsed()));
+        }
+        result
+    }
+
+    /// The time within which the peer gives 95 of 100 answers to such queries, or where it has
+    /// given too few, the peers of its network; `None` where they have, too.
+    pub(crate) fn p95<Q: Query>(&self) -> Option<Duration> {
+        self.times.iter().find_map(|times| times.p95(TypeId::of::<Q>()))
     }
 }

@@ -8,6 +8,7 @@ use std::mem;
 use bitcoin::hashes::siphash24;
 
 use crate::address::{Address, Host};
+use crate::id::MAX_POOL_NAME;
 use crate::netgroup::{NetGroup, NetGroups};
 use crate::rng::Rng;
 
@@ -117,6 +118,13 @@ impl Tables {
     /// What places are hashed with.
     pub(super) const fn key(&self) -> Key {
         self.key
+    }
+
+    /// A keyed hash of a name and a netgroup.
+    pub(super) fn weight(&self, name: &str, group: NetGroup) -> u64 {
+        let name = name.as_bytes();
+        let name = name.get(..name.len().min(MAX_POOL_NAME)).unwrap_or_default();
+        self.key.hash(&[b"p", name, &group.to_bytes()])
     }
 
     /// Another key, for tables that are empty.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::address::{Address, Net};
 use crate::book::{Heard, Source};
-use crate::dialer::{Dial, Tally, is_closed};
+use crate::dialer::{Dial, Tally, Wishes, is_closed};
 use crate::event::Event;
 use crate::id::{BurnReason, Chosen, ConnectionType, DisconnectReason, PeerId, PeerState};
 use crate::io::Output;
@@ -25,13 +25,8 @@ impl Engine {
         self.end_bars(now);
         let tally = loop {
             self.note_crowded();
-            let Self { dialer, peers, leases, book, config, rng, .. } = self;
-            let (tally, policy) = (dialer.tally(peers), &config.policy);
-            let mut needs = leases.unmet(peers);
-            let Some(dial) = dialer.select_dial(now, &tally, &mut needs, book, policy, rng) else {
-                break tally;
-            };
-            drop(needs);
+            let (tally, dial) = self.select_dial(now);
+            let Some(dial) = dial else { break tally };
             self.dial(now, dial);
         };
         let target = self.dialer.target(&self.book);
@@ -40,6 +35,26 @@ impl Engine {
             self.give_up_surplus(now);
         }
         self.note_starved(now, &tally, target);
+    }
+
+    fn select_dial(&mut self, now: Now) -> (Tally, Option<Dial>) {
+        let Self { dialer, peers, leases, slots, book, config, rng, .. } = self;
+        let (tally, policy) = (dialer.tally(peers), &config.policy);
+        let rooms = slots.rooms(peers);
+        let may_serve = |pool, address: &Address| {
+            let weight = |name: &str, group| book.weight(name, group);
+            slots.may_serve(pool, config.groups.of(&address.host), weight)
+        };
+        let mut wishes = Wishes {
+            unmet: &mut leases.unmet(peers),
+            private: &mut leases.private(),
+            serves: &|pool, address| match pool {
+                Some(pool) => may_serve(pool, address),
+                None => rooms.iter().any(|(pool, _)| may_serve(*pool, address)),
+            },
+        };
+        let dial = dialer.select_dial(now, &tally, &mut wishes, book, policy, rng);
+        (tally, dial)
     }
 
     /// When [`Engine::try_connect`] may find something to do by itself.
@@ -134,7 +149,16 @@ impl Engine {
             Some(PeerState::Connected) => {
                 self.fail_handshake(now, id, address, BurnReason::HandshakeTimedOut);
             }
-            Some(PeerState::Ready) => self.disconnect(id, DisconnectReason::AddrFetchDone),
+            Some(PeerState::Ready) => {
+                let private = peer.connection_type == ConnectionType::PrivateBroadcast;
+                self.disconnect(
+                    id,
+                    match private {
+                        true => DisconnectReason::PrivateBroadcastDone,
+                        false => DisconnectReason::AddrFetchDone,
+                    },
+                );
+            }
             None => {}
         }
     }

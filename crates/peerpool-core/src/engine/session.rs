@@ -4,16 +4,16 @@ use std::net::IpAddr;
 
 use bitcoin::p2p::ServiceFlags;
 
-use crate::address::{Address, Host};
+use crate::address::Host;
 use crate::book::{Heard, Source};
 use crate::discovery::{AddrBudget, select_entries};
-use crate::event::{Event, PeerVersion, UserAgent};
+use crate::event::{Event, UserAgent};
 use crate::handshake::{Handshake, Handshaken, Rules, Step};
 use crate::id::{ConnectionType, DisconnectReason, PeerId};
 use crate::io::Output;
 use crate::liveness::{Due, Liveness};
 use crate::misbehavior::Misbehavior;
-use crate::peer::{Peer, Purpose, Session, Stage};
+use crate::peer::{Session, Stage};
 use crate::time::Now;
 use crate::wire::{AddrEntry, Control, PROTOCOL_VERSION, Version};
 
@@ -25,20 +25,18 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let Stage::Connecting { .. } = peer.stage else { return };
         let address = peer.address;
-        let version = Version {
-            protocol: PROTOCOL_VERSION,
-            services: ServiceFlags::NONE,
-            timestamp: i64::try_from(now.unix.0).unwrap_or(i64::MAX),
-            nonce: peer.nonce,
-            user_agent: UserAgent(self.config.user_agent.clone().into_bytes()),
-            height: self.config.height,
-            relay: self.config.policy.relay
-                && matches!(
-                    peer.connection_type,
-                    ConnectionType::OutboundFullRelay | ConnectionType::Manual
-                ),
+        let (handshake, message) = match peer.connection_type {
+            ConnectionType::PrivateBroadcast => Handshake::begin_bare(peer.nonce),
+            kind => Handshake::begin(Version {
+                protocol: PROTOCOL_VERSION,
+                services: ServiceFlags::NONE,
+                timestamp: i64::try_from(now.unix.0).unwrap_or(i64::MAX),
+                nonce: peer.nonce,
+                user_agent: UserAgent(self.config.user_agent.clone().into_bytes()),
+                height: self.config.height,
+                relay: self.config.policy.relay && kind.counts(),
+            }),
         };
-        let (handshake, message) = Handshake::begin(version);
         peer.stage = Stage::Connected { handshake, since: now.mono, fresh: true };
         let took = now.mono.since(peer.dialled_at);
         let before = self.dialer.hedge_delays(address.net());
@@ -99,17 +97,21 @@ impl Engine {
         }
         let services = handshaken.version().services;
         self.book.on_ready(now, address, services);
-        if let Some(reason) = self.why_not_kept(now, id, connection_type, handshaken.version()) {
-            self.book.on_proven(now, address);
-            return self.disconnect(id, reason);
-        }
+        let pool = match self.select_slot(now, id, handshaken.version()) {
+            Ok(pool) => pool,
+            Err(reason) => {
+                self.book.on_proven(now, address);
+                return self.disconnect(id, reason);
+            }
+        };
         let version = handshaken.version().clone();
         let mut budget = AddrBudget::new(now.mono);
-        let asks = !self.config.connect_only && connection_type != ConnectionType::BlockRelayOnly;
+        let asks = !self.config.connect_only && connection_type.asks_for_addresses();
         if asks {
             budget.on_getaddr(&self.config.policy);
         }
         let session = Session {
+            pool,
             repeated: handshaken.repeated(),
             handshaken,
             since: now.mono,
@@ -130,101 +132,32 @@ impl Engine {
         if connection_type == ConnectionType::BlockRelayOnly && self.short_since.is_none() {
             self.forget_old_anchors();
         }
-        self.tell(Event::Ready { peer: id, address, version });
+        self.tell(Event::Ready { peer: id, address, version, pool });
         self.set_timer(id, PeerTimer::Proof, now.mono + self.policy().quick_drop);
-        if connection_type == ConnectionType::AddrFetch {
-            self.set_timer(id, PeerTimer::Deadline, now.mono + self.policy().addr_fetch_timeout);
+        let lifetime = match connection_type {
+            ConnectionType::AddrFetch => Some(self.policy().addr_fetch_timeout),
+            ConnectionType::PrivateBroadcast => Some(self.policy().private_lifetime),
+            _ => None,
+        };
+        if let Some(lifetime) = lifetime {
+            self.set_timer(id, PeerTimer::Deadline, now.mono + lifetime);
         }
         if asks {
             self.book.note_asked(now, address);
             self.send(id, Control::GetAddr);
         }
         self.tend(now, id);
-        if connection_type.counts() {
-            self.leases.on_changed();
+        self.leases.on_changed();
+        if connection_type.is_lent() {
             self.offer(id);
         }
-    }
-
-    /// Why a peer whose handshake is done is not kept, if it is not: it must find a free slot, or
-    /// one that another leaves, and a netgroup that is not full.
-    fn why_not_kept(
-        &mut self,
-        now: Now,
-        id: PeerId,
-        connection_type: ConnectionType,
-        version: &PeerVersion,
-    ) -> Option<DisconnectReason> {
-        let newcomer = self.peers.get(id).is_some_and(|peer| peer.purpose == Purpose::Newcomer);
-        let full = self.is_full_of(connection_type);
-        let fits = match connection_type {
-            ConnectionType::Feeler => return Some(DisconnectReason::FeelerDone),
-            ConnectionType::AddrFetch => true,
-            ConnectionType::BlockRelayOnly | ConnectionType::OutboundFullRelay => {
-                self.group_has_room(id)
-                    && (!full
-                        || newcomer && self.rotate(now, connection_type)
-                        || self.is_needed(id, version) && self.replace_oldest(now))
+        if connection_type == ConnectionType::PrivateBroadcast {
+            self.book.note_tried(now, address);
+            let lent = self.peers.get(id).and_then(|peer| peer.session()).map_or(0, |it| it.leases);
+            if lent == 0 {
+                self.disconnect(id, DisconnectReason::Surplus);
             }
-            ConnectionType::Manual => !full || self.replace_youngest(now),
-        };
-        (!fits).then_some(DisconnectReason::Surplus)
-    }
-
-    /// Whether there are as many ready peers of a kind as there may be.
-    fn is_full_of(&self, connection_type: ConnectionType) -> bool {
-        if connection_type != ConnectionType::BlockRelayOnly {
-            return self.peers.slots_filled() >= self.dialer.target(&self.book);
         }
-        let ready = |(_, peer): &(PeerId, &Peer)| {
-            peer.connection_type == connection_type && peer.session().is_some()
-        };
-        self.peers.iter().filter(ready).count() >= self.policy().block_relay_count
-    }
-
-    /// Whether somebody waits for a peer like this, and none is.
-    fn is_needed(&self, id: PeerId, version: &PeerVersion) -> bool {
-        let Some(peer) = self.peers.get(id) else { return false };
-        let outbound = peer.connection_type == ConnectionType::OutboundFullRelay;
-        let mut unmet = self.leases.unmet(&self.peers);
-        outbound && unmet.any(|need| need.is_met_at(&peer.address, version))
-    }
-
-    /// A peer that is needed takes the slot of the automatic one that has been ready longest, of
-    /// those that serve the fewest leases.
-    fn replace_oldest(&mut self, now: Now) -> bool {
-        let oldest = self.select_leaver(ConnectionType::OutboundFullRelay);
-        if let Some((id, _)) = oldest {
-            self.let_go(now, id, DisconnectReason::Replaced);
-        }
-        oldest.is_some()
-    }
-
-    /// Who of this kind leaves for another: leases pin a peer, but not all of them. If each serves
-    /// one, who serves fewest leaves, and of several such who has been ready longest.
-    fn select_leaver(&self, connection_type: ConnectionType) -> Option<(PeerId, Address)> {
-        let may_leave = |(id, peer): (PeerId, &Peer)| {
-            let session = peer.session().filter(|_| peer.connection_type == connection_type)?;
-            Some((session.leases, session.since, id, peer.address))
-        };
-        let (.., id, address) = self.peers.iter().filter_map(may_leave).min()?;
-        Some((id, address))
-    }
-
-    /// A manual peer takes the slot of the youngest automatic one, of one that serves no lease if
-    /// it can. There is one: no more manual peers are dialled than there are slots.
-    fn replace_youngest(&mut self, now: Now) -> bool {
-        let automatic = |(id, peer): (PeerId, &Peer)| {
-            let outbound = peer.connection_type == ConnectionType::OutboundFullRelay;
-            let leased = peer.session().filter(|_| outbound)?.leases > 0;
-            Some((leased, std::cmp::Reverse(id)))
-        };
-        let youngest = self.peers.iter().filter_map(automatic).min();
-        let Some((_, std::cmp::Reverse(youngest))) = youngest else {
-            return false;
-        };
-        self.let_go(now, youngest, DisconnectReason::Replaced);
-        true
     }
 
     /// Leaves a peer for the sake of another: it did nothing wrong, and is no anchor any more.
@@ -236,22 +169,6 @@ impl Engine {
         }
         self.book.set_anchor(address, false);
         self.disconnect(id, reason);
-    }
-
-    /// A newcomer is ready: another of its kind leaves for it, if there is one.
-    fn rotate(&mut self, now: Now, connection_type: ConnectionType) -> bool {
-        let Self { dialer, config, rng, .. } = self;
-        dialer.on_rotated(now.mono, &config.policy, rng);
-        let Some((leaver, address)) = self.select_leaver(connection_type) else { return false };
-        self.book.note_tried(now, address);
-        self.let_go(now, leaver, DisconnectReason::Rotated);
-        true
-    }
-
-    fn group_has_room(&self, id: PeerId) -> bool {
-        let Some(peer) = self.peers.get(id) else { return false };
-        let group = self.config.groups.of(&peer.address.host);
-        !group.limited() || self.peers.load(group).ready < self.policy().max_peers_per_netgroup
     }
 
     fn on_ready_message(&mut self, now: Now, id: PeerId, message: Control) {
@@ -304,8 +221,8 @@ impl Engine {
         let Self { peers, config, rng, .. } = self;
         let Some(peer) = peers.get_mut(id) else { return };
         let (source, connection_type) = (peer.address, peer.connection_type);
-        // Nothing was asked of a block-relay-only peer, and nothing is taken of it, as in Core.
-        if config.connect_only || connection_type == ConnectionType::BlockRelayOnly {
+        // Of whom nothing was asked, nothing is taken, as in Core.
+        if config.connect_only || !connection_type.asks_for_addresses() {
             return;
         }
         let received = entries.len();
@@ -339,6 +256,10 @@ impl Engine {
     pub(super) fn tend(&mut self, now: Now, id: PeerId) {
         let Self { peers, config, rng, .. } = self;
         let Some(peer) = peers.get_mut(id) else { return };
+        if peer.connection_type == ConnectionType::PrivateBroadcast {
+            // A ping would tell it from Core's. Its life is short, and bounded.
+            return;
+        }
         let Some(session) = peer.session_mut() else { return };
         let leased = session.leases > 0;
         let mut due = session.liveness.poll_due(now.mono, leased, &config.policy);

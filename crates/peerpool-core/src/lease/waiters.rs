@@ -46,11 +46,17 @@ impl Waiters {
         self.queues.keys().copied()
     }
 
+    /// What those need, one by one, who wait for a connection of their own.
+    pub(super) fn private(&self) -> impl Iterator<Item = Need> + '_ {
+        let private = self.queues.iter().filter(|(need, _)| need.private);
+        private.flat_map(|(need, queue)| queue.iter().map(|_| *need))
+    }
+
     pub(super) fn push(&mut self, lease: LeaseId, require: Require) {
         let turn = self.next;
         self.next += 1;
         self.queues.entry(require.need()).or_default().insert(turn);
-        if require.is_exclusive() {
+        if require.is_exclusive() && !require.need().private {
             self.exclusive.insert(turn);
             self.changed = true;
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::hashes::Hash as _;
+use bitcoin::p2p::ServiceFlags;
 use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_blockdata::Inventory;
 use bitcoin::{Block, BlockHash, Txid, merkle_tree};
@@ -28,6 +29,10 @@ pub struct GetBlock(pub BlockHash);
 
 impl Query for GetBlock {
     type Answer = Block;
+
+    fn services(&self) -> ServiceFlags {
+        ServiceFlags::NETWORK | ServiceFlags::WITNESS
+    }
 
     fn key(&self) -> Option<String> {
         Some(format!("{self:?}"))
@@ -68,6 +73,10 @@ impl GetBlocks {
 
 impl Query for GetBlocks {
     type Answer = Vec<Block>;
+
+    fn services(&self) -> ServiceFlags {
+        ServiceFlags::NETWORK | ServiceFlags::WITNESS
+    }
 
     fn key(&self) -> Option<String> {
         Some(format!("{self:?}"))

@@ -3,6 +3,7 @@
 use bitcoin::BlockHash;
 use bitcoin::bip158::FilterHash;
 use bitcoin::hashes::Hash as _;
+use bitcoin::p2p::ServiceFlags;
 use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_filter::{self as filter, CFCheckpt, CFHeaders, CFilter};
 
@@ -70,6 +71,10 @@ impl GetCFilters {
 
 impl Query for GetCFilters {
     type Answer = Vec<CFilter>;
+
+    fn services(&self) -> ServiceFlags {
+        ServiceFlags::COMPACT_FILTERS
+    }
 
     fn key(&self) -> Option<String> {
         Some(format!("{self:?}"))
@@ -143,6 +148,10 @@ impl GetCFHeaders {
 impl Query for GetCFHeaders {
     type Answer = CFHeaders;
 
+    fn services(&self) -> ServiceFlags {
+        ServiceFlags::COMPACT_FILTERS
+    }
+
     fn key(&self) -> Option<String> {
         Some(format!("{self:?}"))
     }
@@ -201,6 +210,10 @@ impl GetCFCheckpt {
 
 impl Query for GetCFCheckpt {
     type Answer = CFCheckpt;
+
+    fn services(&self) -> ServiceFlags {
+        ServiceFlags::COMPACT_FILTERS
+    }
 
     fn key(&self) -> Option<String> {
         Some(format!("{self:?}"))

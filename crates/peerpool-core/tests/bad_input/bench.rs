@@ -113,6 +113,7 @@ impl Bench {
             only_nets: vec![],
             groups: NetGroups::default(),
             height: 0,
+            pools: vec![],
         };
         Self {
             engine: Engine::new(config, Rng::from_u64(1)).expect("a valid policy"),

@@ -18,6 +18,8 @@ mod nets;
 mod offline;
 mod offsets;
 mod pool;
+mod pools;
+mod private;
 mod random;
 mod requiring;
 mod resources;

@@ -69,9 +69,12 @@ pub(crate) struct Script {
     pub(crate) peers: BTreeMap<PeerId, Address>,
     pub(crate) granted: BTreeMap<LeaseId, PeerId>,
     pub(crate) events: Vec<Event>,
+    /// What the pool has sent to whom.
+    pub(crate) sent: Vec<(PeerId, &'static str)>,
     /// Every `version` the pool has sent.
     pub(crate) greetings: Vec<Version>,
     policy: Policy,
+    config: Config,
     inbox: BTreeMap<(Monotonic, u64), Input>,
     sequence: u64,
     inputs: u64,
@@ -107,6 +110,7 @@ pub(crate) fn config(change: impl FnOnce(&mut Policy)) -> Config {
         only_nets: vec![],
         groups: NetGroups::default(),
         height: 0,
+        pools: vec![],
     }
 }
 
@@ -118,6 +122,7 @@ impl Script {
     pub(crate) fn with_seed(config: Config, seed: u64) -> Self {
         Self {
             policy: config.policy.clone(),
+            config: config.clone(),
             engine: Engine::new(config, Rng::from_u64(seed)).expect("a valid policy"),
             now: Now { mono: Monotonic::default(), unix: UnixTime(START) },
             others: Node::Alive,
@@ -137,6 +142,7 @@ impl Script {
             peers: BTreeMap::new(),
             granted: BTreeMap::new(),
             events: vec![],
+            sent: vec![],
             greetings: vec![],
             inbox: BTreeMap::new(),
             sequence: 0,
@@ -241,6 +247,17 @@ impl Script {
         AddrEntry { time: self.now.unix - age, services: SERVICES, address }
     }
 
+    /// What was sent to a peer, in order.
+    pub(crate) fn sent_to(&self, peer: PeerId) -> Vec<&'static str> {
+        self.sent.iter().filter(|(it, _)| *it == peer).map(|(_, command)| *command).collect()
+    }
+
+    /// A new engine in place of the old one, which never started.
+    pub(crate) fn restart(&mut self, seed: u64) {
+        let config = self.config.clone();
+        self.engine = Engine::new(config, Rng::from_u64(seed)).expect("a valid policy");
+    }
+
     /// The log since the last call.
     pub(crate) fn log(&mut self) -> String {
         std::mem::take(&mut self.log)
@@ -309,6 +326,7 @@ impl Script {
 
     fn on_send(&mut self, peer: PeerId, message: Control) {
         let address = self.peers[&peer];
+        self.sent.push((peer, command(&message)));
         if let Control::Version(version) = &message {
             self.greetings.push((**version).clone());
         }
@@ -362,6 +380,19 @@ fn greeting_with(services: ServiceFlags, nonce: u64, timestamp: i64) -> [Control
         relay: true,
     };
     [Control::Version(Box::new(version)), Control::Verack]
+}
+
+fn command(message: &Control) -> &'static str {
+    match message {
+        Control::Version(_) => "version",
+        Control::Verack => "verack",
+        Control::WtxidRelay => "wtxidrelay",
+        Control::SendAddrV2 => "sendaddrv2",
+        Control::GetAddr => "getaddr",
+        Control::Addr(_) => "addr",
+        Control::Ping(_) => "ping",
+        Control::Pong(_) => "pong",
+    }
 }
 
 fn describe(event: &Event) -> String {

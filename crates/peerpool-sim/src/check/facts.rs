@@ -79,7 +79,7 @@ pub(super) fn is_routable(host: &Host) -> bool {
 
 /// A netgroup, where their number is limited: of IPv4 or IPv6 the bits that its members share, of
 /// an autonomous system its number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Group {
     #[default]
     None,
@@ -323,6 +323,7 @@ mod tests {
             ConnectionType::Feeler,
             ConnectionType::Manual,
             ConnectionType::AddrFetch,
+            ConnectionType::PrivateBroadcast,
         ] {
             assert_eq!(counts(kind), kind.counts(), "{kind:?}");
             assert_eq!(is_kept(kind), kind.is_kept(), "{kind:?}");

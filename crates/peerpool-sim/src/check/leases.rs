@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Net;
-use peerpool_core::id::{LeaseId, PeerId};
+use peerpool_core::id::{LeaseId, PeerId, PoolId};
 use peerpool_core::require::Require;
 
 use super::{Fault, Rule, Verdict, demand};
@@ -28,6 +28,9 @@ struct Want {
     net: Option<Net>,
     except: BTreeSet<PeerId>,
     exclusive: bool,
+    pool: PoolId,
+    /// On a connection of its own.
+    private: bool,
 }
 
 /// A peer that may be lent.
@@ -37,6 +40,8 @@ pub(super) struct Lent {
     pub(super) net: Net,
     pub(super) services: ServiceFlags,
     pub(super) leases: usize,
+    /// Whose slot it fills; nobody's, if the connection is one lease's own.
+    pub(super) pool: Option<PoolId>,
 }
 
 fn has(services: ServiceFlags, wanted: ServiceFlags) -> bool {
@@ -44,13 +49,16 @@ fn has(services: ServiceFlags, wanted: ServiceFlags) -> bool {
 }
 
 impl Want {
-    /// Whether a peer on this network with these services may be what is wanted.
-    fn fits(&self, net: Net, services: ServiceFlags) -> bool {
-        has(services, self.services) && self.net.is_none_or(|wanted| wanted == net)
+    /// Whether a peer is what is wanted, whoever else there is.
+    fn likes(&self, peer: &Lent) -> bool {
+        let own = (!self.private).then_some(self.pool);
+        peer.pool == own
+            && has(peer.services, self.services)
+            && self.net.is_none_or(|wanted| wanted == peer.net)
     }
 
     fn fits_peer(&self, peer: &Lent) -> bool {
-        self.fits(peer.net, peer.services) && !self.except.contains(&peer.id)
+        self.likes(peer) && !self.except.contains(&peer.id)
     }
 }
 
@@ -70,8 +78,14 @@ impl Leases {
 
     pub(super) fn on_lease(&mut self, lease: LeaseId, require: &Require, wait: bool) {
         let need = require.need();
-        let (except, exclusive) = (require.excepted().clone(), require.is_exclusive());
-        let want = Want { services: need.services, net: need.net, except, exclusive };
+        let want = Want {
+            services: need.services,
+            net: need.net,
+            except: require.excepted().clone(),
+            exclusive: require.is_exclusive(),
+            pool: need.pool,
+            private: need.private,
+        };
         self.waiting.push((lease, want));
         self.at_once = (!wait).then_some(lease);
     }
@@ -123,14 +137,24 @@ impl Leases {
         demand(held == Some(peer), Rule::Order, text)
     }
 
-    /// Whether somebody waits for what none of these peers is, and one that is `fitting` may be.
-    pub(super) fn lacks(
-        &self,
-        ready: &[Lent],
-        fitting: impl Fn(Option<Net>, ServiceFlags) -> bool,
-    ) -> bool {
-        let met = |want: &Want| ready.iter().any(|peer| want.fits(peer.net, peer.services));
-        self.waiting.iter().any(|(_, want)| fitting(want.net, want.services) && !met(want))
+    /// Whether somebody waits for what none of these peers is, and may be on this network.
+    pub(super) fn lacks_on(&self, ready: &[Lent], net: Net) -> bool {
+        self.lacking(ready).any(|want| want.net.is_none_or(|wanted| wanted == net))
+    }
+
+    /// Whether somebody waits for what none of these peers is, and this one is.
+    pub(super) fn lacks_such(&self, ready: &[Lent], peer: &Lent) -> bool {
+        self.lacking(ready).any(|want| want.likes(peer))
+    }
+
+    fn lacking<'a>(&'a self, ready: &'a [Lent]) -> impl Iterator<Item = &'a Want> {
+        let met = |want: &Want| want.private || ready.iter().any(|peer| want.likes(peer));
+        self.waiting.iter().map(|(_, want)| want).filter(move |want| !met(want))
+    }
+
+    /// How many wait for a connection of their own.
+    pub(super) fn private(&self) -> usize {
+        self.waiting.iter().filter(|(_, want)| want.private).count()
     }
 
     /// All outputs of the turn are read. These peers have a slot free.

@@ -1,8 +1,10 @@
 //! What the pool does, output by output.
 
-use peerpool_core::address::{Address, Net};
+use peerpool_core::address::Address;
 use peerpool_core::event::Event;
-use peerpool_core::id::{BurnReason, Chosen, ConnectionType, DisconnectReason, PeerId, PeerState};
+use peerpool_core::id::{
+    BurnReason, Chosen, ConnectionType, DisconnectReason, PeerId, PeerState, PoolId,
+};
 use peerpool_core::io::Output;
 use peerpool_core::wire::Control;
 
@@ -54,8 +56,8 @@ impl Checks {
             Output::Grant { lease, peer } => {
                 self.next = Some(Next::Leased(*lease, *peer));
                 let lent = self.peers.lent(*peer)?;
-                self.leases.on_grant(*lease, &lent)?;
-                self.peers.on_leased(*peer, self.policy.slots_per_peer)
+                self.peers.on_leased(*peer, self.policy.slots_per_peer)?;
+                self.leases.on_grant(*lease, &lent)
             }
             Output::Refuse { lease, .. } => self.leases.on_refuse(*lease),
             Output::Event(event) => self.on_event(event),
@@ -81,9 +83,10 @@ impl Checks {
                 self.known.note_own(self.local, *address);
                 self.peers.on_connected(now.mono, *peer, *address, &self.policy)
             }
-            Event::Ready { peer, address, .. } => {
+            Event::Ready { peer, address, pool, .. } => {
                 let target = self.target();
                 self.peers.on_ready(now.mono, *peer, *address, target, &self.policy)?;
+                self.on_placed(*peer, *address, *pool)?;
                 self.known.on_success(now, *address);
                 Ok(())
             }
@@ -144,6 +147,17 @@ impl Checks {
         }
     }
 
+    /// A ready peer fills a slot of this pool, if it fills one.
+    fn on_placed(&mut self, peer: PeerId, address: Address, pool: Option<PoolId>) -> Verdict {
+        let (kind, ready) = self.peers.place_in(peer, pool)?;
+        let text = || format!("{address} is ready, and serves {pool:?} as {kind:?}");
+        demand(pool.is_some() == facts::counts(kind), Rule::Order, text)?;
+        let Some(pool) = pool else { return Ok(()) };
+        // Whom the user named may serve any.
+        let chosen = facts::is_kept(kind).then(|| self.peers.group(&address.host)).flatten();
+        self.pools.on_placed(pool, ready, address, chosen)
+    }
+
     /// A dial: everything that can forbid one.
     fn on_connecting(
         &mut self,
@@ -175,6 +189,10 @@ impl Checks {
             ConnectionType::BlockRelayOnly => full && (!newcomer || rotates),
             ConnectionType::Feeler => full,
             ConnectionType::AddrFetch => self.supply.starved,
+            // The dial is told of by now.
+            ConnectionType::PrivateBroadcast => {
+                self.peers.private_attempts() <= self.leases.private()
+            }
         };
         demand(needed, Rule::Target, || {
             format!("{address} is dialled as {connection_type:?} with {filled} ready of {target}")
@@ -197,8 +215,7 @@ impl Checks {
     /// found, and not the next too soon.
     fn check_need(&mut self, address: Address, connection_type: ConnectionType) -> Verdict {
         let ready: Vec<_> = self.peers.ready().collect();
-        let on_net = |net: Option<Net>, _| net.is_none_or(|net| net == address.net());
-        let lacks = self.leases.lacks(&ready, on_net);
+        let lacks = self.leases.lacks_on(&ready, address.net());
         let fits = lacks && connection_type == ConnectionType::OutboundFullRelay;
         let text = || format!("{address} is dialled for who waits, and nobody waits for such");
         demand(fits && !self.outage.offline && !self.connect_only, Rule::Target, text)?;
@@ -221,14 +238,14 @@ impl Checks {
                 DisconnectReason::Surplus
                     | DisconnectReason::Replaced
                     | DisconnectReason::AddrFetchDone
+                    | DisconnectReason::PrivateBroadcastDone
                     | DisconnectReason::FeelerDone
                     | DisconnectReason::Rotated
                     | DisconnectReason::Yielded
                     | DisconnectReason::PoolClosed
             );
         if reason == DisconnectReason::Rotated {
-            let target = self.target();
-            self.peers.on_rotated(peer, self.about, target, &self.policy)?;
+            self.peers.on_rotated(peer, self.about, &self.pools, &self.policy)?;
             self.paces.on_rotated(now.mono, address, &self.policy)?;
         }
         if reason == DisconnectReason::Replaced {
@@ -285,6 +302,9 @@ impl Checks {
         let fits = match reason {
             DisconnectReason::FeelerDone => {
                 connection_type == ConnectionType::Feeler && state == PeerState::Connected && shaken
+            }
+            DisconnectReason::PrivateBroadcastDone => {
+                connection_type == ConnectionType::PrivateBroadcast && state == PeerState::Ready
             }
             DisconnectReason::Rotated => {
                 facts::is_kept(connection_type) && state == PeerState::Ready

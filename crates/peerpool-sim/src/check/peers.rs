@@ -4,9 +4,8 @@ mod peer;
 
 use std::time::Duration;
 
-use bitcoin::p2p::ServiceFlags;
-use peerpool_core::address::{Address, Host, Net};
-use peerpool_core::id::{ConnectionType, PeerId, PeerState};
+use peerpool_core::address::{Address, Host};
+use peerpool_core::id::{ConnectionType, PeerId, PeerState, PoolId};
 use peerpool_core::netgroup::AsMap;
 use peerpool_core::policy::Policy;
 use peerpool_core::time::Monotonic;
@@ -14,6 +13,7 @@ use peerpool_core::wire::{Control, Version};
 
 use super::facts::{self, Group};
 use super::leases::{Leases, Lent};
+use super::pools::Pools;
 use super::{Fault, Rule, Verdict, demand};
 use peer::{Link, Peer};
 
@@ -121,6 +121,25 @@ impl Peers {
         }
     }
 
+    /// A ready peer fills a slot of this pool. Returns its kind, and how many that pool has by now.
+    pub(super) fn place_in(
+        &mut self,
+        id: PeerId,
+        pool: Option<PoolId>,
+    ) -> Result<(ConnectionType, usize), Fault> {
+        let peer = self.live(id)?;
+        peer.pool = pool;
+        let kind = peer.connection_type;
+        let same = self.table.iter().filter(|peer| peer.fills_slot() && peer.pool == pool).count();
+        Ok((kind, same))
+    }
+
+    /// Attempts at connections for one lease each.
+    pub(super) fn private_attempts(&self) -> usize {
+        let attempt = |peer: &&Peer| peer.is_private() && !peer.is_ready() && peer.is_held();
+        self.table.iter().filter(attempt).count()
+    }
+
     /// Attempts to find who takes another's place.
     pub(super) fn newcomers(&self) -> usize {
         let newcomer = |peer: &&Peer| peer.newcomer && !peer.is_ready() && peer.link != Link::Gone;
@@ -134,21 +153,23 @@ impl Peers {
         &mut self,
         id: PeerId,
         about: Option<PeerId>,
-        target: usize,
+        pools: &Pools,
         policy: &Policy,
     ) -> Verdict {
-        let kind = self.live(id)?.connection_type;
+        let leaver = self.live(id)?;
+        let (kind, pool) = (leaver.connection_type, leaver.pool);
         let newcomer = about.and_then(|id| self.place(id)).is_some_and(|place| {
             let peer = &self.table[place];
             let shaken = peer.version.is_some() && peer.verack && peer.said == PeerState::Connected;
             peer.newcomer && peer.connection_type == kind && shaken && peer.is_held()
         });
-        let same =
-            || self.table.iter().filter(|peer| peer.is_ready() && peer.connection_type == kind);
-        let (taken, places) = match facts::counts(kind) {
-            true => (self.filled, target),
-            false => (same().count(), policy.block_relay_count),
+        let like = |peer: &&Peer| match pool {
+            // Who the user named has a place in it, too.
+            Some(_) => peer.fills_slot() && peer.pool == pool,
+            None => peer.is_ready() && peer.connection_type == kind,
         };
+        let taken = self.table.iter().filter(like).count();
+        let places = pool.map_or(policy.block_relay_count, |pool| pools.target(pool));
         demand(newcomer && taken >= places, Rule::Target, || {
             format!("peer {id} leaves, {taken} of {places} places taken, for nobody who is there")
         })?;
@@ -160,8 +181,12 @@ impl Peers {
     /// Who leaves for another serves fewest leases of its kind, and of several such has been ready
     /// longest.
     fn check_leaver(&self, id: PeerId, kind: ConnectionType) -> Verdict {
-        let same =
-            || self.table.iter().filter(|peer| peer.is_ready() && peer.connection_type == kind);
+        // Of which pools it may be one, only the pools know.
+        let pool = self.place(id).and_then(|place| self.table[place].pool);
+        let same = || {
+            let ready = self.table.iter().filter(|peer| peer.is_ready());
+            ready.filter(|peer| peer.connection_type == kind && peer.pool == pool)
+        };
         // Its own leases were given back just before.
         let freed = self.freed.filter(|(freed, _)| *freed == id).map_or(0, |(_, leases)| leases);
         let rank = |peer: &Peer| {
@@ -195,12 +220,9 @@ impl Peers {
         if other.connection_type == ConnectionType::Manual {
             return Ok(());
         }
-        let lent = other.lent();
-        let fits = |net: Option<Net>, services: ServiceFlags| {
-            let all = services.to_u64() & !lent.services.to_u64() == 0;
-            all && net.is_none_or(|net| net == lent.net)
-        };
-        let needed = leases.lacks(&ready, fits);
+        // It has the slot of whoever leaves.
+        let leaver = self.place(id).and_then(|place| self.table[place].pool);
+        let needed = leases.lacks_such(&ready, &Lent { pool: leaver, ..other.lent() });
         demand(needed, Rule::Target, || {
             format!("peer {id} is replaced by {}, whom nobody waits for", of(other))
         })?;
@@ -429,7 +451,8 @@ impl Peers {
         let text = || format!("{} is asked for addresses twice", of(peer));
         demand(!peer.asked, Rule::Order, text)?;
         let text = || format!("{} is asked for addresses, and relays blocks only", of(peer));
-        let asked = peer.connection_type != ConnectionType::BlockRelayOnly;
+        let silent = [ConnectionType::BlockRelayOnly, ConnectionType::PrivateBroadcast];
+        let asked = !silent.contains(&peer.connection_type);
         demand(asked, Rule::Order, text)?;
         peer.asked = true;
         Ok(peer.address)
@@ -438,7 +461,7 @@ impl Peers {
     pub(super) fn on_leased(&mut self, id: PeerId, slots: usize) -> Verdict {
         let peer = self.live(id)?;
         let text = || format!("{} is leased, {:?} as it is", of(peer), peer.said);
-        demand(peer.fills_slot(), Rule::Order, text)?;
+        demand(peer.fills_slot() || peer.is_private(), Rule::Order, text)?;
         peer.leases += 1;
         let text = || format!("{} serves {} leases, {slots} allowed", of(peer), peer.leases);
         demand(peer.leases <= slots, Rule::Bound, text)
@@ -500,6 +523,7 @@ impl Peers {
         }
         let most = match connection_type {
             ConnectionType::AddrFetch => policy.max_addr_fetch,
+            ConnectionType::PrivateBroadcast => policy.max_private,
             ConnectionType::BlockRelayOnly => policy.block_relay_count + usize::from(newcomer),
             ConnectionType::Feeler => usize::from(!policy.feeler_interval.is_zero()),
             ConnectionType::OutboundFullRelay | ConnectionType::Manual => usize::MAX,
@@ -522,6 +546,7 @@ impl Peers {
             connection_type,
             newcomer,
             need,
+            pool: None,
             link: Link::Dialling,
             said: PeerState::Connecting,
             over: false,
@@ -656,7 +681,8 @@ impl Peers {
     pub(super) fn check_asked(&self, witness: impl Fn(&Host) -> bool) -> Verdict {
         let unasked = |peer: &&Peer| {
             let ready = peer.is_ready() && peer.is_held();
-            ready && peer.ping.is_none() && witness(&peer.address.host)
+            let asks = ready && !peer.is_private();
+            asks && peer.ping.is_none() && witness(&peer.address.host)
         };
         let unasked = self.table.iter().find(unasked);
         demand(unasked.is_none(), Rule::Late, || {
@@ -693,6 +719,13 @@ impl Peers {
         }
         let text = || format!("{} peers left for newcomers who are not there", self.left);
         demand(self.left == 0, Rule::Target, text)?;
+        let idle = |peer: &&Peer| {
+            peer.is_private() && peer.is_ready() && peer.is_held() && peer.leases == 0
+        };
+        let idle = self.table.iter().find(idle).map(of);
+        demand(idle.is_none(), Rule::Late, || {
+            format!("{idle:?} is one lease's own, and has none")
+        })?;
         if let Some((id, _)) = self.owed_pong
             && self.find(id).is_some_and(|peer| peer.is_held())
         {

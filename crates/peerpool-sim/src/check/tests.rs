@@ -7,6 +7,7 @@ mod duties;
 mod extras;
 mod forge;
 mod planted;
+mod pools;
 mod restarts;
 mod town;
 mod verdicts;

@@ -78,7 +78,7 @@ impl Script {
             height: 0,
             relay: false,
         };
-        self.on(seconds, Event::Ready { peer, address: parse(address), version });
+        self.on(seconds, Event::Ready { peer, address: parse(address), version, pool: None });
         peer
     }
 

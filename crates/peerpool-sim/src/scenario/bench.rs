@@ -131,6 +131,7 @@ impl Bench {
             only_nets: vec![],
             groups: NetGroups::default(),
             height: 0,
+            pools: vec![],
         };
         let engine = Engine::new(config, Rng::from_u64(seed)).map_err(|error| error.to_string())?;
         Ok(Self {

@@ -5,7 +5,7 @@ use std::fmt;
 use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::{Address, Net};
 use peerpool_core::banned::Subnet;
-use peerpool_core::id::{LeaseId, PeerId};
+use peerpool_core::id::{LeaseId, PeerId, PoolId};
 use peerpool_core::io::Input;
 use peerpool_core::misbehavior::Misbehavior;
 use peerpool_core::require::Require;
@@ -227,7 +227,13 @@ impl Swarm {
         if self.rng.chance(0.1) {
             require = require.except(self.ready(pool).map(|(peer, _)| peer));
         }
-        if self.rng.chance(0.1) { require.exclusive() } else { require }
+        let pools = self.world.pool(pool).engine().pools().count() - 1;
+        require = require.of_pool(PoolId(self.rng.below(1 + pools) as u64));
+        match self.rng.below(10) {
+            0 => require.exclusive(),
+            1 => Require::any().private(),
+            _ => require,
+        }
     }
 
     /// One of a pool's ready peers.

@@ -2,7 +2,7 @@
 
 use peerpool_core::address::Address;
 use peerpool_core::event::{Event, Known};
-use peerpool_core::id::{ConnectionType, PeerId, PeerState};
+use peerpool_core::id::{ConnectionType, PeerId, PeerState, PoolId};
 use peerpool_core::io::{Input, Output, Refusal};
 use peerpool_core::require::Require;
 use peerpool_core::wire::{AddrEntry, Control};
@@ -127,6 +127,12 @@ fn require_details(require: &Require, sink: &mut impl Sink) {
     if let Some(net) = need.net {
         sink.words(net.as_str());
     }
+    if need.pool != PoolId::MAIN {
+        sink.number("pool", need.pool.0);
+    }
+    if need.private {
+        sink.words("private");
+    }
     for peer in require.excepted() {
         sink.number("except", peer.0);
     }
@@ -247,6 +253,7 @@ fn event_details(event: &Event, sink: &mut impl Sink) {
                 ConnectionType::BlockRelayOnly => "block_relay_only",
                 ConnectionType::Feeler => "feeler",
                 ConnectionType::AddrFetch => "addr_fetch",
+                ConnectionType::PrivateBroadcast => "private_broadcast",
             });
             sink.words(chosen.as_str());
         }

@@ -6,6 +6,7 @@ use bitcoin::p2p::{Magic, ServiceFlags};
 use peerpool_core::address::Address;
 use peerpool_core::netgroup::NetGroups;
 use peerpool_core::policy::Policy;
+use peerpool_core::slots::NamedPool;
 
 use super::churn::Churn;
 use crate::actor::{Ages, Kind, Listing, Mix, SeedKind};
@@ -100,6 +101,8 @@ pub struct PoolPlan {
     pub seeds: Vec<SeedKind>,
     /// Addresses that its user names. Default none.
     pub manual: Vec<Address>,
+    /// Pools beside the main one, counted in the policy's target. Default none.
+    pub pools: Vec<NamedPool>,
     /// Whether it dials only those. Default false.
     pub connect_only: bool,
     /// Who belongs together, as it sees it. Default by prefix; [`Plan::as_map`] sets it.
@@ -117,6 +120,7 @@ impl Default for PoolPlan {
             policy: Policy::default(),
             seeds: vec![SeedKind::Honest; 3],
             manual: Vec::new(),
+            pools: Vec::new(),
             connect_only: false,
             groups: NetGroups::default(),
             starts_at: Duration::ZERO,

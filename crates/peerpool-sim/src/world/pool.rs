@@ -86,6 +86,7 @@ impl PoolUnderTest {
             only_nets: vec![],
             groups: plan.groups.clone(),
             height: 0,
+            pools: plan.pools.clone(),
         };
         let seed = draw::hash(world.seed, &[ENGINE, index as u64, u64::from(generation)]);
         let mut checks = Checks::new(&config);

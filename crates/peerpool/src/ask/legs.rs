@@ -9,7 +9,7 @@ use peerpool_core::query::{Query, QueryError};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Ask, AskError, Asked};
+use super::{Ask, AskError, Asked, Hedge};
 use crate::clock;
 use crate::lease::{Lease, LeaseError};
 
@@ -51,7 +51,7 @@ enum Turn<A> {
     Lost,
 }
 
-impl<Q: Query + Clone> Legs<Q> {
+impl<Q: Query<Answer: Clone + Sync> + Clone> Legs<Q> {
     pub(super) fn new(ask: Ask<Q>, deadline: Instant) -> Self {
         Self {
             wanted: ask.fanout,
@@ -97,7 +97,7 @@ impl<Q: Query + Clone> Legs<Q> {
         if self.next.is_some() || self.refused.is_some() || !due {
             return;
         }
-        let mut require = self.ask.require.clone().except(self.asked.iter().map(|(peer, _)| *peer));
+        let mut require = self.ask.needed().except(self.asked.iter().map(|(peer, _)| *peer));
         if let Some(spread) = self.ask.spread {
             require = require.apart(spread, self.asked.iter().map(|(_, address)| *address));
         }
@@ -135,7 +135,11 @@ impl<Q: Query + Clone> Legs<Q> {
         let (peer, address) = (lease.peer(), lease.address());
         self.asked.push((peer, address));
         // Counted from the last that was asked: whoever is asked next has as long.
-        self.hedge_at = self.ask.hedge_after.map(clock::after);
+        let delay = |hedge| match hedge {
+            Hedge::After(delay) => delay,
+            Hedge::AtP95 => lease.p95::<Q>().unwrap_or_else(|| self.ask.pool.ask_hedge_delay()),
+        };
+        self.hedge_at = self.ask.hedge.map(delay).map(clock::after);
         let query = self.ask.query.clone();
         let left = self.deadline.saturating_duration_since(Instant::now());
         let timeout = left.min(lease.query_timeout);

@@ -71,6 +71,7 @@ impl Driver {
             requests: to_requests,
             load,
             told_load: 0,
+            times: Arc::default(),
             close: Some(to_close),
             asked: false,
             ready: None,
@@ -91,9 +92,11 @@ impl Driver {
         let Some(reply) = self.waiting.remove(&lease) else { return };
         let granted = self.peers.get(&id).and_then(|peer| {
             let version = Arc::clone(peer.ready.as_ref()?);
-            Some((peer.address, version, peer.requests.clone()))
+            let of_net = &self.times[peer.address.net()];
+            let times = [Arc::clone(&peer.times), Arc::clone(of_net)];
+            Some((peer.address, version, peer.requests.clone(), times))
         });
-        let Some((address, version, outbox)) = granted else {
+        let Some((address, version, outbox, times)) = granted else {
             // The engine grants only what it has called ready; were it not so, the caller's ticket
             // gives the slot back.
             let _ = reply.send(Err(Refusal::NoneFree));
@@ -104,7 +107,7 @@ impl Driver {
         self.held.insert(lease, id);
         // A caller that left meanwhile drops the grant; its release is on the way.
         let query_timeout = self.common.policy.query_timeout;
-        let grant = Grant { peer: id, address, version, inbox, outbox, query_timeout };
+        let grant = Grant { peer: id, address, version, inbox, outbox, query_timeout, times };
         let _ = reply.send(Ok(grant));
     }
 
@@ -116,9 +119,6 @@ impl Driver {
             saver.note(now.unix, &event);
         }
         match &event {
-            Event::Connecting { peer, connection_type, .. } if !connection_type.counts() => {
-                self.extras.insert(*peer);
-            }
             Event::Ready { peer, version, .. } => {
                 if let Some(peer) = self.peers.get_mut(peer) {
                     peer.ready = Some(Arc::new(version.clone()));
@@ -146,9 +146,12 @@ impl Driver {
     }
 
     pub(super) fn count_ready(&mut self) {
-        let counts = |id, peer: &Peer| peer.ready.is_some() && !self.extras.contains(id);
-        let ready = self.peers.iter().filter(|(id, peer)| counts(id, peer)).count();
-        self.ready.send_if_modified(|count| std::mem::replace(count, ready) != ready);
+        let ready: Vec<usize> = self.engine.pools().map(|pool| pool.ready).collect();
+        self.ready.send_if_modified(|counts| {
+            let changed = *counts != ready;
+            *counts = ready;
+            changed
+        });
     }
 }
 

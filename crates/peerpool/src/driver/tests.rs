@@ -34,6 +34,7 @@ fn setup(manual: Vec<Address>) -> Setup {
         only_nets: vec![],
         groups: NetGroups::default(),
         height: 0,
+        pools: vec![],
     };
     let engine = Engine::new(config, Rng::from_u64(1)).unwrap();
     let seeds = vec!["seed.test".to_owned()];

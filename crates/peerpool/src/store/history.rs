@@ -317,7 +317,11 @@ mod tests {
         let mut history = History::default();
         told(&mut history, 1, &Event::DialFailed { peer, address, error: DialError::Refused });
         told(&mut history, 2, &Event::Connecting { peer, address, connection_type, chosen });
-        told(&mut history, 3, &Event::Ready { peer, address, version: version.clone() });
+        told(
+            &mut history,
+            3,
+            &Event::Ready { peer, address, version: version.clone(), pool: None },
+        );
         let mut later = History::default();
         told(&mut later, 4, &Event::Disconnected { peer, address, state, reason });
         told(&mut later, 5, &Event::BackedOff { address, failures: 2, retry_in });

@@ -26,6 +26,7 @@ mod litecoind;
 mod log;
 mod offsets;
 mod parity;
+mod pools;
 mod queries;
 mod raw;
 mod real_nodes;

@@ -2,7 +2,7 @@
 
 use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Address;
-use peerpool_core::id::{ConnectionType, PeerId, PeerState};
+use peerpool_core::id::{ConnectionType, PeerId, PeerState, PoolId};
 use peerpool_core::policy::Policy;
 use peerpool_core::time::Monotonic;
 
@@ -27,6 +27,8 @@ pub(in super::super) struct Peer {
     pub(super) newcomer: bool,
     /// Whether it was dialled for the sake of who waits.
     pub(super) need: bool,
+    /// Whose slot it fills, once it does.
+    pub(super) pool: Option<PoolId>,
     pub(super) link: Link,
     /// The last state it was said to be in.
     pub(super) said: PeerState,
@@ -72,7 +74,12 @@ impl Peer {
     /// It as whoever wants to lease one sees it.
     pub(super) fn lent(&self) -> Lent {
         let services = self.version.unwrap_or(ServiceFlags::NONE);
-        Lent { id: self.id, net: self.address.net(), services, leases: self.leases }
+        let (net, pool) = (self.address.net(), self.pool);
+        Lent { id: self.id, net, services, leases: self.leases, pool }
+    }
+
+    pub(super) fn is_private(&self) -> bool {
+        self.connection_type == ConnectionType::PrivateBroadcast
     }
 
     /// A dial or handshake, or the end of a link: what `max_dials` bounds.
@@ -96,6 +103,9 @@ impl Peer {
             }
             PeerState::Connected => {
                 (self.connected_at + policy.handshake_deadline, Rule::Late, "handshake_deadline")
+            }
+            PeerState::Ready if self.is_private() => {
+                (self.ready_at + policy.private_lifetime, Rule::Late, "private_lifetime")
             }
             PeerState::Ready => {
                 let mut first = (self.heard_at + policy.inactivity, Rule::Late, "inactivity");

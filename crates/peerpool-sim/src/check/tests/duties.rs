@@ -15,8 +15,8 @@ use peerpool_core::wire::Control;
 
 use super::forge::{
     Forge, answered, backed_off, burned, closed, dial, dial_as, disconnect, event, failed, gossip,
-    grant, lease, lease_of, lease_with, message, said_connected, said_gone, said_ready, send,
-    starved, their_version, version,
+    grant, lease, lease_of, lease_with, message, said_connected, said_gone, said_ready,
+    said_ready_beside, send, starved, their_version, version,
 };
 use super::town::{SERVICES, Town, config, greeting, nth};
 use crate::check::Rule;
@@ -333,7 +333,7 @@ fn who_is_asked_for_addresses_was_ready_once_and_is_left_in_time() {
     forge.fine(closed(1), vec![said_gone(1, nth(1), PeerState::Ready), starved()]);
     forge.fine(Input::Wake, fetch(3, 1));
     forge.connected(3, nth(1));
-    forge.fine(message(3, Control::Verack), vec![said_ready(3, nth(1))]);
+    forge.fine(message(3, Control::Verack), vec![said_ready_beside(3, nth(1))]);
     let ping = |forge: &mut Forge, id: u64| {
         forge.fine(Input::Wake, vec![send(id, Control::Ping(7))]);
         forge.fine(message(id, Control::Pong(7)), vec![]);

@@ -12,7 +12,7 @@ use peerpool_core::wire::Control;
 
 use super::forge::{
     Forge, closed, dial, dial_as, disconnect, event, gossip, grant, lease, message, said_gone,
-    said_ready, send,
+    said_ready, said_ready_beside, send,
 };
 use super::town::{config, nth};
 use crate::check::Rule;
@@ -146,7 +146,7 @@ fn extras_say_what_they_are_and_end_as_they_should() {
         forge.connected(3, nth(3));
         forge
     };
-    let ready = || vec![said_ready(3, nth(3))];
+    let ready = || vec![said_ready_beside(3, nth(3))];
     with(feeler).breaks(message(3, Control::Verack), ready(), Rule::Order, "and a feeler");
     let done = || left(3, PeerState::Connected, DisconnectReason::FeelerDone);
     with(feeler).fine(message(3, Control::Verack), done());

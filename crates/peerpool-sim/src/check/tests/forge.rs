@@ -7,7 +7,7 @@ use peerpool_core::address::Address;
 use peerpool_core::engine::{Config, Engine};
 use peerpool_core::event::{DialError, Event, Known, PeerVersion, UserAgent};
 use peerpool_core::id::{
-    BurnReason, Chosen, ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState,
+    BurnReason, Chosen, ConnectionType, DisconnectReason, LeaseId, PeerId, PeerState, PoolId,
 };
 use peerpool_core::io::{Input, Output};
 use peerpool_core::require::Require;
@@ -181,7 +181,17 @@ pub(super) fn said_ready(id: u64, address: Address) -> Output {
         height: 0,
         relay: false,
     };
-    event(Event::Ready { peer: PeerId(id), address, version })
+    event(Event::Ready { peer: PeerId(id), address, version, pool: Some(PoolId::MAIN) })
+}
+
+/// The same of one that fills no slot.
+pub(super) fn said_ready_beside(id: u64, address: Address) -> Output {
+    match said_ready(id, address) {
+        Output::Event(Event::Ready { peer, address, version, .. }) => {
+            event(Event::Ready { peer, address, version, pool: None })
+        }
+        other => other,
+    }
 }
 
 pub(super) fn said_gone(id: u64, address: Address, state: PeerState) -> Output {

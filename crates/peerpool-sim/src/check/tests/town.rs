@@ -46,6 +46,13 @@ pub(super) fn nth(n: usize) -> Address {
     address(&format!("{}.{}.1.1", 11 + n / 200, 1 + n % 200))
 }
 
+/// Another address in its netgroup.
+pub(super) fn beside(address: Address) -> Address {
+    let Some(IpAddr::V4(ip)) = address.host.ip() else { return address };
+    let [a, b, c, d] = ip.octets();
+    Address { host: IpAddr::from([a, b, c, d + 1]).into(), ..address }
+}
+
 pub(super) fn config(change: impl FnOnce(&mut Policy)) -> Config {
     let mut policy = Policy { required_services: SERVICES, ..Policy::bare() };
     change(&mut policy);
@@ -59,6 +66,7 @@ pub(super) fn config(change: impl FnOnce(&mut Policy)) -> Config {
         only_nets: vec![],
         groups: NetGroups::default(),
         height: 0,
+        pools: vec![],
     }
 }
 

@@ -1,0 +1,146 @@
+//! Which slot a peer fills whose handshake is done, and who leaves for it.
+
+use crate::address::Address;
+use crate::event::PeerVersion;
+use crate::id::{ConnectionType, DisconnectReason, PeerId, PoolId};
+use crate::peer::{Peer, Purpose};
+use crate::time::Now;
+
+use super::Engine;
+
+impl Engine {
+    /// The pool whose slot a peer fills, or none if it is an extra that stays. It must find a free
+    /// slot, or one that another leaves, and a netgroup that is not full.
+    ///
+    /// # Errors
+    /// Why it is not kept.
+    pub(super) fn select_slot(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        version: &PeerVersion,
+    ) -> Result<Option<PoolId>, DisconnectReason> {
+        let surplus = DisconnectReason::Surplus;
+        let Some(peer) = self.peers.get(id) else { return Err(surplus) };
+        let (kind, purpose, address) = (peer.connection_type, peer.purpose, peer.address);
+        match kind {
+            ConnectionType::Feeler => Err(DisconnectReason::FeelerDone),
+            ConnectionType::AddrFetch => Ok(None),
+            ConnectionType::PrivateBroadcast => {
+                let wanted = self.leases.private().any(|need| need.is_met_at(&address, version));
+                if wanted { Ok(None) } else { Err(surplus) }
+            }
+            _ if kind.is_kept() && !self.group_has_room(address) => Err(surplus),
+            ConnectionType::BlockRelayOnly => {
+                let room = self.block_relays() < self.policy().block_relay_count;
+                let newcomer = purpose == Purpose::Newcomer;
+                let fits = room || newcomer && self.rotate(now, kind, &|_| true).is_some();
+                if fits { Ok(None) } else { Err(surplus) }
+            }
+            ConnectionType::OutboundFullRelay => {
+                self.select_pool(now, address, version, purpose).map(Some).ok_or(surplus)
+            }
+            ConnectionType::Manual => {
+                let room = self.slots.rooms(&self.peers).first().map(|(pool, _)| *pool);
+                room.or_else(|| self.replace_youngest(now)).map(Some).ok_or(surplus)
+            }
+        }
+    }
+
+    /// The pool that an automatic peer serves: one that waits for such, or else the one that lacks
+    /// most; where all are full, one that somebody leaves.
+    fn select_pool(
+        &mut self,
+        now: Now,
+        address: Address,
+        version: &PeerVersion,
+        purpose: Purpose,
+    ) -> Option<PoolId> {
+        let Self { slots, book, config, peers, leases, .. } = &*self;
+        let may_serve = |pool: PoolId| {
+            let weight = |name: &str, group| book.weight(name, group);
+            slots.may_serve(pool, config.groups.of(&address.host), weight)
+        };
+        let needs = leases.unmet(peers).filter(|need| need.is_met_at(&address, version));
+        let needing: Vec<PoolId> =
+            needs.map(|need| need.pool).filter(|pool| may_serve(*pool)).collect();
+        let rooms = slots.rooms(peers).into_iter().filter(|(pool, _)| may_serve(*pool));
+        let lacks = |(pool, room): &(PoolId, usize)| (needing.contains(pool), *room);
+        // The first of several that lack as many.
+        let free = rooms.rev().max_by_key(lacks).map(|(pool, _)| pool);
+        if free.is_some() {
+            return free;
+        }
+        let kind = ConnectionType::OutboundFullRelay;
+        let served: Vec<PoolId> =
+            slots.iter().map(|(pool, _)| pool).filter(|pool| may_serve(*pool)).collect();
+        if purpose == Purpose::Newcomer {
+            let left = self.rotate(now, kind, &|pool| pool.is_some_and(|it| served.contains(&it)));
+            return left.flatten();
+        }
+        let (leaver, _, pool) = needing
+            .iter()
+            .find_map(|needing| self.select_leaver(kind, &|pool| pool == Some(*needing)))?;
+        self.let_go(now, leaver, DisconnectReason::Replaced);
+        pool
+    }
+
+    fn block_relays(&self) -> usize {
+        let ready = |(_, peer): &(PeerId, &Peer)| {
+            peer.connection_type == ConnectionType::BlockRelayOnly && peer.session().is_some()
+        };
+        self.peers.iter().filter(ready).count()
+    }
+
+    /// Who of this kind, and of such a pool, leaves for another: leases pin a peer, but not all of
+    /// them. If each serves one, who serves fewest leaves, and of several such who has been ready
+    /// longest.
+    fn select_leaver(
+        &self,
+        kind: ConnectionType,
+        of_pool: &dyn Fn(Option<PoolId>) -> bool,
+    ) -> Option<(PeerId, Address, Option<PoolId>)> {
+        let may_leave = |(id, peer): (PeerId, &Peer)| {
+            let session = peer.session().filter(|it| of_pool(it.pool))?;
+            let same = peer.connection_type == kind;
+            same.then_some((session.leases, session.since, id, peer.address, session.pool))
+        };
+        let (.., id, address, pool) = self.peers.iter().filter_map(may_leave).min()?;
+        Some((id, address, pool))
+    }
+
+    /// A newcomer is ready: another of its kind leaves for it, if there is one. Returns whose slot
+    /// it had.
+    fn rotate(
+        &mut self,
+        now: Now,
+        kind: ConnectionType,
+        of_pool: &dyn Fn(Option<PoolId>) -> bool,
+    ) -> Option<Option<PoolId>> {
+        let Self { dialer, config, rng, .. } = self;
+        dialer.on_rotated(now.mono, &config.policy, rng);
+        let (leaver, address, pool) = self.select_leaver(kind, of_pool)?;
+        self.book.note_tried(now, address);
+        self.let_go(now, leaver, DisconnectReason::Rotated);
+        Some(pool)
+    }
+
+    /// A manual peer takes the slot of the youngest automatic one, of one that serves no lease if
+    /// it can. There is one: no more manual peers are dialled than there are slots.
+    fn replace_youngest(&mut self, now: Now) -> Option<PoolId> {
+        let automatic = |(id, peer): (PeerId, &Peer)| {
+            let outbound = peer.connection_type == ConnectionType::OutboundFullRelay;
+            let session = peer.session().filter(|_| outbound)?;
+            Some((session.leases > 0, std::cmp::Reverse(id), session.pool))
+        };
+        let (_, std::cmp::Reverse(youngest), pool) =
+            self.peers.iter().filter_map(automatic).min()?;
+        self.let_go(now, youngest, DisconnectReason::Replaced);
+        pool
+    }
+
+    fn group_has_room(&self, address: Address) -> bool {
+        let group = self.config.groups.of(&address.host);
+        !group.limited() || self.peers.load(group).ready < self.policy().max_peers_per_netgroup
+    }
+}

@@ -1,0 +1,117 @@
+//! Leases that have a connection of their own.
+
+use std::time::Duration;
+
+use bitcoin::p2p::ServiceFlags;
+use peerpool_core::event::Event;
+use peerpool_core::id::{ConnectionType, DisconnectReason, LeaseId, PeerState};
+use peerpool_core::io::Input;
+use peerpool_core::policy::Policy;
+use peerpool_core::require::Require;
+
+use crate::script::{Node, Script, config, ips, nth};
+
+/// A full pool of 2, and 20 nodes.
+fn full(change: impl FnOnce(&mut Policy)) -> Script {
+    let mut config = config(|policy| {
+        policy.target_connect_count = 2;
+        change(policy);
+    });
+    config.seeds = vec!["seed.test".to_owned()];
+    let mut script = Script::new(config);
+    script.seeds = vec![Ok(ips(&(0..20).map(nth).collect::<Vec<_>>()))];
+    script.run_secs(60);
+    assert_eq!(script.ready().len(), 2);
+    script
+}
+
+fn ask(script: &mut Script, lease: u64) {
+    let require = Require::any().private();
+    script.input(Input::Lease { lease: LeaseId(lease), require, wait: true });
+}
+
+fn private(script: &Script) -> usize {
+    let ready = script.status().ready;
+    ready.iter().filter(|it| it.connection_type == ConnectionType::PrivateBroadcast).count()
+}
+
+fn ends(script: &Script, reason: DisconnectReason) -> usize {
+    let ended = |event: &&Event| matches!(event, Event::Disconnected { reason: it, state: PeerState::Ready, .. } if *it == reason);
+    script.events.iter().filter(ended).count()
+}
+
+#[test]
+fn a_private_lease_has_a_connection_of_its_own_that_ends_with_it() {
+    let mut script = full(|_| ());
+    let before = script.greetings.len();
+    ask(&mut script, 1);
+    script.run_secs(1);
+    let peer = script.granted[&LeaseId(1)];
+    let ready = script.ready();
+    assert_eq!((private(&script), ready.len()), (1, 3));
+    // Nobody else has it.
+    for lease in 2..40 {
+        script.input(Input::Lease { lease: LeaseId(lease), require: Require::any(), wait: false });
+        assert_ne!(script.granted.get(&LeaseId(lease)), Some(&peer));
+    }
+    script.input(Input::Release { lease: LeaseId(1) });
+    script.run_secs(1);
+    assert_eq!((private(&script), script.ready().len()), (0, 2));
+    assert_eq!(ends(&script, DisconnectReason::PrivateBroadcastDone), 1);
+    // What was said of us is what Core says of everybody.
+    let said = &script.greetings[before];
+    assert_eq!((said.services, said.timestamp, said.height), (ServiceFlags::NONE, 0, 0));
+    assert_eq!((said.user_agent.to_string(), said.relay), ("/pynode:0.0.1/".to_owned(), false));
+    assert_eq!(script.sent_to(peer), ["version", "verack"], "and nothing else");
+}
+
+#[test]
+fn private_connections_are_bounded_in_number_and_in_time() {
+    let mut script = full(|policy| {
+        policy.max_private = 2;
+        policy.private_lifetime = Duration::from_secs(60);
+    });
+    for lease in 1..=5 {
+        ask(&mut script, lease);
+    }
+    script.run_secs(1);
+    assert_eq!((private(&script), script.status().waiters), (2, 3));
+    script.run_secs(61);
+    assert_eq!((private(&script), script.status().waiters), (2, 1), "others have had their time");
+    script.run_secs(180);
+    assert_eq!((private(&script), script.status().waiters, script.status().leases), (0, 0, 0));
+    assert_eq!(ends(&script, DisconnectReason::PrivateBroadcastDone), 5);
+}
+
+#[test]
+fn whoever_does_not_answer_or_waits_no_longer_has_none() {
+    let mut script = full(|_| ());
+    // Nobody further is alive.
+    for n in 0..20 {
+        if !script.ready().contains(&nth(n)) {
+            script.nodes.insert(nth(n), Node::Refusing);
+        }
+    }
+    ask(&mut script, 1);
+    script.run_secs(600);
+    assert_eq!((private(&script), script.status().waiters), (0, 1));
+    script.input(Input::Release { lease: LeaseId(1) });
+    script.run_secs(600);
+    assert_eq!((script.status().waiters, script.status().connecting.len()), (0, 0));
+}
+
+#[test]
+fn where_nobody_may_be_dialled_a_private_lease_is_refused() {
+    let mut config = config(|_| ());
+    config.manual = vec![nth(1)];
+    config.connect_only = true;
+    let mut script = Script::new(config);
+    script.run_secs(1);
+    script.log();
+    ask(&mut script, 1);
+    assert!(script.log().contains("lease 1: Unsatisfiable(Private)"));
+    let mut script = full(|policy| policy.max_private = 0);
+    script.log();
+    ask(&mut script, 1);
+    assert!(script.log().contains("lease 1: Unsatisfiable(Private)"));
+}
