@@ -71,6 +71,72 @@ async fn a_dropped_broadcast_leaks_no_slot() {
 }
 
 #[tokio::test]
+async fn a_private_transaction_is_told_to_one_stranger_and_comes_back_from_others() {
+    within(60, async {
+        let devnet = honest(12).await;
+        let pool = relaying(pool_on(&devnet).target(4)).start().await.unwrap();
+        pool.ready(4).await.unwrap();
+        let mine: Vec<Address> = pool.status().await.ready.iter().map(|it| it.address).collect();
+        let mut cast = pool.broadcast(tx()).private();
+        assert_eq!(cast.sent().await.unwrap(), 1);
+        assert_eq!(cast.announced_back(3).await.unwrap(), 3);
+        let reach = cast.reach();
+        assert_eq!(reach.told, reach.asked, "one, who has it");
+        assert!(reach.told.iter().all(|address| !mine.contains(address)));
+        assert!(reach.announced.iter().all(|address| mine.contains(address)));
+        drop(cast);
+        settled(&pool, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_private_transaction_that_nobody_tells_of_goes_to_another() {
+    within(60, async {
+        let devnet = honest(12).await;
+        let builder = pool_on(&devnet).target(2);
+        let pool = builder.tune(|policy| policy.private_retry = ms(10)).start().await.unwrap();
+        pool.ready(2).await.unwrap();
+        // It hears nothing of transactions, so it takes each for lost.
+        let mut cast = pool.broadcast(tx()).private().peers(2);
+        assert_eq!(cast.sent().await.unwrap(), 1);
+        let deaf = cast.announced_back(1).await.unwrap_err();
+        let BroadcastError::NoPeer(error) = &deaf else { panic!("{deaf}") };
+        assert!(matches!(**error, LeaseError::Unsatisfiable(Unmet::Relay)), "{deaf}");
+        while cast.reach().told.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        drop(cast);
+        settled(&pool, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_is_told_and_leaves_is_replaced_by_one_who_was_listened_to() {
+    within(60, async {
+        let devnet = honest(3).await;
+        let pool = relaying(pool_on(&devnet).target(3)).start().await.unwrap();
+        pool.ready(3).await.unwrap();
+        // They have it from then on, and ask for nothing.
+        let mut first = pool.broadcast(tx()).peers(1);
+        assert_eq!(first.announced_back(2).await.unwrap(), 2);
+        drop(first);
+        settled(&pool, 0).await;
+        let mut cast = pool.broadcast(tx()).peers(1).timeout(ms(50));
+        assert!(cast.sent().await.is_err());
+        let told = *cast.reach().told.first().unwrap();
+        devnet.kill(told.socket_addr().unwrap()).await.unwrap();
+        while cast.reach().told.len() < 2 {
+            let _ = cast.sent().await;
+        }
+        drop(cast);
+        settled(&pool, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_pool_that_does_not_relay_says_so_at_once() {
     within(60, async {
         let devnet = honest(3).await;

@@ -1,0 +1,329 @@
+//! The task of a broadcast: whom it tells, and whom it listens to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::p2p::message::NetworkMessage;
+use bitcoin::p2p::message_blockdata::Inventory;
+use bitcoin::{Transaction, Txid, Wtxid};
+use peerpool_core::address::Address;
+use peerpool_core::id::PeerId;
+use peerpool_core::query::Ping;
+use peerpool_core::require::{Require, Spread};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, interval, sleep_until};
+
+use super::State;
+use crate::clock;
+use crate::lease::{Disconnected, Lease, LeaseError};
+use crate::pool::Pool;
+
+/// How often further peers are looked for: to tell, where too few were free, and to listen to.
+const LOOK: Duration = Duration::from_secs(1);
+/// What a peer has to say of the transaction, waiting to be counted.
+const WORDS: usize = 64;
+
+/// The task of a broadcast.
+pub(super) struct Cast {
+    pool: Pool,
+    what: Arc<What>,
+    require: Require,
+    peers: usize,
+    timeout: Duration,
+    /// Everybody who is told or was.
+    told: BTreeSet<PeerId>,
+    /// Those of them that are still there, or have it.
+    reached: usize,
+    /// Everybody who is only listened to.
+    listeners: BTreeMap<PeerId, AbortHandle>,
+    legs: JoinSet<Left>,
+    words: (mpsc::Sender<(Address, Word)>, mpsc::Receiver<(Address, Word)>),
+}
+
+/// The transaction and its names.
+#[derive(Debug)]
+struct What {
+    tx: Transaction,
+    txid: Txid,
+    wtxid: Wtxid,
+}
+
+impl What {
+    /// By both names: a peer heeds the one that was agreed on with it (BIP339), and passes over the
+    /// other.
+    fn inventory(&self) -> Vec<Inventory> {
+        vec![Inventory::WTx(self.wtxid), Inventory::Transaction(self.txid)]
+    }
+
+    fn is_named(&self, inventory: &[Inventory]) -> bool {
+        inventory.iter().any(|entry| match entry {
+            Inventory::Transaction(id) | Inventory::WitnessTransaction(id) => *id == self.txid,
+            Inventory::WTx(id) => *id == self.wtxid,
+            _ => false,
+        })
+    }
+}
+
+/// What a peer has to say of it.
+#[derive(Clone, Copy, Debug)]
+enum Word {
+    Asked,
+    Announced,
+}
+
+/// A peer that is gone.
+struct Left {
+    peer: PeerId,
+    /// Whether it was told, and has not asked.
+    in_vain: bool,
+}
+
+/// What the task waited for.
+enum Turn {
+    Word(Address, Word),
+    Left(Left),
+    Look,
+    Private(Option<Address>),
+    Again,
+}
+
+impl Cast {
+    pub(super) fn new(
+        pool: Pool,
+        tx: Transaction,
+        require: Require,
+        peers: usize,
+        timeout: Duration,
+    ) -> Self {
+        let (txid, wtxid) = (tx.compute_txid(), tx.compute_wtxid());
+        Self {
+            pool,
+            what: Arc::new(What { tx, txid, wtxid }),
+            require,
+            peers,
+            timeout,
+            told: BTreeSet::new(),
+            reached: 0,
+            listeners: BTreeMap::new(),
+            legs: JoinSet::new(),
+            words: mpsc::channel(WORDS),
+        }
+    }
+
+    // ---- in the open ----
+
+    pub(super) async fn run(mut self, tell: watch::Sender<State>) {
+        self.require = self.require.relay();
+        let first = match self.gather().await {
+            Ok(first) => first,
+            Err(error) => {
+                tell.send_modify(|state| state.refused = Some(error));
+                return;
+            }
+        };
+        // They listen before anybody is told.
+        self.listen(&tell).await;
+        for lease in first {
+            self.tell(lease, &tell);
+        }
+        let mut look = interval(LOOK);
+        loop {
+            let turn = tokio::select! {
+                Some((address, word)) = self.words.1.recv() => Turn::Word(address, word),
+                Some(Ok(left)) = self.legs.join_next() => Turn::Left(left),
+                _ = look.tick() => Turn::Look,
+            };
+            match turn {
+                Turn::Word(address, word) => count(&tell, address, word),
+                Turn::Left(left) => self.on_left(&left),
+                _ => {
+                    if self.tell_more(&tell).await {
+                        self.listen(&tell).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Those to be told at first: as many as are wanted and free, and one at least.
+    async fn gather(&mut self) -> Result<Vec<Lease>, LeaseError> {
+        let mut found = Vec::new();
+        while found.len() < self.peers {
+            let lease = match self.pool.try_lease(&self.to_tell()).await {
+                Ok(lease) => lease,
+                Err(_) if found.is_empty() => {
+                    self.pool.lease_timeout(&self.to_tell(), self.timeout).await?
+                }
+                Err(_) => break,
+            };
+            self.told.insert(lease.peer());
+            found.push(lease);
+        }
+        Ok(found)
+    }
+
+    fn to_tell(&self) -> Require {
+        let listened = self.listeners.keys().copied();
+        self.require.clone().except(self.told.iter().copied().chain(listened))
+    }
+
+    /// Where too few have it, or may ask for it, others are told: who is free, or else who was only
+    /// listened to, once its lease is given back. Returns whether nobody is waited for in that way.
+    async fn tell_more(&mut self, tell: &watch::Sender<State>) -> bool {
+        while self.reached < self.peers {
+            match self.pool.try_lease(&self.to_tell()).await {
+                Ok(lease) => self.tell(lease, tell),
+                Err(_) => {
+                    let Some((_, listener)) = self.listeners.pop_first() else { return true };
+                    listener.abort();
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn tell(&mut self, lease: Lease, tell: &watch::Sender<State>) {
+        self.told.insert(lease.peer());
+        self.reached += 1;
+        tell.send_modify(|state| {
+            state.reach.told.insert(lease.address());
+        });
+        self.legs.spawn(attend(lease, true, Arc::clone(&self.what), self.words.0.clone()));
+    }
+
+    fn on_left(&mut self, left: &Left) {
+        self.listeners.remove(&left.peer);
+        self.reached -= usize::from(left.in_vain && self.reached > 0);
+    }
+
+    /// Listens to everybody else that is free.
+    async fn listen(&mut self, tell: &watch::Sender<State>) {
+        loop {
+            let met = self.told.iter().chain(self.listeners.keys()).copied();
+            let others = Require::any().relay().except(met);
+            let lease = match self.pool.try_lease(&others).await {
+                Ok(lease) => lease,
+                Err(error @ LeaseError::Unsatisfiable(_)) => {
+                    return tell.send_modify(|state| state.deaf = Some(error));
+                }
+                Err(_) => return,
+            };
+            let peer = lease.peer();
+            let leg = attend(lease, false, Arc::clone(&self.what), self.words.0.clone());
+            self.listeners.insert(peer, self.legs.spawn(leg));
+        }
+    }
+
+    // ---- privately ----
+
+    pub(super) async fn run_privately(mut self, tell: watch::Sender<State>) {
+        self.require = self.require.private();
+        self.listen(&tell).await;
+        let mut look = interval(LOOK);
+        let mut attempts = 0;
+        let mut attempt = JoinSet::new();
+        let mut again = Instant::now();
+        loop {
+            let due = attempts < self.peers && attempt.is_empty();
+            let due = due && tell.borrow().reach.announced.is_empty();
+            // Nobody twice, nor a neighbour of somebody.
+            let told = tell.borrow().reach.told.clone();
+            let require = self.require.clone().apart(Spread::Netgroup, told);
+            let turn = tokio::select! {
+                Some((address, word)) = self.words.1.recv() => Turn::Word(address, word),
+                Some(Ok(left)) = self.legs.join_next() => Turn::Left(left),
+                Some(ended) = attempt.join_next() => Turn::Private(ended.ok().flatten()),
+                () = sleep_until(again), if due => Turn::Again,
+                _ = look.tick() => Turn::Look,
+            };
+            match turn {
+                Turn::Word(address, word) => count(&tell, address, word),
+                Turn::Left(left) => self.on_left(&left),
+                Turn::Look => self.listen(&tell).await,
+                // Whoever did not take it does not count, and may be one of many.
+                Turn::Private(None) => again = clock::after(LOOK),
+                Turn::Private(Some(address)) => {
+                    attempts += 1;
+                    again = clock::after(self.pool.private_retry());
+                    count(&tell, address, Word::Asked);
+                }
+                Turn::Again => match self.pool.lease_timeout(&require, self.timeout).await {
+                    Ok(lease) => {
+                        tell.send_modify(|state| {
+                            state.reach.told.insert(lease.address());
+                        });
+                        attempt.spawn(confide(lease, Arc::clone(&self.what)));
+                    }
+                    Err(error) => return tell.send_modify(|state| state.refused = Some(error)),
+                },
+            }
+        }
+    }
+}
+
+fn count(tell: &watch::Sender<State>, address: Address, word: Word) {
+    tell.send_modify(|state| {
+        match word {
+            Word::Asked => state.reach.asked.insert(address),
+            Word::Announced => state.reach.announced.insert(address),
+        };
+    });
+}
+
+/// Tells one peer, if it is to be told, and listens to it until it is gone.
+async fn attend(
+    mut lease: Lease,
+    tells: bool,
+    what: Arc<What>,
+    words: mpsc::Sender<(Address, Word)>,
+) -> Left {
+    let (peer, address) = (lease.peer(), lease.address());
+    let mut left = Left { peer, in_vain: tells };
+    if tells && lease.send(NetworkMessage::Inv(what.inventory())).await.is_err() {
+        return left;
+    }
+    while let Ok(message) = lease.recv().await {
+        let word = match message {
+            NetworkMessage::GetData(wanted) if left.in_vain && what.is_named(&wanted) => {
+                if lease.send(NetworkMessage::Tx(what.tx.clone())).await.is_err() {
+                    return left;
+                }
+                left.in_vain = false;
+                Word::Asked
+            }
+            NetworkMessage::Inv(inventory) if what.is_named(&inventory) => Word::Announced,
+            _ => continue,
+        };
+        // The task that counts is gone: so is this one, soon.
+        let _ = words.send((address, word)).await;
+    }
+    left
+}
+
+/// Tells one peer and nobody else, and gives its address once it has it: once it answers a ping
+/// that was sent after the transaction.
+async fn confide(mut lease: Lease, what: Arc<What>) -> Option<Address> {
+    let address = lease.address();
+    let told = async {
+        // The name that needs no agreement.
+        let inventory = vec![Inventory::Transaction(what.txid)];
+        lease.send(NetworkMessage::Inv(inventory)).await.ok()?;
+        asked(&mut lease, &what).await.ok()?;
+        lease.send(NetworkMessage::Tx(what.tx.clone())).await.ok()?;
+        lease.query(Ping::new()).await.ok()
+    };
+    told.await.map(|_| address)
+}
+
+/// Waits until the peer asks for the transaction.
+async fn asked(lease: &mut Lease, what: &What) -> Result<(), Disconnected> {
+    loop {
+        match lease.recv().await? {
+            NetworkMessage::GetData(wanted) if what.is_named(&wanted) => return Ok(()),
+            _ => {}
+        }
+    }
+}
