@@ -30,6 +30,10 @@ snapshots:
     UPDATE_EXPECT=1 cargo test -p peerpool-core --test it --test bad_input
     UPDATE_EXPECT=1 cargo test -p peerpool-sim --lib scenario
 
+# List the public items of the two libraries anew; read the diff before you commit it.
+api:
+    bash docs/api/check --update
+
 # Time to full and what holding peers costs, with raw runs in `dir`; about half an hour.
 bench dir:
     cargo build --release --bin peerpool

@@ -377,10 +377,10 @@ impl Book {
             }
             Shelf::InUse | Shelf::Banned | Shelf::Discouraged => None,
         };
-        if let Some((moved, spot)) = moved
-            && let Some(record) = self.records.get_mut(moved)
-        {
-            record.spot = spot;
+        if let Some((moved, spot)) = moved {
+            if let Some(record) = self.records.get_mut(moved) {
+                record.spot = spot;
+            }
         }
     }
 

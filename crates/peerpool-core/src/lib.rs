@@ -6,6 +6,8 @@
 //! socket or draws a random number that its caller's seed does not fix.
 //!
 //! The contract: one `handle`, then drain `poll` to `None`, then sleep until `wake_at`.
+//!
+//! Needs Rust 1.85 or later.
 
 #![cfg_attr(
     not(test),

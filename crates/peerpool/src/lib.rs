@@ -25,6 +25,8 @@
 //!
 //! Dropping the last [`Pool`] stops the engine and every connection at once; [`Pool::close`] does
 //! it politely.
+//!
+//! Needs Rust 1.89 or later.
 
 #![cfg_attr(
     not(test),

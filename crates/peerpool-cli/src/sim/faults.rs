@@ -95,7 +95,7 @@ impl Faults {
             (false, false) => "from what was left",
         };
         let mut page = self.page();
-        wrapped(&mut page, "full again", ", ", &[&time, words]);
+        wrapped(&mut page, "full again", ", ", &[time.as_str(), words]);
         page
     }
 

@@ -152,7 +152,7 @@ pub(super) fn answering_line(share: Option<f64>) -> String {
     let mut line = String::new();
     if let Some(share) = share {
         let words = format!("{:.0} % of the nodes that answer at the start are the", share * 100.0);
-        wrapped(&mut line, "hostile", " ", &[&words, "attacker's"]);
+        wrapped(&mut line, "hostile", " ", &[words.as_str(), "attacker's"]);
     }
     line
 }

@@ -328,10 +328,11 @@ impl Record {
     pub(super) fn cap_times(&mut self, now: UnixTime) {
         self.last_seen = self.last_seen.min(now);
         self.heard_at = self.heard_at.min(now);
-        if self.past.experience.is_some_and(|experience| experience.last_success > now)
-            && let Some(experience) = &mut self.past.experience
-        {
-            experience.last_success = now;
+        // Looked at before it is written to, which would give it memory.
+        if self.past.experience.is_some_and(|experience| experience.last_success > now) {
+            if let Some(experience) = &mut self.past.experience {
+                experience.last_success = now;
+            }
         }
     }
 

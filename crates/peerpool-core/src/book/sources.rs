@@ -47,11 +47,11 @@ impl Sources {
     /// The number of a source that has named one address more.
     pub(super) fn enter(&mut self, source: &Source) -> SourceId {
         // Addresses of one source come together.
-        if let Some((last, records @ 1..)) = self.all.get_mut(self.last.0 as usize)
-            && last == source
-        {
-            *records += 1;
-            return self.last;
+        if let Some((last, records @ 1..)) = self.all.get_mut(self.last.0 as usize) {
+            if last == source {
+                *records += 1;
+                return self.last;
+            }
         }
         let hash = self.hash(source);
         if let Some(id) = self.index.find(hash, |id| self.all[id as usize].0 == *source) {

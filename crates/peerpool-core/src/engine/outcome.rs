@@ -118,9 +118,8 @@ impl Engine {
                 self.on_lost(now, address, uptime.unwrap_or_default());
             }
         }
-        if let (PeerState::Ready, DisconnectReason::Fault(fault)) = (state, reason)
-            && let Some(misbehavior) = Misbehavior::of(fault)
-        {
+        let (PeerState::Ready, DisconnectReason::Fault(fault)) = (state, reason) else { return };
+        if let Some(misbehavior) = Misbehavior::of(fault) {
             self.on_misbehavior(now, id, address, misbehavior, String::new());
         }
     }
