@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
 use libfuzzer_sys::fuzz_target;
-use peerpool_core::address::{Address, Host};
+use peerpool_core::address::{Address, Host, Net};
 use peerpool_core::banned::Subnet;
 use peerpool_core::engine::{Config, Engine};
 use peerpool_core::event::DialError;
-use peerpool_core::id::{DisconnectReason, LeaseId, LinkFault, PeerId};
+use peerpool_core::id::{DisconnectReason, LeaseId, LinkFault, PeerId, PoolId};
 use peerpool_core::io::{Input, Output};
 use peerpool_core::misbehavior::Misbehavior;
 use peerpool_core::netgroup::NetGroups;
 use peerpool_core::policy::Policy;
 use peerpool_core::require::Require;
 use peerpool_core::rng::Rng;
+use peerpool_core::slots::NamedPool;
 use peerpool_core::time::{Monotonic, Now, UnixTime};
 use peerpool_core::wire::{AddrEntry, Control, Version};
 use peerpool_fuzz::{Script, version};
@@ -36,6 +37,12 @@ enum Phase {
     Closing {
         up: bool,
     },
+}
+
+/// One pool of those in two, and one of these shares no node with the main one.
+fn pools(target: u8) -> Vec<NamedPool> {
+    let named = NamedPool { name: "a".to_owned(), target: 1, separate: target & 128 == 128 };
+    if target % 4 > 0 && target & 64 == 64 { vec![named] } else { vec![] }
 }
 
 struct Shell<'a> {
@@ -56,8 +63,12 @@ struct Shell<'a> {
 
 fn config(script: &mut Script<'_>) -> Config {
     let ms = |millis| Duration::from_millis(millis);
+    let target = script.u8();
     let policy = Policy {
-        target_connect_count: 1 + usize::from(script.u8() % 4),
+        target_connect_count: 1 + usize::from(target % 4),
+        need_interval: ms(10),
+        private_lifetime: ms(100),
+        max_private: 2,
         burn_memory: ms(500),
         quick_drop: ms(50),
         dial_timeout: ms(50),
@@ -97,7 +108,7 @@ fn config(script: &mut Script<'_>) -> Config {
         only_nets: vec![],
         groups: NetGroups::default(),
         height: 0,
-        pools: vec![],
+        pools: pools(target),
     }
 }
 
@@ -358,7 +369,14 @@ impl Shell<'_> {
             2 => ServiceFlags::NETWORK | ServiceFlags::WITNESS,
             _ => ServiceFlags::COMPACT_FILTERS,
         };
-        Input::Lease { lease, require: Require::services(services), wait: how & 2 == 2 }
+        let require = Require::services(services).of_pool(PoolId(u64::from(how >> 4 & 3)));
+        let require = match how >> 2 & 3 {
+            0 => require.exclusive(),
+            1 => Require::any().private(),
+            2 => require.except([PeerId(u64::from(how >> 4))]).on(Net::Ipv6),
+            _ => require,
+        };
+        Input::Lease { lease, require, wait: how & 2 == 2 }
     }
 }
 

@@ -18,6 +18,7 @@
 //! A [`Lease`] is a slot of one peer: [`Lease::query`] asks it what a [`Query`] knows the answer of,
 //! and holds the answer against that. [`Pool::ask`] asks the pool, of as many peers as it takes.
 //! [`Pool::broadcast`] tells peers of a transaction, and counts who tells of it in turn.
+//! [`Pool::named`] is one of several pools over the same addr book.
 //!
 //! This crate moves bytes and time; every decision is made by the sans-IO machines of
 //! `peerpool-core`. One task owns the engine, one task runs each connection, and everything a

@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use peerpool::bitcoin::hashes::Hash as _;
 use peerpool::bitcoin::{BlockHash, Txid};
-use peerpool::{AskError, Event, GetBlock, GetHeaders, GetTx, Pool, QueryError, Require, Spread};
-use peerpool_sim::actor::HeaderChain;
+use peerpool::{
+    AskError, Event, GetBlock, GetHeaders, GetTx, Policy, Pool, QueryError, Require, ServiceFlags,
+    Spread,
+};
+use peerpool_sim::actor::{HeaderChain, Kind, Mix};
 use peerpool_sim::devnet::Devnet;
 
 use crate::events::Watch;
 use crate::leases::settled;
-use crate::{honest, ms, pool_on, within};
+use crate::{honest, ms, network, pool_on, within};
 
 /// A network of three nodes that are all peers of a pool.
 async fn three() -> (Devnet, Pool) {
@@ -81,6 +84,50 @@ async fn a_slow_peer_is_hedged_and_a_leg_takes_a_slot_only_when_it_is_due() {
         watch.quiet(ms(50)).await;
         let leased = watch.seen("leased");
         assert!((1..=3).contains(&leased), "{leased}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_slower_than_it_mostly_is_is_hedged() {
+    within(60, async {
+        let devnet = honest(3).await;
+        let hour = Duration::from_secs(3600);
+        let patient = |policy: &mut Policy| policy.query_timeout = hour;
+        let pool = pool_on(&devnet).target(3).tune(patient).start().await.unwrap();
+        pool.ready(3).await.unwrap();
+        // Each has answered often enough, and quickly.
+        for peer in pool.status().await.ready {
+            let others = pool.status().await.ready.into_iter().map(|it| it.id);
+            let only = Require::any().except(others.filter(|id| *id != peer.id));
+            let lease = pool.lease(&only).await.unwrap();
+            for _ in 0..20 {
+                lease.query(GetBlock(block())).await.unwrap();
+            }
+        }
+        let all = peers(&pool).await;
+        for &slow in &all[1..] {
+            devnet.stall(slow).await.unwrap();
+        }
+        // Nobody has waited for so long: a leg that is not hedged waits for an hour.
+        let asked = pool.ask(GetBlock(block())).hedge_at_p95().asked().await.unwrap();
+        assert_eq!(asked.address.socket_addr().unwrap(), all[0]);
+        settled(&pool, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn blocks_are_asked_of_those_that_have_all_unless_the_caller_says_otherwise() {
+    within(60, async {
+        let devnet = network(3, Mix::only(Kind::Pruned)).await;
+        let pool = pool_on(&devnet).target(3).start().await.unwrap();
+        pool.ready(3).await.unwrap();
+        let none = pool.ask(GetBlock(block())).timeout(ms(200)).await.unwrap_err();
+        assert!(matches!(&none, AskError::TimedOut { silent, .. } if silent.is_empty()), "{none}");
+        let pruned = Require::services(ServiceFlags::NETWORK_LIMITED);
+        assert!(pool.ask(GetBlock(block())).to(pruned).await.is_ok());
+        settled(&pool, 0).await;
     })
     .await;
 }
