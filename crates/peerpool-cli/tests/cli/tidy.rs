@@ -115,3 +115,22 @@ fn let_chains_are_told_from_lets() {
         assert_eq!(let_chains(plain), Vec::<usize>::new(), "{plain}");
     }
 }
+
+/// The lines of code of the first Rust block, without comments and what hides from readers.
+fn first_block<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let block = lines.skip_while(|line| !line.starts_with("```rust") && *line != "```no_run");
+    let code = block.skip(1).take_while(|line| !line.starts_with("```"));
+    let code = code.map(|line| line.split(" //").next().unwrap_or_default().trim_end());
+    code.filter(|line| !line.starts_with('#')).collect()
+}
+
+#[test]
+fn the_first_example_of_the_readme_is_the_one_that_is_compiled() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("a README");
+    let library = root().join("crates/peerpool/src/lib.rs");
+    let library = fs::read_to_string(library).expect("a library");
+    let docs =
+        library.lines().filter_map(|line| line.strip_prefix("//! ").or(line.strip_prefix("//!")));
+    let (shown, compiled) = (first_block(readme.lines()), first_block(docs));
+    assert_eq!((shown.len(), shown), (5, compiled));
+}
