@@ -83,13 +83,7 @@ impl Checks {
                 self.known.note_own(self.local, *address);
                 self.peers.on_connected(now.mono, *peer, *address, &self.policy)
             }
-            Event::Ready { peer, address, pool, .. } => {
-                let target = self.target();
-                self.peers.on_ready(now.mono, *peer, *address, target, &self.policy)?;
-                self.on_placed(*peer, *address, *pool)?;
-                self.known.on_success(now, *address);
-                Ok(())
-            }
+            Event::Ready { peer, address, pool, .. } => self.on_ready(*peer, *address, *pool),
             Event::DialFailed { peer, address, error } => {
                 self.peers.on_ended(*peer, *address, PeerState::Connecting)?;
                 let local = facts::is_local(*error);
@@ -147,8 +141,11 @@ impl Checks {
         }
     }
 
-    /// A ready peer fills a slot of this pool, if it fills one.
-    fn on_placed(&mut self, peer: PeerId, address: Address, pool: Option<PoolId>) -> Verdict {
+    /// A peer is ready, and fills a slot of this pool, if it fills one.
+    fn on_ready(&mut self, peer: PeerId, address: Address, pool: Option<PoolId>) -> Verdict {
+        let (now, target) = (self.clock, self.target());
+        self.peers.on_ready(now.mono, peer, address, target, &self.policy)?;
+        self.known.on_success(now, address);
         let (kind, ready) = self.peers.place_in(peer, pool)?;
         let text = || format!("{address} is ready, and serves {pool:?} as {kind:?}");
         demand(pool.is_some() == facts::counts(kind), Rule::Order, text)?;

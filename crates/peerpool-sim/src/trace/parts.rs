@@ -257,12 +257,15 @@ fn event_details(event: &Event, sink: &mut impl Sink) {
             });
             sink.words(chosen.as_str());
         }
-        Event::Ready { version, .. } => {
+        Event::Ready { version, pool, .. } => {
             sink.number("services", version.services.to_u64());
             sink.words(&version.user_agent.to_string());
             sink.word(version.protocol.into());
             sink.word(version.height as u64);
             sink.word(version.relay.into());
+            if let Some(pool) = pool.filter(|pool| *pool != PoolId::MAIN) {
+                sink.number("pool", pool.0);
+            }
         }
         Event::DialFailed { error, .. } => sink.words(error.as_str()),
         Event::Disconnected { state, reason, .. } => {

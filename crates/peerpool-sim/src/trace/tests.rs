@@ -8,7 +8,7 @@ use peerpool_core::address::Net;
 use peerpool_core::banned::{Ban, Subnet};
 use peerpool_core::event::{DialError, Event, Known, PeerVersion, UserAgent};
 use peerpool_core::id::{
-    BurnReason, Chosen, ConnectionType, DisconnectReason, LeaseId, LinkFault, PeerState,
+    BurnReason, Chosen, ConnectionType, DisconnectReason, LeaseId, LinkFault, PeerState, PoolId,
 };
 use peerpool_core::io::Refusal;
 use peerpool_core::misbehavior::Misbehavior;
@@ -51,11 +51,6 @@ fn addr(time: u64, services: u64, at: &str) -> Control {
 fn inputs() -> Vec<Input> {
     let ips = |text: &[&str]| Ok(text.iter().map(|ip| ip.parse().expect("an IP")).collect());
     let answer = |seed, result| Input::SeedAnswer { seed, result };
-    let lease = |lease, services: u64, wait| Input::Lease {
-        lease: LeaseId(lease),
-        require: Require::services(services.into()),
-        wait,
-    };
     let messages = [
         version(|_| ()),
         version(|version| version.protocol += 1),
@@ -99,14 +94,6 @@ fn inputs() -> Vec<Input> {
         Input::Progress { peer: PEER },
         Input::Closed { peer: PEER, reason: DisconnectReason::Broken },
         Input::Closed { peer: PEER, reason: DisconnectReason::Fault(LinkFault::Flood) },
-        lease(1, 0, true),
-        lease(2, 0, true),
-        lease(1, 1, true),
-        lease(1, 0, false),
-        require(|it| it.on(Net::Ipv4)),
-        require(|it| it.on(Net::Ipv6)),
-        require(|it| it.except([PEER])),
-        require(Require::exclusive),
         Input::Load { peer: PEER, requests: 1 },
         Input::Load { peer: PEER, requests: 2 },
         Input::Release { lease: LeaseId(1) },
@@ -121,12 +108,29 @@ fn inputs() -> Vec<Input> {
         report("1.2.3.4:1", Misbehavior::InvalidData, ""),
         report("1.2.3.4:1", Misbehavior::Useless, "why"),
     ];
+    inputs.extend(leases());
     inputs.extend(messages.map(|message| Input::Control { peer: PEER, message }));
     inputs
 }
 
-fn require(change: impl FnOnce(Require) -> Require) -> Input {
-    Input::Lease { lease: LeaseId(1), require: change(Require::any()), wait: true }
+fn leases() -> [Input; 9] {
+    let lease = |lease, services: u64, wait| Input::Lease {
+        lease: LeaseId(lease),
+        require: Require::services(services.into()),
+        wait,
+    };
+    let require = |require| Input::Lease { lease: LeaseId(1), require, wait: true };
+    [
+        lease(1, 0, true),
+        lease(2, 0, true),
+        lease(1, 1, true),
+        lease(1, 0, false),
+        require(Require::any().on(Net::Ipv4)),
+        require(Require::any().on(Net::Ipv6)),
+        require(Require::any().except([PEER])),
+        require(Require::any().exclusive()),
+        require(Require::any().of_pool(PoolId(1))),
+    ]
 }
 
 fn subnet(text: &str) -> Subnet {
@@ -182,6 +186,7 @@ fn events() -> Vec<Event> {
         Event::Connected { peer, address },
         Event::Ready { peer, address, version: version(1), pool: None },
         Event::Ready { peer, address, version: version(2), pool: None },
+        Event::Ready { peer, address, version: version(2), pool: Some(PoolId(1)) },
         Event::DialFailed { peer, address, error: DialError::Refused },
         Event::DialFailed { peer, address, error: DialError::NoRoute },
         gone(PeerState::Ready, DisconnectReason::Surplus),
@@ -295,7 +300,7 @@ fn any_one_thing_changes_the_hash() {
 fn the_hash_is_the_same_on_every_platform() {
     assert_eq!(
         hash(0, now(1, 2), &inputs(), &outputs()),
-        8_107_009_854_007_548_494,
+        11_221_761_190_027_814_776,
         "a new number is a new format"
     );
 }

@@ -39,8 +39,12 @@ pub(super) struct Cast {
     /// Everybody who is only listened to.
     listeners: BTreeMap<PeerId, AbortHandle>,
     legs: JoinSet<Left>,
-    words: (mpsc::Sender<(Address, Word)>, mpsc::Receiver<(Address, Word)>),
+    to_words: mpsc::Sender<Said>,
+    words: mpsc::Receiver<Said>,
 }
+
+/// Who says what of it.
+type Said = (Address, Word);
 
 /// The transaction and its names.
 #[derive(Debug)]
@@ -98,6 +102,7 @@ impl Cast {
         timeout: Duration,
     ) -> Self {
         let (txid, wtxid) = (tx.compute_txid(), tx.compute_wtxid());
+        let (to_words, words) = mpsc::channel(WORDS);
         Self {
             pool,
             what: Arc::new(What { tx, txid, wtxid }),
@@ -108,7 +113,8 @@ impl Cast {
             reached: 0,
             listeners: BTreeMap::new(),
             legs: JoinSet::new(),
-            words: mpsc::channel(WORDS),
+            to_words,
+            words,
         }
     }
 
@@ -131,7 +137,7 @@ impl Cast {
         let mut look = interval(LOOK);
         loop {
             let turn = tokio::select! {
-                Some((address, word)) = self.words.1.recv() => Turn::Word(address, word),
+                Some((address, word)) = self.words.recv() => Turn::Word(address, word),
                 Some(Ok(left)) = self.legs.join_next() => Turn::Left(left),
                 _ = look.tick() => Turn::Look,
             };
@@ -191,7 +197,7 @@ impl Cast {
         tell.send_modify(|state| {
             state.reach.told.insert(lease.address());
         });
-        self.legs.spawn(attend(lease, true, Arc::clone(&self.what), self.words.0.clone()));
+        self.legs.spawn(attend(lease, true, Arc::clone(&self.what), self.to_words.clone()));
     }
 
     fn on_left(&mut self, left: &Left) {
@@ -212,7 +218,7 @@ impl Cast {
                 Err(_) => return,
             };
             let peer = lease.peer();
-            let leg = attend(lease, false, Arc::clone(&self.what), self.words.0.clone());
+            let leg = attend(lease, false, Arc::clone(&self.what), self.to_words.clone());
             self.listeners.insert(peer, self.legs.spawn(leg));
         }
     }
@@ -233,7 +239,7 @@ impl Cast {
             let told = tell.borrow().reach.told.clone();
             let require = self.require.clone().apart(Spread::Netgroup, told);
             let turn = tokio::select! {
-                Some((address, word)) = self.words.1.recv() => Turn::Word(address, word),
+                Some((address, word)) = self.words.recv() => Turn::Word(address, word),
                 Some(Ok(left)) = self.legs.join_next() => Turn::Left(left),
                 Some(ended) = attempt.join_next() => Turn::Private(ended.ok().flatten()),
                 () = sleep_until(again), if due => Turn::Again,
@@ -274,12 +280,7 @@ fn count(tell: &watch::Sender<State>, address: Address, word: Word) {
 }
 
 /// Tells one peer, if it is to be told, and listens to it until it is gone.
-async fn attend(
-    mut lease: Lease,
-    tells: bool,
-    what: Arc<What>,
-    words: mpsc::Sender<(Address, Word)>,
-) -> Left {
+async fn attend(mut lease: Lease, tells: bool, what: Arc<What>, words: mpsc::Sender<Said>) -> Left {
     let (peer, address) = (lease.peer(), lease.address());
     let mut left = Left { peer, in_vain: tells };
     if tells && lease.send(NetworkMessage::Inv(what.inventory())).await.is_err() {
