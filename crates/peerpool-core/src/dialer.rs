@@ -24,10 +24,10 @@ use bitcoin::p2p::ServiceFlags;
 use crate::address::{Address, Net, PerNet};
 use crate::book::Book;
 use crate::id::{ConnectionType, PoolId};
-use crate::netgroup::NetGroup;
+use crate::netgroup::{NetGroup, NetGroups};
 use crate::peer::{Peer, Peers, Purpose, Stage};
 use crate::policy::Policy;
-use crate::require::Need;
+use crate::require::{Need, Require};
 use crate::rng::Rng;
 use crate::time::{Monotonic, Now};
 
@@ -83,32 +83,46 @@ pub struct Dial {
 }
 
 /// What is wanted of whoever is dialled.
-pub struct Wishes<'a> {
+pub struct Wishes<'a, 'r> {
     /// What somebody waits for and no peer is.
     pub unmet: &'a mut dyn Iterator<Item = Need>,
-    /// What those need, one by one, who wait for a connection of their own.
-    pub private: &'a mut dyn Iterator<Item = Need>,
+    /// What those want, in turn, who wait for a connection of their own.
+    pub private: &'a mut dyn Iterator<Item = &'r Require>,
     /// Whether an address may serve this pool, or one that has room.
     pub serves: &'a dyn Fn(Option<PoolId>, &Address) -> bool,
+    /// Whether this pool has room for a peer that somebody waits for, or somebody who may leave.
+    pub takes: &'a dyn Fn(PoolId) -> bool,
+    /// By what rule hosts are grouped.
+    pub groups: &'a NetGroups,
 }
 
-impl fmt::Debug for Wishes<'_> {
+impl fmt::Debug for Wishes<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wishes").finish_non_exhaustive()
     }
 }
 
-/// Addresses drawn at most to find one that may serve. Of four separate pools one has a fourth.
-const DRAWS: usize = 32;
+/// Addresses drawn at most to find one that fits. Of 16 separate pools each has a 17th.
+const DRAWS: usize = 256;
 
-/// One of those drawn that fits.
+/// An address that fits, drawn like any other; where none of many does, from hearsay, which is not
+/// drawn from where there is much experience.
 fn draw_fitting(
+    now: Now,
+    book: &Book,
+    nets: &[Net],
+    services: ServiceFlags,
     fits: impl Fn(&Address) -> bool,
-    mut draw: impl FnMut() -> Option<Address>,
+    rng: &mut Rng,
 ) -> Option<Address> {
-    for _ in 0..DRAWS {
-        let drawn = draw()?;
-        if fits(&drawn) {
+    for draw in 0..2 * DRAWS {
+        let drawn = if draw < DRAWS {
+            book.select(now, nets, services, rng)
+        } else {
+            book.select_heard(now, nets, services, rng)
+        };
+        let drawn = drawn?;
+        if fits(&drawn) && book.offers(&drawn, services) {
             return Some(drawn);
         }
     }
@@ -176,6 +190,10 @@ pub struct Dialer {
     extras: Extras,
     /// When somebody may be dialled next for the sake of who waits.
     next_need: Monotonic,
+    /// The same of a connection for one lease.
+    next_private: Monotonic,
+    /// When to look again for whom there was nobody.
+    look_again: Option<Monotonic>,
     /// Peers of a former run, or of the time before an outage, that are to be dialled first.
     anchors: Vec<Address>,
 }
@@ -192,6 +210,8 @@ impl Dialer {
             next_probe: Monotonic::default(),
             extras: Extras::default(),
             next_need: Monotonic::default(),
+            next_private: Monotonic::default(),
+            look_again: None,
             anchors: Vec::new(),
         }
     }
@@ -351,7 +371,7 @@ impl Dialer {
         &mut self,
         now: Now,
         tally: &Tally,
-        wishes: &mut Wishes<'_>,
+        wishes: &mut Wishes<'_, '_>,
         book: &Book,
         policy: &Policy,
         rng: &mut Rng,
@@ -382,7 +402,7 @@ impl Dialer {
             return None;
         }
         let open = self.open_nets(now.mono);
-        if let Some(dial) = select_private(now, tally, &open, wishes, book, policy, rng) {
+        if let Some(dial) = self.select_private(now, tally, &open, wishes, book, policy, rng) {
             return Some(dial);
         }
         if let Some(dial) = self.select_needed(now, tally, &open, wishes, book, policy, rng) {
@@ -402,8 +422,12 @@ impl Dialer {
         let first = below_floor(&standings, missing, policy.min_peers_per_net);
         let serves = |address: &Address| (wishes.serves)(None, address);
         let mut select =
-            |nets: &[Net]| draw_fitting(serves, || book.select(now, nets, ServiceFlags::NONE, rng));
-        select(&first).or_else(|| select(&open)).map(typed)
+            |nets: &[Net]| draw_fitting(now, book, nets, ServiceFlags::NONE, serves, rng);
+        let dial = select(&first).or_else(|| select(&open)).map(typed);
+        if dial.is_none() && book.has_candidate(&open) {
+            self.look_again = Some(now.mono + policy.probe_interval);
+        }
+        dial
     }
 
     /// Somebody like what is waited for: into a free slot, or else in place of another, if there is
@@ -414,34 +438,86 @@ impl Dialer {
         now: Now,
         tally: &Tally,
         open: &[Net],
-        wishes: &mut Wishes<'_>,
+        wishes: &mut Wishes<'_, '_>,
         book: &Book,
         policy: &Policy,
         rng: &mut Rng,
     ) -> Option<Dial> {
         let paced = policy.need_interval.is_zero() || now.mono < self.next_need;
-        let room = tally.in_flight < policy.max_dials && tally.manual < self.target(book);
-        if paced || !room {
+        if paced || tally.in_flight >= policy.max_dials {
             return None;
         }
-        let needs: Vec<Need> = wishes.unmet.collect();
+        let mut needs: Vec<Need> = wishes.unmet.filter(|need| (wishes.takes)(need.pool)).collect();
         if needs.is_empty() {
             return None;
         }
-        let need = needs.get(rng.below(needs.len()))?;
-        let nets = nets_of(need, open);
-        let serves = |address: &Address| (wishes.serves)(Some(need.pool), address);
-        let draw = || book.select(now, &nets, need.services, rng);
-        let address = draw_fitting(serves, draw)?;
+        rng.shuffle(&mut needs);
+        let select = |need: &Need| {
+            let serves = |address: &Address| (wishes.serves)(Some(need.pool), address);
+            draw_fitting(now, book, &nets_of(need, open), need.services, serves, rng)
+        };
+        let Some(address) = needs.iter().find_map(select) else {
+            self.look_again = Some(now.mono + policy.need_interval);
+            return None;
+        };
         self.next_need = now.mono + policy.need_interval;
         let connection_type = ConnectionType::OutboundFullRelay;
         Some(Dial { address, connection_type, purpose: Purpose::Need })
     }
 
+    /// Somebody for a lease that is to have a connection of its own.
+    #[expect(clippy::too_many_arguments, reason = "what a dial is decided by")]
+    fn select_private(
+        &mut self,
+        now: Now,
+        tally: &Tally,
+        open: &[Net],
+        wishes: &mut Wishes<'_, '_>,
+        book: &Book,
+        policy: &Policy,
+        rng: &mut Rng,
+    ) -> Option<Dial> {
+        if tally.private >= policy.max_private || now.mono < self.next_private {
+            return None;
+        }
+        // Whose the attempts are, nobody knows before their handshakes are done.
+        let waiting: Vec<&Require> = wishes.private.skip(tally.private_attempts).collect();
+        if waiting.is_empty() {
+            return None;
+        }
+        let select = |require: &&Require| {
+            let need = require.need();
+            let fits = |address: &Address| {
+                require.may_be_at(address, wishes.groups)
+                    && (wishes.serves)(Some(need.pool), address)
+            };
+            draw_fitting(now, book, &nets_of(&need, open), need.services, fits, rng)
+        };
+        let Some(address) = waiting.iter().find_map(select) else {
+            self.look_again = Some(now.mono + policy.probe_interval);
+            return None;
+        };
+        let connection_type = ConnectionType::PrivateBroadcast;
+        Some(Dial { address, connection_type, purpose: Purpose::Slot })
+    }
+
+    /// One that was dialled for a lease of its own is not what is wanted: the next is not dialled at
+    /// once.
+    pub fn put_off_private(&mut self, now: Monotonic, policy: &Policy) {
+        let pause = policy.need_interval.max(Duration::from_millis(1));
+        self.next_private = now + pause;
+    }
+
+    /// When to look again for whom there was nobody, and who may not be there by then either.
+    pub fn next_look(&self, now: Monotonic) -> Option<Monotonic> {
+        let idle = self.connect_only || self.evidence.is_offline();
+        self.look_again.filter(|at| !idle && *at > now)
+    }
+
     /// When somebody may be dialled for the sake of who waits, if not yet.
     pub fn next_need(&self, now: Monotonic) -> Option<Monotonic> {
         let idle = self.connect_only || self.evidence.is_offline();
-        Some(self.next_need).filter(|at| !idle && *at > now)
+        [self.next_need, self.next_private].into_iter().filter(|at| !idle && *at > now).min()
     }
 
     fn standings(
@@ -470,7 +546,7 @@ impl Dialer {
         &mut self,
         nets: &[Net],
         tally: &Tally,
-        wishes: &Wishes<'_>,
+        wishes: &Wishes<'_, '_>,
         book: &Book,
         policy: &Policy,
     ) -> Option<Dial> {
@@ -528,25 +604,6 @@ impl Dialer {
 fn nets_of(need: &Need, open: &[Net]) -> Vec<Net> {
     let on = |net: &Net| need.net.is_none_or(|only| only == *net);
     open.iter().copied().filter(on).collect()
-}
-
-/// Somebody for a lease that is to have a connection of its own.
-fn select_private(
-    now: Now,
-    tally: &Tally,
-    open: &[Net],
-    wishes: &mut Wishes<'_>,
-    book: &Book,
-    policy: &Policy,
-    rng: &mut Rng,
-) -> Option<Dial> {
-    if tally.private >= policy.max_private {
-        return None;
-    }
-    let need = wishes.private.nth(tally.private_attempts)?;
-    let address = book.select(now, &nets_of(&need, open), need.services, rng)?;
-    let connection_type = ConnectionType::PrivateBroadcast;
-    Some(Dial { address, connection_type, purpose: Purpose::Slot })
 }
 
 fn late(peers: &Peers) -> PerNet<Late> {

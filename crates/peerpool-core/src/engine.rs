@@ -355,7 +355,7 @@ impl Engine {
     fn on_lease(&mut self, lease: LeaseId, require: Require, wait: bool) {
         let Self { leases, peers, dialer, book, config, rng, .. } = self;
         // Whom the user names is dialled on any network.
-        let named = book.manual_len() > 0;
+        let named = book.manual_len() > 0 && !require.need().private;
         let nets = if named { &NETS[..] } else { dialer.nets() };
         let private = (require.need().private && config.connect_only).then_some(Unmet::Private);
         let result = match (self.phase, private.or(require.unmet(&config.policy, nets))) {

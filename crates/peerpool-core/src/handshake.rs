@@ -55,6 +55,8 @@ pub enum Step {
     Done(Handshaken),
     /// The handshake failed: the address's verdict.
     Failed(BurnReason),
+    /// The peer is of no use here, through no fault of its own.
+    Useless,
 }
 
 /// A handshake under way.
@@ -72,8 +74,9 @@ impl Handshake {
         (Self { theirs: None, repeated: false, bare: false }, Control::Version(Box::new(version)))
     }
 
-    /// The same, for a connection that is to tell nothing of us: no feature is negotiated, and the
-    /// `version` is the same for everybody, that of Core's private broadcasts but for the nonce.
+    /// The same, for a connection that is to tell nothing of us, as Core's private broadcasts: no
+    /// feature is negotiated, no ping answered, a peer that takes no transactions is left without
+    /// `verack`, and the `version` is the same for everybody but for the nonce.
     pub fn begin_bare(nonce: u64) -> (Self, Control) {
         let version = Version {
             protocol: PROTOCOL_VERSION,
@@ -114,7 +117,8 @@ impl Handshake {
             }
             (Control::Ping(nonce), theirs) => {
                 self.theirs = theirs;
-                Step::Send(vec![Control::Pong(*nonce)])
+                let answers = !self.bare;
+                Step::Send(answers.then_some(Control::Pong(*nonce)).into_iter().collect())
             }
             (Control::Pong(_) | Control::Addr(_) | Control::GetAddr, theirs) => {
                 self.theirs = theirs;
@@ -132,6 +136,9 @@ impl Handshake {
         }
         if !meets(version.services, rules.required) {
             return Step::Failed(BurnReason::Services);
+        }
+        if self.bare && !version.relay {
+            return Step::Useless;
         }
         self.theirs = Some(PeerVersion {
             protocol: version.protocol,

@@ -86,6 +86,11 @@ impl ConnectionType {
         matches!(self, Self::OutboundFullRelay | Self::BlockRelayOnly)
     }
 
+    /// Whether such a peer is meant to stay.
+    pub const fn is_lasting(self) -> bool {
+        !matches!(self, Self::AddrFetch | Self::Feeler | Self::PrivateBroadcast)
+    }
+
     /// Whether such a peer is there to be leased.
     pub const fn is_lent(self) -> bool {
         self.counts() || matches!(self, Self::PrivateBroadcast)

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::address::Address;
 use crate::banned::Subnet;
 use crate::event::{DialError, Event};
-use crate::id::{DisconnectReason, LeaseId, PeerId};
+use crate::id::{ConnectionType, DisconnectReason, LeaseId, PeerId};
 use crate::misbehavior::Misbehavior;
 use crate::require::{Require, Unmet};
 use crate::time::UnixTime;
@@ -126,6 +126,9 @@ pub enum Output {
         peer: PeerId,
         /// Where to.
         address: Address,
+        /// What for. Of a private broadcast the link is not told whom it reaches (see
+        /// [`Link::set_remote`](crate::link::Link::set_remote)), as the `version` would tell.
+        connection_type: ConnectionType,
     },
     /// Send a control message.
     Send {

@@ -123,8 +123,8 @@ impl Leases {
         self.waiters.needs().filter(move |need| !met(need))
     }
 
-    /// What those need, one by one, who wait for a connection of their own.
-    pub fn private(&self) -> impl Iterator<Item = Need> + '_ {
+    /// What those want, in turn, who wait for a connection of their own.
+    pub fn private(&self) -> impl Iterator<Item = &Require> {
         self.waiters.private()
     }
 

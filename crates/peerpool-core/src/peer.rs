@@ -196,7 +196,11 @@ impl Peers {
         self.last_id += 1;
         let id = PeerId(self.last_id);
         let stage = Stage::Connecting { fresh: true };
-        self.nonces.insert(nonce);
+        // Whoever says one of those again that we have sent on a private connection is not told that
+        // both are ours. We listen nowhere: it cannot be ourselves.
+        if connection_type != ConnectionType::PrivateBroadcast {
+            self.nonces.insert(nonce);
+        }
         self.groups.entry(self.rule.of(&address.host)).or_default().insert(id);
         let peer =
             Peer { address, connection_type, purpose, source, dialled_at: now, nonce, stage };

@@ -97,7 +97,7 @@ pub enum Unmet {
     /// Peers are told not to relay transactions: `Policy::relay` is off.
     Relay,
     /// No private connection is opened: `Policy::max_private` is 0, or only addresses that the user
-    /// named are dialled.
+    /// named are dialled; or a round trip is wanted of it, and it is not pinged.
     Private,
 }
 
@@ -109,7 +109,8 @@ impl Unmet {
             Self::V2 => "no connection is encrypted (BIP324)",
             Self::Relay => "peers are told not to relay transactions: set `relay`",
             Self::Private => {
-                "no private connection is opened: see `max_private`, and `connect`, which allows none"
+                "no such private connection is opened: see `max_private`, and `connect`, which allows \
+                 none; none is pinged, so no round trip is known"
             }
         }
     }
@@ -184,9 +185,11 @@ impl Require {
     }
 
     /// On a connection of its own: dialled for this lease, lent to nobody else, closed after it, by
-    /// `Policy::private_lifetime` at the latest. The handshake says nothing of us, and is the same
-    /// as that of Bitcoin Core's private broadcasts. The peer takes transactions. At most
-    /// `Policy::max_private` at once.
+    /// `Policy::private_lifetime` at the latest. What the pool itself says on it says nothing of us,
+    /// and is what Bitcoin Core says in its private broadcasts: `version`, the same for everybody but
+    /// for the nonce, and `verack`; no feature, no ping and no pong. The peer takes transactions, and
+    /// nothing is remembered of it but failures. At most `Policy::max_private` at once. No round trip
+    /// can be wanted of it.
     ///
     /// It hides that the lease and the pool's other connections are one program's; not your IP
     /// address.
@@ -196,7 +199,7 @@ impl Require {
         self
     }
 
-    /// Of this pool; the one that leases it by default.
+    /// Of this pool. A `Pool` of the library sets its own, whatever is set here.
     #[must_use]
     pub fn of_pool(mut self, pool: PoolId) -> Self {
         self.need.pool = pool;
@@ -255,10 +258,20 @@ impl Require {
         match self.need.net {
             Some(net) if !nets.contains(&net) => Some(Unmet::Net(net)),
             _ if self.need.v2 => Some(Unmet::V2),
-            _ if self.need.private => (policy.max_private == 0).then_some(Unmet::Private),
+            _ if self.need.private => {
+                let never = policy.max_private == 0 || self.max_round_trip.is_some();
+                never.then_some(Unmet::Private)
+            }
             _ if self.need.relay && !policy.relay => Some(Unmet::Relay),
             _ => None,
         }
+    }
+
+    /// Whether somebody at this address may be what is wanted, as far as that shows from outside.
+    pub fn may_be_at(&self, address: &Address, groups: &NetGroups) -> bool {
+        let is_same =
+            |(spread, from): &(Spread, Address)| spread.is_same(groups, &address.host, &from.host);
+        self.need.net.is_none_or(|net| address.net() == net) && !self.apart.iter().any(is_same)
     }
 
     /// Whether a ready peer meets it, free or not.
@@ -270,9 +283,6 @@ impl Require {
         self.need.is_met_by(peer)
             && self.max_round_trip.is_none_or(answered)
             && !self.except.contains(&id)
-            && !self
-                .apart
-                .iter()
-                .any(|(spread, from)| spread.is_same(groups, &peer.address.host, &from.host))
+            && self.may_be_at(&peer.address, groups)
     }
 }

@@ -69,11 +69,6 @@ impl Slots {
         (0..).map(PoolId).zip(&self.pools)
     }
 
-    /// Whether there are several.
-    pub fn are_several(&self) -> bool {
-        self.pools.len() > 1
-    }
-
     /// The pools that have free slots, and how many.
     pub fn rooms(&self, peers: &Peers) -> Vec<(PoolId, usize)> {
         let room = |(id, pool): (PoolId, &NamedPool)| {
@@ -81,6 +76,16 @@ impl Slots {
             (room > 0).then_some((id, room))
         };
         self.iter().filter_map(room).collect()
+    }
+
+    /// The pool that has the smallest part of its target, of those that have room and may be meant.
+    pub fn emptiest(&self, peers: &Peers, may: impl Fn(PoolId) -> bool) -> Option<PoolId> {
+        let filled = |(id, pool): (PoolId, &NamedPool)| {
+            let filled = peers.slots_filled_of(id);
+            // Parts of different wholes, compared in millionths.
+            (filled < pool.target && may(id)).then_some((filled * 1_000_000 / pool.target, id))
+        };
+        self.iter().filter_map(filled).min().map(|(_, id)| id)
     }
 
     /// Whether hosts of a netgroup may serve a pool. `weight` is a keyed hash of a name and a

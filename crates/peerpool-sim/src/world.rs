@@ -604,7 +604,7 @@ impl World {
                 let pool = index(pool);
                 self.plan_for(self.now + delay, Happening::Seed { pool, generation, seed });
             }
-            Output::Dial { peer, address } => self.on_dial(key(peer), address),
+            Output::Dial { peer, address, .. } => self.on_dial(key(peer), address),
             Output::Send { peer, message } => self.on_send(key(peer), message),
             Output::Disconnect { peer } => self.on_disconnect(key(peer)),
             // For users: those who watch have seen them.

@@ -1,6 +1,6 @@
 //! What a lease costs: blocks and pings through leases of one and of eight peers, beside a bare loop
-//! on one socket that reads the same bytes and looks at none; a lease and its release; the headers
-//! of a long chain.
+//! on one socket that reads the same bytes and looks at none, one at a time and several in flight;
+//! a lease and its release; the headers of a long chain.
 //!
 //! ```text
 //! cargo bench -p peerpool --all-features --bench query
@@ -24,13 +24,18 @@ use peerpool::{GetBlock, GetHeaders, Lease, Ping, Pool, Require};
 use peerpool_sim::actor::{HeaderChain, Kind, Mix};
 use peerpool_sim::devnet::Devnet;
 use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 
 const ROUNDS: usize = 5;
 const PEERS: usize = 8;
 const BLOCK: usize = 1_000_000;
 const BLOCKS: usize = 64;
 const PINGS: usize = 2_000;
-const LEASES: usize = 20_000;
+const LEASES: usize = 64_000;
+/// Asked at once of each peer, where several are.
+const IN_FLIGHT: usize = 4;
+/// Callers that lease at once, where several do.
+const CALLERS: usize = 64;
 const HEIGHT: u32 = 100_000;
 
 fn main() {
@@ -46,34 +51,33 @@ fn main() {
     println!("{ROUNDS} rounds: the median of a round, and of the ratios to the bare loop\n");
 
     let blocks = asked(BLOCKS);
-    compare(
-        "blocks of 1 MB",
-        BLOCKS,
-        || bare.blocks(&blocks),
-        [
-            ("one peer", &mut || runtime.block_on(get(&leases[..1], &blocks))),
-            ("8 peers", &mut || runtime.block_on(get(&leases, &blocks))),
-        ],
-    );
-    compare(
-        "pings",
-        PINGS,
-        || bare.pings(PINGS),
-        [
-            ("one peer", &mut || runtime.block_on(ping(&leases[..1], PINGS))),
-            ("8 peers", &mut || runtime.block_on(ping(&leases, PINGS))),
-        ],
-    );
+    for (depth, what) in [(1, "blocks of 1 MB"), (IN_FLIGHT, "blocks of 1 MB, 4 in flight")] {
+        compare(
+            what,
+            BLOCKS,
+            || bare.blocks(&blocks, depth),
+            [
+                ("one peer", &mut || runtime.block_on(get(&leases[..1], &blocks, depth))),
+                ("8 peers", &mut || runtime.block_on(get(&leases, &blocks, depth))),
+            ],
+        );
+    }
+    for (depth, what) in [(1, "pings"), (IN_FLIGHT, "pings, 4 in flight")] {
+        compare(
+            what,
+            PINGS,
+            || bare.pings(PINGS, depth),
+            [
+                ("one peer", &mut || runtime.block_on(ping(&leases[..1], PINGS, depth))),
+                ("8 peers", &mut || runtime.block_on(ping(&leases, PINGS, depth))),
+            ],
+        );
+    }
     drop(leases);
-    let begun = Instant::now();
-    runtime.block_on(async {
-        let any = Require::any();
-        for _ in 0..LEASES {
-            drop(pool.lease(&any).await.expect("a peer is free"));
-        }
-    });
-    let each = begun.elapsed() / LEASES as u32;
-    println!("a lease and its release, one after the other: {each:.2?}");
+    for callers in [1, CALLERS] {
+        let each = runtime.block_on(lease_and_release(&pool, callers));
+        println!("a lease and its release, {callers} callers at once: {each:.2?}");
+    }
     runtime.block_on(async move {
         pool.close(Duration::from_secs(5)).await;
         devnet.close().await;
@@ -100,10 +104,11 @@ async fn lease_each(pool: &Pool) -> Vec<Lease> {
     leases
 }
 
-/// Gets the blocks, one at a time from each peer.
-async fn get(leases: &[Lease], hashes: &[BlockHash]) {
-    let share = hashes.len() / leases.len();
-    let each = leases.iter().zip(hashes.chunks(share)).map(|(lease, hashes)| async move {
+/// Gets the blocks, so many at a time from each peer.
+async fn get(leases: &[Lease], hashes: &[BlockHash], depth: usize) {
+    let slots = leases.iter().cycle().take(leases.len() * depth);
+    let share = hashes.len().div_ceil(leases.len() * depth);
+    let each = slots.zip(hashes.chunks(share)).map(|(lease, hashes)| async move {
         for hash in hashes {
             lease.query(GetBlock(*hash)).await.expect("it has that");
         }
@@ -111,14 +116,31 @@ async fn get(leases: &[Lease], hashes: &[BlockHash]) {
     join(each).await;
 }
 
-async fn ping(leases: &[Lease], count: usize) {
-    let share = count / leases.len();
-    let each = leases.iter().map(|lease| async move {
+async fn ping(leases: &[Lease], count: usize, depth: usize) {
+    let slots = leases.iter().cycle().take(leases.len() * depth);
+    let share = count / leases.len() / depth;
+    let each = slots.map(|lease| async move {
         for _ in 0..share {
             lease.query(Ping::new()).await.expect("it answers");
         }
     });
     join(each).await;
+}
+
+/// What one costs where so many callers lease at once.
+async fn lease_and_release(pool: &Pool, callers: usize) -> Duration {
+    let begun = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..callers {
+        let pool = pool.clone();
+        tasks.spawn(async move {
+            for _ in 0..LEASES / callers {
+                drop(pool.lease(&Require::any()).await.expect("a peer is free"));
+            }
+        });
+    }
+    tasks.join_all().await;
+    begun.elapsed() / LEASES as u32
 }
 
 /// Runs all at once, in this task.
@@ -240,17 +262,23 @@ impl Bare {
         }
     }
 
-    fn blocks(&mut self, hashes: &[BlockHash]) {
-        for hash in hashes {
+    fn blocks(&mut self, hashes: &[BlockHash], depth: usize) {
+        for (nth, hash) in hashes.iter().enumerate() {
             self.send(NetworkMessage::GetData(vec![Inventory::WitnessBlock(*hash)]));
-            self.until("block");
+            if nth + 1 >= depth {
+                self.until("block");
+            }
         }
+        (1..depth).for_each(|_| self.until("block"));
     }
 
-    fn pings(&mut self, count: usize) {
-        for nonce in 0..count as u64 {
-            self.send(NetworkMessage::Ping(nonce));
-            self.until("pong");
+    fn pings(&mut self, count: usize, depth: usize) {
+        for nonce in 0..count {
+            self.send(NetworkMessage::Ping(nonce as u64));
+            if nonce + 1 >= depth {
+                self.until("pong");
+            }
         }
+        (1..depth).for_each(|_| self.until("pong"));
     }
 }

@@ -74,6 +74,8 @@ pub(crate) enum End {
 #[derive(Debug)]
 pub(crate) struct Wires {
     pub(crate) peer: PeerId,
+    /// Our `version` does not say whom it is for.
+    pub(crate) private: bool,
     pub(crate) common: Arc<Common>,
     pub(crate) inputs: mpsc::Sender<(Now, Input)>,
     pub(crate) orders: mpsc::Receiver<Order>,
@@ -132,7 +134,9 @@ impl Connection {
     fn new(address: Address, stream: TcpStream, wires: Wires) -> Self {
         let read_at = wires.common.clock.now();
         let mut link = Link::new(wires.common.magic, &wires.common.policy);
-        link.set_remote(address);
+        if !wires.private {
+            link.set_remote(address);
+        }
         let local: Option<IpAddr> = stream.local_addr().ok().map(|address| address.ip());
         let connected = Input::Connected { peer: wires.peer, local };
         Self {

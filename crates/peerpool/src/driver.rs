@@ -88,6 +88,8 @@ pub(crate) struct Setup {
 #[derive(Debug)]
 struct Peer {
     address: Address,
+    /// Opened for one lease, and nobody's business.
+    private: bool,
     orders: mpsc::Sender<Order>,
     requests: mpsc::Sender<Request>,
     /// Queries that it has not answered, and how many the engine knows of.

@@ -1,6 +1,7 @@
 //! Queries through a lease: what carries one to the connection, and its answer back.
 
 use std::any::TypeId;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::p2p::message::NetworkMessage;
@@ -13,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::clock;
 use crate::lease::{Lease, Question, Request};
 use crate::random;
+use crate::times::Times;
 
 /// A query on its way, with the place where its answer is awaited. Dropped unanswered, it tells
 /// that the peer is gone.
@@ -71,6 +73,32 @@ impl<Q: Query> Pending for Typed<Q> {
     }
 }
 
+/// Times a query, and takes note of it however it ends.
+struct Timed<'a> {
+    times: &'a [Arc<Times>],
+    query: TypeId,
+    begun: Instant,
+    ended: bool,
+}
+
+impl Timed<'_> {
+    fn end<A>(&mut self, result: &Result<A, QueryError>) {
+        self.ended = !matches!(result, Err(QueryError::TimedOut(_)));
+        if matches!(result, Ok(_) | Err(QueryError::NotFound)) {
+            self.times.iter().for_each(|times| times.note(self.query, self.begun.elapsed()));
+        }
+    }
+}
+
+impl Drop for Timed<'_> {
+    fn drop(&mut self) {
+        // Given up, or out of time: it takes so long at least.
+        if !self.ended {
+            self.times.iter().for_each(|times| times.note_least(self.query, self.begun.elapsed()));
+        }
+    }
+}
+
 impl Lease {
     /// Asks the peer, and waits for its answer for up to `Policy::query_timeout`. Several queries
     /// may wait at once; answers are told apart by what they are. Answers that cannot be true are
@@ -105,12 +133,15 @@ impl Lease {
             self.outbox.send(request).await.map_err(|_| QueryError::Disconnected)?;
             told.await.unwrap_or(Err(QueryError::Disconnected))
         };
-        let begun = Instant::now();
+        let mut timed = Timed {
+            times: &self.times,
+            query: TypeId::of::<Q>(),
+            begun: Instant::now(),
+            ended: false,
+        };
         let result = timeout_at(deadline, ask).await;
         let result = result.unwrap_or(Err(QueryError::TimedOut(timeout)));
-        if matches!(result, Ok(_) | Err(QueryError::NotFound | QueryError::TimedOut(_))) {
-            self.times.iter().for_each(|times| times.note(TypeId::of::<Q>(), begun.elapsed()));
-        }
+        timed.end(&result);
         result
     }
 

@@ -16,7 +16,15 @@ const ENOUGH: usize = 8;
 pub(crate) struct Times(Mutex<HashMap<TypeId, VecDeque<Duration>>>);
 
 impl Times {
-    /// An answer came after so long, or not within it.
+    /// No answer came within this time. That tells something where most come sooner; otherwise its
+    /// caller was merely in a hurry.
+    pub(crate) fn note_least(&self, query: TypeId, waited: Duration) {
+        if self.p95(query).is_some_and(|p95| waited > p95) {
+            self.note(query, waited);
+        }
+    }
+
+    /// An answer came after so long.
     pub(crate) fn note(&self, query: TypeId, took: Duration) {
         let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let times = times.entry(query).or_default();
@@ -58,5 +66,10 @@ mod tests {
         // 937 to 1000: the 61st of 64.
         assert_eq!(times.p95(query), Some(ms(997)));
         assert_eq!(times.p95(TypeId::of::<u16>()), None, "each query by itself");
+        // Who is in a hurry tells nothing, who waits in vain for longer does.
+        (0..KEPT).for_each(|_| times.note_least(query, ms(10)));
+        assert_eq!(times.p95(query), Some(ms(997)));
+        (0..KEPT).for_each(|_| times.note_least(query, ms(5000)));
+        assert_eq!(times.p95(query), Some(ms(5000)));
     }
 }

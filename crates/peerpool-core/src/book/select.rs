@@ -163,6 +163,24 @@ impl Book {
         self.select_of(&self.hearsay, now, nets, any, rng).or_else(|| address(resting()?))
     }
 
+    /// As [`Book::select`], and from hearsay, however much experience there is.
+    pub fn select_heard(
+        &self,
+        now: Now,
+        nets: &[Net],
+        services: ServiceFlags,
+        rng: &mut Rng,
+    ) -> Option<Address> {
+        self.select_of(&self.hearsay, now, nets, ServiceClass::of(services), rng)
+    }
+
+    /// Whether an address is said to offer all of these services, those left out of which no note is
+    /// taken.
+    pub fn offers(&self, address: &Address, services: ServiceFlags) -> bool {
+        let services = self.meaningful(services);
+        self.record(address).is_some_and(|record| record.services.has(services))
+    }
+
     /// A candidate from experience, or, where there is none, from hearsay: for connections that are
     /// not pressing. Feelers see to it that there is experience.
     pub fn select_known(&self, now: Now, nets: &[Net], rng: &mut Rng) -> Option<Address> {

@@ -12,6 +12,7 @@ use crate::io::Output;
 use crate::peer::{Peer, Purpose, Stage};
 use crate::time::{Monotonic, Now};
 
+use super::place::select_idle;
 use super::{Engine, NETS, PeerTimer, Phase, Timer};
 
 impl Engine {
@@ -52,6 +53,11 @@ impl Engine {
                 Some(pool) => may_serve(pool, address),
                 None => rooms.iter().any(|(pool, _)| may_serve(*pool, address)),
             },
+            takes: &|pool| {
+                rooms.iter().any(|(it, _)| *it == pool)
+                    || select_idle(peers, now.mono, pool, policy).is_some()
+            },
+            groups: &config.groups,
         };
         let dial = dialer.select_dial(now, &tally, &mut wishes, book, policy, rng);
         (tally, dial)
@@ -63,7 +69,9 @@ impl Engine {
         let resumes = self.dialer.resumes_at(self.tried_at);
         let extra = self.dialer.next_extra().filter(|_| self.short_since.is_none());
         let need = self.dialer.next_need(self.tried_at).filter(|_| self.leases.waiting() > 0);
-        let wakes = [self.book.wake_at(), seeds, self.dialer.next_probe(), resumes, extra, need];
+        let look = self.dialer.next_look(self.tried_at);
+        let probe = self.dialer.next_probe();
+        let wakes = [self.book.wake_at(), seeds, probe, resumes, extra, need, look];
         wakes.into_iter().flatten().min()
     }
 
@@ -78,7 +86,7 @@ impl Engine {
         let (delay, _) = self.dialer.hedge_delays(address.net());
         self.set_timer(peer, PeerTimer::Hedge, now.mono + delay);
         self.dials += 1;
-        self.outputs.push_back(Output::Dial { peer, address });
+        self.outputs.push_back(Output::Dial { peer, address, connection_type });
         self.tell(Event::Connecting { peer, address, connection_type, chosen });
     }
 

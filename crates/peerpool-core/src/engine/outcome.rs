@@ -109,7 +109,8 @@ impl Engine {
         self.tell(Event::Disconnected { peer: id, address, state, reason: told });
         match verdict {
             Some(verdict) => self.on_failed(now, address, verdict),
-            None if connection_type == ConnectionType::AddrFetch => {}
+            // It was asked one thing, or told one.
+            None if !connection_type.is_lasting() => {}
             None => {
                 // Its word came over the network, which is up, then.
                 if matches!(reason, DisconnectReason::ClosedByPeer | DisconnectReason::Fault(_)) {

@@ -3,8 +3,9 @@
 use crate::address::Address;
 use crate::event::PeerVersion;
 use crate::id::{ConnectionType, DisconnectReason, PeerId, PoolId};
-use crate::peer::{Peer, Purpose};
-use crate::time::Now;
+use crate::peer::{Peer, Peers, Purpose};
+use crate::policy::Policy;
+use crate::time::{Monotonic, Now};
 
 use super::Engine;
 
@@ -27,7 +28,10 @@ impl Engine {
             ConnectionType::Feeler => Err(DisconnectReason::FeelerDone),
             ConnectionType::AddrFetch => Ok(None),
             ConnectionType::PrivateBroadcast => {
-                let wanted = self.leases.private().any(|need| need.is_met_at(&address, version));
+                let wanted = self.leases.private().any(|require| {
+                    require.need().is_met_at(&address, version)
+                        && require.may_be_at(&address, &self.config.groups)
+                });
                 if wanted { Ok(None) } else { Err(surplus) }
             }
             _ if kind.is_kept() && !self.group_has_room(address) => Err(surplus),
@@ -41,14 +45,14 @@ impl Engine {
                 self.select_pool(now, address, version, purpose).map(Some).ok_or(surplus)
             }
             ConnectionType::Manual => {
-                let room = self.slots.rooms(&self.peers).first().map(|(pool, _)| *pool);
+                let room = self.slots.emptiest(&self.peers, |_| true);
                 room.or_else(|| self.replace_youngest(now)).map(Some).ok_or(surplus)
             }
         }
     }
 
-    /// The pool that an automatic peer serves: one that waits for such, or else the one that lacks
-    /// most; where all are full, one that somebody leaves.
+    /// The pool that an automatic peer serves: one that waits for such, be it that an idle peer leaves
+    /// for it; or else the emptiest; where all are full, one whose oldest leaves for a newcomer.
     fn select_pool(
         &mut self,
         now: Now,
@@ -64,25 +68,27 @@ impl Engine {
         let needs = leases.unmet(peers).filter(|need| need.is_met_at(&address, version));
         let needing: Vec<PoolId> =
             needs.map(|need| need.pool).filter(|pool| may_serve(*pool)).collect();
-        let rooms = slots.rooms(peers).into_iter().filter(|(pool, _)| may_serve(*pool));
-        let lacks = |(pool, room): &(PoolId, usize)| (needing.contains(pool), *room);
-        // The first of several that lack as many.
-        let free = rooms.rev().max_by_key(lacks).map(|(pool, _)| pool);
-        if free.is_some() {
-            return free;
+        let waiting = |pool: PoolId| needing.contains(&pool);
+        if let Some(pool) = slots.emptiest(peers, waiting) {
+            return Some(pool);
         }
-        let kind = ConnectionType::OutboundFullRelay;
+        let idle = |pool: &PoolId| {
+            select_idle(peers, now.mono, *pool, &config.policy).map(|peer| (peer, *pool))
+        };
+        if let Some((idle, pool)) = needing.iter().find_map(idle) {
+            self.let_go(now, idle, DisconnectReason::Replaced);
+            return Some(pool);
+        }
+        if let Some(pool) = slots.emptiest(peers, may_serve) {
+            return Some(pool);
+        }
+        if purpose != Purpose::Newcomer {
+            return None;
+        }
         let served: Vec<PoolId> =
             slots.iter().map(|(pool, _)| pool).filter(|pool| may_serve(*pool)).collect();
-        if purpose == Purpose::Newcomer {
-            let left = self.rotate(now, kind, &|pool| pool.is_some_and(|it| served.contains(&it)));
-            return left.flatten();
-        }
-        let (leaver, _, pool) = needing
-            .iter()
-            .find_map(|needing| self.select_leaver(kind, &|pool| pool == Some(*needing)))?;
-        self.let_go(now, leaver, DisconnectReason::Replaced);
-        pool
+        let of_pool = |pool: Option<PoolId>| pool.is_some_and(|it| served.contains(&it));
+        self.rotate(now, ConnectionType::OutboundFullRelay, &of_pool).flatten()
     }
 
     fn block_relays(&self) -> usize {
@@ -143,4 +149,22 @@ impl Engine {
         let group = self.config.groups.of(&address.host);
         !group.limited() || self.peers.load(group).ready < self.policy().max_peers_per_netgroup
     }
+}
+
+/// The automatic peer that leaves a pool for one that somebody waits for: of those that serve no
+/// lease the one that has been ready longest. Who was dialled for such a need stays for
+/// `quick_drop`, or two needs that nobody can meet would drive out each other's.
+pub(super) fn select_idle(
+    peers: &Peers,
+    now: Monotonic,
+    pool: PoolId,
+    policy: &Policy,
+) -> Option<PeerId> {
+    let may_leave = |(id, peer): (PeerId, &Peer)| {
+        let session = peer.session().filter(|it| it.pool == Some(pool) && it.leases == 0)?;
+        let new = peer.purpose == Purpose::Need && now.since(session.since) < policy.quick_drop;
+        let automatic = peer.connection_type == ConnectionType::OutboundFullRelay;
+        (automatic && !new).then_some((session.since, id))
+    };
+    peers.iter().filter_map(may_leave).min().map(|(_, id)| id)
 }

@@ -77,6 +77,7 @@ impl Engine {
                     }
                     Step::Done(handshaken) => self.on_handshaken(now, id, handshaken),
                     Step::Failed(reason) => self.fail_handshake(now, id, address, reason),
+                    Step::Useless => self.leave_useless(now, id),
                 }
             }
             Stage::Ready(session) => {
@@ -95,10 +96,13 @@ impl Engine {
             self.dialer.on_handshake_done(address.net(), now.mono.since(since));
             self.set_hedges(address.net(), before);
         }
-        let services = handshaken.version().services;
-        self.book.on_ready(now, address, services);
+        let private = connection_type == ConnectionType::PrivateBroadcast;
+        if !private {
+            self.book.on_ready(now, address, handshaken.version().services);
+        }
         let pool = match self.select_slot(now, id, handshaken.version()) {
             Ok(pool) => pool,
+            Err(_) if private => return self.leave_useless(now, id),
             Err(reason) => {
                 self.book.on_proven(now, address);
                 return self.disconnect(id, reason);
@@ -133,7 +137,9 @@ impl Engine {
             self.forget_old_anchors();
         }
         self.tell(Event::Ready { peer: id, address, version, pool });
-        self.set_timer(id, PeerTimer::Proof, now.mono + self.policy().quick_drop);
+        if !private {
+            self.set_timer(id, PeerTimer::Proof, now.mono + self.policy().quick_drop);
+        }
         let lifetime = match connection_type {
             ConnectionType::AddrFetch => Some(self.policy().addr_fetch_timeout),
             ConnectionType::PrivateBroadcast => Some(self.policy().private_lifetime),
@@ -151,13 +157,19 @@ impl Engine {
         if connection_type.is_lent() {
             self.offer(id);
         }
-        if connection_type == ConnectionType::PrivateBroadcast {
-            self.book.note_tried(now, address);
-            let lent = self.peers.get(id).and_then(|peer| peer.session()).map_or(0, |it| it.leases);
-            if lent == 0 {
-                self.disconnect(id, DisconnectReason::Surplus);
-            }
+        let lent = self.peers.get(id).and_then(|peer| peer.session()).map_or(0, |it| it.leases);
+        if private && lent == 0 {
+            self.leave_useless(now, id);
         }
+    }
+
+    /// Leaves a peer that was dialled for a lease of its own and is not what is wanted. The next one
+    /// is not dialled at once: there may be no such peer.
+    fn leave_useless(&mut self, now: Now, id: PeerId) {
+        let Some(address) = self.peers.get(id).map(|peer| peer.address) else { return };
+        self.book.note_tried(now, address);
+        self.dialer.put_off_private(now.mono, &self.config.policy);
+        self.disconnect(id, DisconnectReason::Surplus);
     }
 
     /// Leaves a peer for the sake of another: it did nothing wrong, and is no anchor any more.
@@ -173,7 +185,12 @@ impl Engine {
 
     fn on_ready_message(&mut self, now: Now, id: PeerId, message: Control) {
         match message {
-            Control::Ping(nonce) => self.send(id, Control::Pong(nonce)),
+            Control::Ping(nonce) => {
+                let kind = self.peers.get(id).map(|peer| peer.connection_type);
+                if kind != Some(ConnectionType::PrivateBroadcast) {
+                    self.send(id, Control::Pong(nonce));
+                }
+            }
             Control::Pong(nonce) => {
                 let Self { peers, config, round_trips, .. } = self;
                 if let Some(peer) = peers.get_mut(id) {

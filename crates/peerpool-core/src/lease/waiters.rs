@@ -18,6 +18,8 @@ pub(super) struct Waiters {
     next: Turn,
     /// The same by what they need, so that a peer is not held against everybody who waits.
     queues: BTreeMap<Need, BTreeSet<Turn>>,
+    /// Those who want a connection of their own.
+    private: BTreeSet<Turn>,
     /// Those who want all slots of a peer.
     exclusive: BTreeSet<Turn>,
     /// For whom of these a peer is kept: it is lent to nobody else until it is free. Without, they
@@ -46,17 +48,19 @@ impl Waiters {
         self.queues.keys().copied()
     }
 
-    /// What those need, one by one, who wait for a connection of their own.
-    pub(super) fn private(&self) -> impl Iterator<Item = Need> + '_ {
-        let private = self.queues.iter().filter(|(need, _)| need.private);
-        private.flat_map(|(need, queue)| queue.iter().map(|_| *need))
+    /// What those want, in turn, who wait for a connection of their own.
+    pub(super) fn private(&self) -> impl Iterator<Item = &Require> {
+        let waiters = self.private.iter().filter_map(|turn| self.waiting.get(turn));
+        waiters.map(|waiter| &waiter.require)
     }
 
     pub(super) fn push(&mut self, lease: LeaseId, require: Require) {
         let turn = self.next;
         self.next += 1;
         self.queues.entry(require.need()).or_default().insert(turn);
-        if require.is_exclusive() && !require.need().private {
+        if require.need().private {
+            self.private.insert(turn);
+        } else if require.is_exclusive() {
             self.exclusive.insert(turn);
             self.changed = true;
         }
@@ -75,6 +79,7 @@ impl Waiters {
                 self.queues.remove(&need);
             }
         }
+        self.private.remove(&turn);
         self.changed |= self.exclusive.remove(&turn);
         Some(waiter)
     }

@@ -164,7 +164,7 @@ impl Bench {
                 let result = Ok(peer_address().host.ip().into_iter().collect());
                 self.soon.push_back(Input::SeedAnswer { seed, result });
             }
-            Output::Dial { peer, address } => self.on_dial(peer, address),
+            Output::Dial { peer, address, .. } => self.on_dial(peer, address),
             Output::Send { peer, message } if self.witness == Some(peer) => {
                 self.on_witness(peer, message);
             }

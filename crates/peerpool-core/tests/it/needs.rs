@@ -182,3 +182,57 @@ fn free_slots_go_to_what_is_waited_for_first() {
     assert_eq!(script.dials[0].1, six(1), "before anybody else");
     assert_eq!(script.peers[&script.granted[&LeaseId(1)]], six(1));
 }
+
+#[test]
+fn what_can_be_found_is_not_held_up_by_what_cannot() {
+    for seed in 0..8 {
+        let mut script = full(|policy| policy.explore_share = seed);
+        tell(&mut script, (100..110).map(nth), FILTERS);
+        (100..110).for_each(|n| {
+            script.nodes.insert(nth(n), Node::Serving(FILTERS));
+        });
+        // Nobody is known there.
+        ask(&mut script, 1, Require::any().on(Net::Ipv6));
+        ask(&mut script, 2, Require::services(FILTERS));
+        script.run_secs(3);
+        assert!(script.granted.contains_key(&LeaseId(2)) && script.status().waiters == 1);
+    }
+}
+
+#[test]
+fn a_service_of_which_the_book_takes_no_note_is_looked_for_among_all() {
+    let rare = ServiceFlags::from(1 << 20);
+    let mut script = full(|_| ());
+    script.nodes.insert(nth(99), Node::Serving(rare));
+    tell(&mut script, (50..60).map(nth).chain([nth(99)]), ServiceFlags::NONE);
+    ask(&mut script, 1, Require::services(rare));
+    script.run_secs(60);
+    assert_eq!(script.peers[&script.granted[&LeaseId(1)]], nth(99));
+}
+
+#[test]
+fn nobody_who_is_lent_leaves_for_who_is_waited_for_and_needs_do_not_drive_out_each_other() {
+    let mut script = full(|policy| policy.target_connect_count = TARGET);
+    tell(&mut script, (1..EACH).map(six), ServiceFlags::NONE);
+    for lease in 0..script.policy().slots_per_peer as u64 * TARGET as u64 {
+        ask(&mut script, lease, Require::any());
+    }
+    ask(&mut script, 900, Require::any().on(Net::Ipv6));
+    script.run_secs(30);
+    assert_eq!((replaced(&script), chosen_for_need(&script).len()), (0, 0));
+    (0..script.policy().slots_per_peer as u64 * TARGET as u64)
+        .for_each(|lease| script.input(Input::Release { lease: LeaseId(lease) }));
+    script.run_secs(2);
+    assert!(script.granted.contains_key(&LeaseId(900)));
+
+    // Neither is ever near enough, and one slot is free.
+    let mut script = full(|_| ());
+    script.latency = Duration::from_millis(50);
+    script.nodes.insert(nth(99), Node::Serving(FILTERS));
+    tell(&mut script, (1..EACH).map(six).chain([nth(99)]), FILTERS);
+    let near = |require: Require| require.max_round_trip(Duration::from_millis(1));
+    ask(&mut script, 1, near(Require::any().on(Net::Ipv6)));
+    ask(&mut script, 2, near(Require::services(FILTERS)));
+    script.run_secs(120);
+    assert!(replaced(&script) <= 4, "{} have left in two minutes", replaced(&script));
+}

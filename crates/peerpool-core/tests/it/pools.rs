@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use peerpool_core::address::Address;
+use peerpool_core::address::{Address, Net};
 use peerpool_core::engine::{Config, Engine};
 use peerpool_core::event::Event;
 use peerpool_core::id::{Chosen, DisconnectReason, LeaseId, PoolId};
 use peerpool_core::io::Input;
+use peerpool_core::netgroup::NetGroup;
 use peerpool_core::policy::Policy;
 use peerpool_core::require::Require;
 use peerpool_core::rng::Rng;
 use peerpool_core::slots::NamedPool;
 
-use crate::script::{Script, config, ips, nth};
+use crate::script::{Node, Script, address, config, ips, nth};
 
 const MAIN: PoolId = PoolId::MAIN;
 const OTHER: PoolId = PoolId(1);
@@ -163,11 +164,10 @@ fn what_somebody_waits_for_is_looked_for_in_its_pool() {
     let mut script = pools(4, vec![named("a", 2, false)], 12, |_| ());
     script.run_secs(60);
     let teller = script.ready()[0];
-    let six: Vec<Address> =
-        (1..9).map(|n| crate::script::address(&format!("[2a00:{n}::1]:8333"))).collect();
+    let six: Vec<Address> = (1..9).map(|n| address(&format!("[2a00:{n}::1]:8333"))).collect();
     let entries = six.iter().map(|it| script.seen(*it, std::time::Duration::ZERO)).collect();
     script.gossip_from(teller, entries);
-    ask(&mut script, 1, Require::any().on(peerpool_core::address::Net::Ipv6).of_pool(OTHER));
+    ask(&mut script, 1, Require::any().on(Net::Ipv6).of_pool(OTHER));
     script.run_secs(5);
     assert_eq!(counts(&script), [2, 2]);
     let peer = script.granted[&LeaseId(1)];
@@ -186,4 +186,60 @@ fn an_engine_with_pools_that_cannot_be_does_not_begin() {
     let config = Config { pools: vec![named("main", 1, false)], ..config(|_| ()) };
     let error = Engine::new(config, Rng::from_u64(1)).expect_err("its name is taken");
     assert!(error.to_string().contains("main"), "{error}");
+}
+
+#[test]
+fn whoever_is_waited_for_goes_to_who_waits_though_another_pool_has_room() {
+    let mut script = pools(4, vec![named("a", 2, false)], 12, |_| ());
+    script.run_secs(60);
+    // The main pool is short of one, and nobody else is there for it.
+    for n in 0..12 {
+        if !script.ready().contains(&nth(n)) {
+            script.nodes.insert(nth(n), Node::Refusing);
+        }
+    }
+    let six = address("[2a00:1::1]:8333");
+    let entries = vec![script.seen(six, std::time::Duration::ZERO)];
+    let teller = script.ready()[0];
+    let main = script.status().ready.iter().find(|it| it.pool == Some(MAIN)).map(|it| it.address);
+    ask(&mut script, 1, Require::any().on(Net::Ipv6).of_pool(OTHER));
+    script.drop_peer(main.expect("it has one"));
+    let teller = if script.ready().contains(&teller) { teller } else { script.ready()[0] };
+    script.gossip_from(teller, entries);
+    script.run_secs(5);
+    let peer = script.granted.get(&LeaseId(1)).expect("it is served");
+    assert_eq!(script.peers[peer], six);
+}
+
+#[test]
+fn peers_that_the_user_named_serve_all_pools_in_turn() {
+    let mut config = config(|policy| policy.target_connect_count = 10);
+    config.pools = vec![named("a", 2, false)];
+    config.manual = (0..3).map(nth).collect();
+    config.connect_only = true;
+    let mut script = Script::new(config);
+    script.run_secs(10);
+    assert_eq!(counts(&script), [2, 1]);
+}
+
+#[test]
+fn a_private_lease_of_a_separate_pool_is_of_a_node_that_may_serve_it() {
+    let mut script = pools(4, vec![named("a", 2, true)], 30, |_| ());
+    script.run_secs(60);
+    let book = script.engine.book();
+    let own = |address: &Address| {
+        let group = NetGroup::of(&address.host);
+        book.weight("a", group) > book.weight("main", group)
+    };
+    let own: Vec<Address> = (0..30).map(nth).filter(own).collect();
+    for lease in 0..10 {
+        ask(&mut script, lease, Require::any().private().of_pool(OTHER));
+        script.run_secs(10);
+        if let Some(peer) = script.granted.get(&LeaseId(lease)) {
+            assert!(own.contains(&script.peers[peer]));
+        }
+        script.input(Input::Release { lease: LeaseId(lease) });
+        script.run_secs(1);
+    }
+    assert!(script.granted.len() > 3);
 }

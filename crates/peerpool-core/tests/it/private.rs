@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
+use peerpool_core::address::Net;
 use peerpool_core::event::Event;
 use peerpool_core::id::{ConnectionType, DisconnectReason, LeaseId, PeerState};
 use peerpool_core::io::Input;
 use peerpool_core::policy::Policy;
-use peerpool_core::require::Require;
+use peerpool_core::require::{Require, Spread};
+use peerpool_core::wire::Control;
 
 use crate::script::{Node, Script, config, ips, nth};
 
@@ -114,4 +116,83 @@ fn where_nobody_may_be_dialled_a_private_lease_is_refused() {
     script.log();
     ask(&mut script, 1);
     assert!(script.log().contains("lease 1: Unsatisfiable(Private)"));
+}
+
+#[test]
+fn nothing_more_is_said_than_core_says() {
+    let mut script = full(|_| ());
+    ask(&mut script, 1);
+    script.run_secs(1);
+    let peer = script.granted[&LeaseId(1)];
+    script.input(Input::Control { peer, message: Control::Ping(7) });
+    script.run_secs(100);
+    assert_eq!(script.sent_to(peer), ["version", "verack"], "no pong, and no ping");
+    // Nor before the handshake is done, and no verack where nobody takes transactions.
+    let mut script = full(|_| ());
+    for n in 0..20 {
+        script.nodes.insert(nth(n), Node::Deaf);
+    }
+    ask(&mut script, 1);
+    script.run_secs(30);
+    let private: Vec<_> = script.kinds(ConnectionType::PrivateBroadcast);
+    assert!((50..=61).contains(&private.len()), "{} in 30 s, one in half a second", private.len());
+    assert!(private.iter().all(|peer| script.sent_to(*peer) == ["version"]));
+    assert_eq!(script.status().burned.len(), 0, "they did nothing wrong");
+}
+
+#[test]
+fn our_nonce_on_a_private_connection_proves_nothing_elsewhere() {
+    let mut script = full(|_| ());
+    ask(&mut script, 1);
+    script.run_secs(1);
+    let nonce = script.greetings.last().expect("it was greeted").nonce;
+    // Whoever else says it is not told that it is ours.
+    script.nodes.insert(nth(77), Node::Says(nonce));
+    script.input(Input::AddManual(nth(77)));
+    script.run_secs(2);
+    assert!(script.ready().contains(&nth(77)));
+}
+
+#[test]
+fn of_a_private_connection_nothing_is_remembered_but_failures() {
+    let mut script = full(|_| ());
+    ask(&mut script, 1);
+    script.run_secs(1);
+    let peer = script.granted[&LeaseId(1)];
+    let address = script.peers[&peer];
+    script.input(Input::Closed { peer, reason: DisconnectReason::ClosedByPeer });
+    assert_eq!((script.status().leases, script.status().burned.len()), (0, 0));
+    let told = |event: &&Event| matches!(event, Event::BackedOff { address: it, .. } | Event::Burned { address: it, .. } if *it == address);
+    assert_eq!(script.events.iter().filter(told).count(), 0);
+    assert!(script.engine.book().is_candidate(&address));
+    script.run_secs(4 * 3600);
+    assert!(!script.engine.book().is_candidate(&address), "hearsay, as if it had never answered");
+}
+
+#[test]
+fn who_can_have_a_connection_does_not_wait_for_who_cannot() {
+    let mut script = full(|_| ());
+    // Nobody is known on IPv6.
+    let six = Require::any().private().on(Net::Ipv6);
+    script.input(Input::Lease { lease: LeaseId(1), require: six, wait: true });
+    ask(&mut script, 2);
+    script.run_secs(1);
+    assert!(script.granted.contains_key(&LeaseId(2)) && script.status().waiters == 1);
+    let nobody = Require::any().private().max_round_trip(Duration::from_secs(1));
+    script.log();
+    script.input(Input::Lease { lease: LeaseId(3), require: nobody, wait: true });
+    assert!(script.log().contains("lease 3: Unsatisfiable(Private)"));
+}
+
+#[test]
+fn whoever_is_too_near_to_others_is_not_dialled_for_it() {
+    let mut script = full(|_| ());
+    let told: Vec<_> = (0..20).map(nth).filter(|address| *address != nth(7)).collect();
+    let require = Require::any().private().apart(Spread::Netgroup, told);
+    if !script.ready().contains(&nth(7)) {
+        script.input(Input::Lease { lease: LeaseId(1), require, wait: true });
+        script.run_secs(60);
+        assert_eq!(script.peers[&script.granted[&LeaseId(1)]], nth(7));
+        assert_eq!(script.kinds(ConnectionType::PrivateBroadcast).len(), 1, "nobody else was");
+    }
 }

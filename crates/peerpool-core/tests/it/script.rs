@@ -10,7 +10,7 @@ use bitcoin::p2p::ServiceFlags;
 use peerpool_core::address::Address;
 use peerpool_core::engine::{Config, Engine};
 use peerpool_core::event::{DialError, Event, Status, UserAgent};
-use peerpool_core::id::{DisconnectReason, LeaseId, PeerId};
+use peerpool_core::id::{ConnectionType, DisconnectReason, LeaseId, PeerId};
 use peerpool_core::io::{Input, Output};
 use peerpool_core::netgroup::NetGroups;
 use peerpool_core::policy::Policy;
@@ -34,6 +34,10 @@ pub(crate) enum Node {
     Poor,
     /// Alive, with these services beside.
     Serving(ServiceFlags),
+    /// Alive, and wants no transactions.
+    Deaf,
+    /// Alive, with this nonce.
+    Says(u64),
     /// Local errors.
     Unreachable,
 }
@@ -247,6 +251,17 @@ impl Script {
         AddrEntry { time: self.now.unix - age, services: SERVICES, address }
     }
 
+    /// Everybody who was dialled as this.
+    pub(crate) fn kinds(&self, kind: ConnectionType) -> Vec<PeerId> {
+        let of_kind = |event: &Event| match event {
+            Event::Connecting { peer, connection_type, .. } if *connection_type == kind => {
+                Some(*peer)
+            }
+            _ => None,
+        };
+        self.events.iter().filter_map(of_kind).collect()
+    }
+
     /// What was sent to a peer, in order.
     pub(crate) fn sent_to(&self, peer: PeerId) -> Vec<&'static str> {
         self.sent.iter().filter(|(it, _)| *it == peer).map(|(_, command)| *command).collect()
@@ -295,7 +310,7 @@ impl Script {
                 let result = self.seeds.get(seed).cloned().unwrap_or(Ok(vec![]));
                 self.soon(Input::SeedAnswer { seed, result });
             }
-            Output::Dial { peer, address } => self.on_dial(peer, address),
+            Output::Dial { peer, address, .. } => self.on_dial(peer, address),
             Output::Send { peer, message } => self.on_send(peer, message),
             Output::Disconnect { peer } => {
                 if self.closed.insert(peer) {
@@ -341,8 +356,16 @@ impl Script {
                     Node::Serving(more) => SERVICES | more,
                     _ => SERVICES,
                 };
-                let nonce = if kind == Node::Itself { ours.nonce } else { u64::MAX };
-                for message in greeting_with(services, nonce, self.their_time) {
+                let nonce = match kind {
+                    Node::Itself => ours.nonce,
+                    Node::Says(nonce) => nonce,
+                    _ => u64::MAX,
+                };
+                let [mut version, verack] = greeting_with(services, nonce, self.their_time);
+                if let Control::Version(version) = &mut version {
+                    version.relay = kind != Node::Deaf;
+                }
+                for message in [version, verack] {
                     self.soon(Input::Control { peer, message });
                 }
             }

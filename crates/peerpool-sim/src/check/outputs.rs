@@ -42,7 +42,7 @@ impl Checks {
                 })?;
                 self.supply.on_ask_seed(now, *seed, &self.policy)
             }
-            Output::Dial { peer, address } => {
+            Output::Dial { peer, address, .. } => {
                 let text = || format!("{address} is dialled by a closed pool");
                 demand(!self.closed, Rule::Order, text)?;
                 self.next = Some(Next::Connecting(*peer, *address));
@@ -145,10 +145,13 @@ impl Checks {
     fn on_ready(&mut self, peer: PeerId, address: Address, pool: Option<PoolId>) -> Verdict {
         let (now, target) = (self.clock, self.target());
         self.peers.on_ready(now.mono, peer, address, target, &self.policy)?;
-        self.known.on_success(now, address);
         let (kind, ready) = self.peers.place_in(peer, pool)?;
         let text = || format!("{address} is ready, and serves {pool:?} as {kind:?}");
         demand(pool.is_some() == facts::counts(kind), Rule::Order, text)?;
+        // Of those of a private broadcast nothing is remembered.
+        if kind != ConnectionType::PrivateBroadcast {
+            self.known.on_success(now, address);
+        }
         let Some(pool) = pool else { return Ok(()) };
         // Whom the user named may serve any.
         let chosen = facts::is_kept(kind).then(|| self.peers.group(&address.host)).flatten();
@@ -246,17 +249,19 @@ impl Checks {
             self.paces.on_rotated(now.mono, address, &self.policy)?;
         }
         if reason == DisconnectReason::Replaced {
-            let (leases, peers) = (&self.leases, &mut self.peers);
-            peers.on_replaced(peer, self.about, leases)?;
+            let (leases, policy) = (&self.leases, &self.policy);
+            self.peers.on_replaced(now.mono, peer, self.about, leases, policy)?;
         }
         let ended = self.peers.on_ended(peer, address, state)?;
         self.check_own_end(address, state, reason, &ended)?;
-        let Ended { ready_at, fetched, by_us, shaken, .. } = ended;
+        let Ended { ready_at, fetched, by_us, shaken, connection_type } = ended;
+        let private = connection_type == ConnectionType::PrivateBroadcast;
         let uptime = now.mono.since(ready_at);
         let stayed = uptime >= self.policy.quick_drop;
         match state {
             PeerState::Connecting => {}
-            PeerState::Connected if barred || ours && !shaken => {}
+            PeerState::Connected if barred || ours && (private || !shaken) => {}
+            PeerState::Ready if private => {}
             PeerState::Connected if ours => {
                 self.known.on_success(now, address);
                 self.known.prove(address);

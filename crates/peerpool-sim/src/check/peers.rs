@@ -204,9 +204,11 @@ impl Peers {
     /// An extra leaves as the user names its address.
     pub(super) fn on_replaced(
         &mut self,
+        now: Monotonic,
         id: PeerId,
         about: Option<PeerId>,
         leases: &Leases,
+        policy: &Policy,
     ) -> Verdict {
         let kind = self.live(id)?.connection_type;
         if kind == ConnectionType::BlockRelayOnly {
@@ -226,7 +228,17 @@ impl Peers {
         demand(needed, Rule::Target, || {
             format!("peer {id} is replaced by {}, whom nobody waits for", of(other))
         })?;
-        self.check_leaver(id, kind)
+        // It serves nobody, nor was it dialled for who waits a moment ago.
+        let moves = |peer: &&Peer| {
+            let idle = peer.id == id || peer.leases == 0;
+            let new = peer.need && now.since(peer.ready_at) < policy.quick_drop;
+            idle && !new && peer.is_ready() && peer.connection_type == kind && peer.pool == leaver
+        };
+        let first = self.table.iter().filter(moves).min_by_key(|peer| (peer.ready_at, peer.id));
+        let busy = self.freed.is_some_and(|(freed, leases)| freed == id && leases > 0);
+        demand(!busy && first.map(|peer| peer.id) == Some(id), Rule::Target, || {
+            format!("peer {id} is replaced before {}", first.map_or_else(String::new, of))
+        })
     }
 
     /// One of the three views of the engine's status.
@@ -318,7 +330,9 @@ impl Peers {
 
     /// A version from it. Whether its nonce is one of ours, which makes it ourselves.
     pub(super) fn on_version(&mut self, id: PeerId, version: &Version) -> bool {
-        let ours = self.table.iter().any(|peer| peer.nonce == Some(version.nonce));
+        // Those of private broadcasts are nobody's to tell.
+        let known = self.table.iter().filter(|peer| !peer.is_private());
+        let ours = known.map(|peer| peer.nonce).any(|nonce| nonce == Some(version.nonce));
         let Some(peer) = self.find(id).filter(|peer| peer.is_held()) else { return false };
         peer.versions += 1;
         if peer.versions > VERSIONS {
@@ -335,6 +349,7 @@ impl Peers {
     /// A ping from it.
     pub(super) fn on_ping(&mut self, id: PeerId, nonce: u64) {
         let ready = self.find(id).filter(|peer| peer.is_ready() && peer.is_held());
+        let ready = ready.filter(|peer| !peer.is_private());
         self.owed_pong = ready.map(|peer| (peer.id, nonce));
     }
 
@@ -411,6 +426,9 @@ impl Peers {
             self.owed_pong = self.owed_pong.filter(|owed| *owed != (id, *nonce));
         }
         let peer = self.live(id)?;
+        let bare = matches!(message, Control::Version(_) | Control::Verack);
+        let text = || format!("{} is one lease's own, and is sent {message:?}", of(peer));
+        demand(bare || !peer.is_private(), Rule::Order, text)?;
         let due = match (peer.said, message) {
             (PeerState::Connecting, _) => false,
             (PeerState::Connected, Control::Version(_)) => !peer.greeted,

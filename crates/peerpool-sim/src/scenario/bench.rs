@@ -248,7 +248,7 @@ impl Bench {
                 };
                 self.soon(Input::SeedAnswer { seed, result });
             }
-            Output::Dial { peer, address } => self.on_dial(peer, address),
+            Output::Dial { peer, address, .. } => self.on_dial(peer, address),
             Output::Send { peer, message } => self.on_send(peer, message),
             Output::Disconnect { peer } => {
                 self.peers.remove(&peer);

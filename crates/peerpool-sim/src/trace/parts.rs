@@ -144,7 +144,7 @@ impl Said for Output {
         let parts = |tag, what, peer, address| Parts { tag, what, peer, address };
         match self {
             Self::AskSeed { .. } => parts(1, "ask_seed", None, None),
-            Self::Dial { peer, address } => parts(2, "dial", Some(*peer), Some(*address)),
+            Self::Dial { peer, address, .. } => parts(2, "dial", Some(*peer), Some(*address)),
             Self::Send { peer, message } => parts(3, command(message), Some(*peer), None),
             Self::Disconnect { peer } => parts(4, "disconnect", Some(*peer), None),
             Self::Grant { peer, .. } => parts(5, "grant", Some(*peer), None),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bitcoin::p2p::ServiceFlags;
-use peerpool_core::address::Net;
+use peerpool_core::address::{Address, Net};
 use peerpool_core::banned::{Ban, Subnet};
 use peerpool_core::event::{DialError, Event, Known, PeerVersion, UserAgent};
 use peerpool_core::id::{
@@ -133,6 +133,10 @@ fn leases() -> [Input; 9] {
     ]
 }
 
+fn dialled(peer: PeerId, address: Address) -> Output {
+    Output::Dial { peer, address, connection_type: ConnectionType::Manual }
+}
+
 fn subnet(text: &str) -> Subnet {
     text.parse().expect("a subnet")
 }
@@ -249,9 +253,9 @@ fn outputs() -> Vec<Output> {
     let mut outputs = vec![
         Output::AskSeed { seed: 0 },
         Output::AskSeed { seed: 1 },
-        Output::Dial { peer: PEER, address: address("1.2.3.4:8333") },
-        Output::Dial { peer: PeerId(8), address: address("1.2.3.4:8333") },
-        Output::Dial { peer: PEER, address: address("1.2.3.4:8334") },
+        dialled(PEER, address("1.2.3.4:8333")),
+        dialled(PeerId(8), address("1.2.3.4:8333")),
+        dialled(PEER, address("1.2.3.4:8334")),
         Output::Send { peer: PEER, message: Control::Ping(1) },
         Output::Send { peer: PEER, message: Control::Ping(2) },
         Output::Disconnect { peer: PEER },
@@ -313,7 +317,7 @@ fn lines_tell_what_happened_and_change_no_hash() {
         sink.lock().expect("no panic holds it").push(line.to_owned());
     }));
     let at = now(1500, 2);
-    let dial = Output::Dial { peer: PEER, address: address("1.2.3.4:8333") };
+    let dial = dialled(PEER, address("1.2.3.4:8333"));
     let mut plain = Trace::new();
     for trace in [&mut trace, &mut plain] {
         trace.on_world(3, at, "network up");

@@ -1,6 +1,8 @@
 //! The task of a broadcast: whom it tells, and whom it listens to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::{Future, pending};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use peerpool_core::query::Ping;
 use peerpool_core::require::{Require, Spread};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{Instant, interval, sleep_until, timeout};
 
 use super::State;
 use crate::clock;
@@ -37,7 +39,7 @@ pub(super) struct Cast {
     /// Those of them that are still there, or have it.
     reached: usize,
     /// Everybody who is only listened to.
-    listeners: BTreeMap<PeerId, AbortHandle>,
+    listeners: BTreeMap<PeerId, Listener>,
     legs: JoinSet<Left>,
     to_words: mpsc::Sender<Said>,
     words: mpsc::Receiver<Said>,
@@ -77,6 +79,13 @@ enum Word {
     Announced,
 }
 
+/// A peer that is only listened to.
+struct Listener {
+    leg: AbortHandle,
+    /// Whether it might be told as well.
+    fits: bool,
+}
+
 /// A peer that is gone.
 struct Left {
     peer: PeerId,
@@ -89,9 +98,12 @@ enum Turn {
     Word(Address, Word),
     Left(Left),
     Look,
-    Private(Option<Address>),
+    Leased(Result<Lease, LeaseError>),
+    Confided(Confided),
     Again,
 }
+
+type Leased = Pin<Box<dyn Future<Output = Result<Lease, LeaseError>> + Send>>;
 
 impl Cast {
     pub(super) fn new(
@@ -171,19 +183,27 @@ impl Cast {
     }
 
     fn to_tell(&self) -> Require {
-        let listened = self.listeners.keys().copied();
-        self.require.clone().except(self.told.iter().copied().chain(listened))
+        self.require.clone().except(self.told.iter().copied())
     }
 
-    /// Where too few have it, or may ask for it, others are told: who is free, or else who was only
-    /// listened to, once its lease is given back. Returns whether nobody is waited for in that way.
+    /// Where too few have it, or may ask for it, others are told, be it that they were only listened
+    /// to. Returns whether that is all there is to do: a listener that has the last slot of its peer
+    /// gives it back first.
     async fn tell_more(&mut self, tell: &watch::Sender<State>) -> bool {
         while self.reached < self.peers {
             match self.pool.try_lease(&self.to_tell()).await {
-                Ok(lease) => self.tell(lease, tell),
+                Ok(lease) => {
+                    if let Some(listener) = self.listeners.remove(&lease.peer()) {
+                        listener.leg.abort();
+                    }
+                    self.tell(lease, tell);
+                }
                 Err(_) => {
-                    let Some((_, listener)) = self.listeners.pop_first() else { return true };
-                    listener.abort();
+                    let fitting = self.listeners.iter().find(|(_, listener)| listener.fits);
+                    let Some(peer) = fitting.map(|(peer, _)| *peer) else { return true };
+                    if let Some(listener) = self.listeners.remove(&peer) {
+                        listener.leg.abort();
+                    }
                     return false;
                 }
             }
@@ -218,8 +238,9 @@ impl Cast {
                 Err(_) => return,
             };
             let peer = lease.peer();
+            let fits = self.require.need().is_met_at(&lease.address(), lease.version());
             let leg = attend(lease, false, Arc::clone(&self.what), self.to_words.clone());
-            self.listeners.insert(peer, self.legs.spawn(leg));
+            self.listeners.insert(peer, Listener { leg: self.legs.spawn(leg), fits });
         }
     }
 
@@ -229,19 +250,29 @@ impl Cast {
         self.require = self.require.private();
         self.listen(&tell).await;
         let mut look = interval(LOOK);
-        let mut attempts = 0;
-        let mut attempt = JoinSet::new();
+        let mut told = 0;
+        let mut attempt: JoinSet<Confided> = JoinSet::new();
+        let mut next: Option<Leased> = None;
         let mut again = Instant::now();
         loop {
-            let due = attempts < self.peers && attempt.is_empty();
-            let due = due && tell.borrow().reach.announced.is_empty();
-            // Nobody twice, nor a neighbour of somebody.
-            let told = tell.borrow().reach.told.clone();
-            let require = self.require.clone().apart(Spread::Netgroup, told);
+            // Nobody further is told once others tell of it.
+            let heard = !tell.borrow().reach.announced.is_empty();
+            let wanted = told < self.peers && attempt.is_empty() && !heard;
+            if !wanted {
+                next = None;
+            }
+            let due = wanted && next.is_none();
+            let lease = async {
+                match next.as_mut() {
+                    Some(next) => next.await,
+                    None => pending().await,
+                }
+            };
             let turn = tokio::select! {
                 Some((address, word)) = self.words.recv() => Turn::Word(address, word),
                 Some(Ok(left)) = self.legs.join_next() => Turn::Left(left),
-                Some(ended) = attempt.join_next() => Turn::Private(ended.ok().flatten()),
+                Some(ended) = attempt.join_next() => Turn::Confided(ended.unwrap_or_default()),
+                leased = lease => Turn::Leased(leased),
                 () = sleep_until(again), if due => Turn::Again,
                 _ = look.tick() => Turn::Look,
             };
@@ -249,24 +280,41 @@ impl Cast {
                 Turn::Word(address, word) => count(&tell, address, word),
                 Turn::Left(left) => self.on_left(&left),
                 Turn::Look => self.listen(&tell).await,
-                // Whoever did not take it does not count, and may be one of many.
-                Turn::Private(None) => again = clock::after(LOOK),
-                Turn::Private(Some(address)) => {
-                    attempts += 1;
-                    again = clock::after(self.pool.private_retry());
-                    count(&tell, address, Word::Asked);
+                Turn::Again => next = Some(self.lease_privately(&tell)),
+                Turn::Confided(confided) => {
+                    told += usize::from(confided.given);
+                    // Whoever did not take it may be one of many.
+                    let pause = if confided.given { self.pool.private_retry() } else { LOOK };
+                    again = clock::after(pause);
+                    confided.has.into_iter().for_each(|it| count(&tell, it, Word::Asked));
                 }
-                Turn::Again => match self.pool.lease_timeout(&require, self.timeout).await {
-                    Ok(lease) => {
-                        tell.send_modify(|state| {
-                            state.reach.told.insert(lease.address());
-                        });
-                        attempt.spawn(confide(lease, Arc::clone(&self.what)));
+                Turn::Leased(leased) => {
+                    next = None;
+                    match leased {
+                        Ok(lease) => {
+                            tell.send_modify(|state| {
+                                state.reach.told.insert(lease.address());
+                            });
+                            attempt.spawn(confide(lease, Arc::clone(&self.what)));
+                        }
+                        Err(LeaseError::TimedOut { .. } | LeaseError::TooManyWaiters) => {
+                            again = clock::after(LOOK);
+                        }
+                        Err(error) => {
+                            return tell.send_modify(|state| state.refused = Some(error));
+                        }
                     }
-                    Err(error) => return tell.send_modify(|state| state.refused = Some(error)),
-                },
+                }
             }
         }
+    }
+
+    /// A connection to somebody who was not told yet, nor is a neighbour of one who was.
+    fn lease_privately(&self, tell: &watch::Sender<State>) -> Leased {
+        let told = tell.borrow().reach.told.clone();
+        let require = self.require.clone().apart(Spread::Netgroup, told);
+        let (pool, timeout) = (self.pool.clone(), self.timeout);
+        Box::pin(async move { pool.lease_timeout(&require, timeout).await })
     }
 }
 
@@ -304,19 +352,35 @@ async fn attend(mut lease: Lease, tells: bool, what: Arc<What>, words: mpsc::Sen
     left
 }
 
-/// Tells one peer and nobody else, and gives its address once it has it: once it answers a ping
-/// that was sent after the transaction.
-async fn confide(mut lease: Lease, what: Arc<What>) -> Option<Address> {
-    let address = lease.address();
-    let told = async {
-        // The name that needs no agreement.
-        let inventory = vec![Inventory::Transaction(what.txid)];
+/// How it went with one peer that was told privately.
+#[derive(Default)]
+struct Confided {
+    /// Whether it asked, and was given it.
+    given: bool,
+    /// Its address, if it has it for sure: it answered a ping that was sent after the transaction.
+    has: Option<Address>,
+}
+
+/// Tells one peer and nobody else. It has as long for each step as for any query.
+async fn confide(mut lease: Lease, what: Arc<What>) -> Confided {
+    let mut confided = Confided::default();
+    // The name that needs no agreement.
+    let inventory = vec![Inventory::Transaction(what.txid)];
+    let patience = lease.query_timeout;
+    let asked = async {
         lease.send(NetworkMessage::Inv(inventory)).await.ok()?;
-        asked(&mut lease, &what).await.ok()?;
-        lease.send(NetworkMessage::Tx(what.tx.clone())).await.ok()?;
-        lease.query(Ping::new()).await.ok()
+        asked(&mut lease, &what).await.ok()
     };
-    told.await.map(|_| address)
+    let asked = timeout(patience, asked).await;
+    if !matches!(asked, Ok(Some(()))) {
+        return confided;
+    }
+    if lease.send(NetworkMessage::Tx(what.tx.clone())).await.is_err() {
+        return confided;
+    }
+    confided.given = true;
+    confided.has = lease.query(Ping::new()).await.is_ok().then(|| lease.address());
+    confided
 }
 
 /// Waits until the peer asks for the transaction.

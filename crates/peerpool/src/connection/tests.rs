@@ -44,6 +44,7 @@ async fn rig(input_queue: usize, tune: impl FnOnce(&mut Policy)) -> Rig {
         Common { magic: magic(), pow: true, policy: policy.clone(), clock: Clock::start() };
     let wires = Wires {
         peer: PeerId(7),
+        private: false,
         common: Arc::new(common),
         inputs: to_inputs,
         orders: from_orders,
@@ -191,8 +192,16 @@ async fn idle(policy: Policy) -> (Connection, TcpStream) {
     let (_, requests) = mpsc::channel(1);
     let (_, close) = oneshot::channel();
     let common = Arc::new(Common { magic: magic(), pow: true, policy, clock: Clock::start() });
-    let wires =
-        Wires { peer: PeerId(1), common, inputs, orders, requests, close, load: Arc::default() };
+    let wires = Wires {
+        peer: PeerId(1),
+        private: false,
+        common,
+        inputs,
+        orders,
+        requests,
+        close,
+        load: Arc::default(),
+    };
     (Connection::new(address.into(), stream, wires), remote)
 }
 
@@ -268,8 +277,16 @@ async fn an_idle_connection_is_small() {
         policy: Policy::default(),
         clock: Clock::start(),
     });
-    let wires =
-        Wires { peer: PeerId(1), common, inputs, orders, requests, close, load: Arc::default() };
+    let wires = Wires {
+        peer: PeerId(1),
+        private: false,
+        common,
+        inputs,
+        orders,
+        requests,
+        close,
+        load: Arc::default(),
+    };
     let task = size_of_val(&run(rig.remote.local_addr().unwrap().into(), wires));
     // A queue of tokio's holds at least one block of 32 places.
     let queues = 32 * (size_of::<Order>() + size_of::<Request>());
@@ -296,6 +313,7 @@ async fn a_dial_is_given_up_when_told() {
     });
     let wires = Wires {
         peer: PeerId(1),
+        private: false,
         common,
         inputs,
         orders,

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use peerpool_core::address::Address;
 use peerpool_core::event::Event;
-use peerpool_core::id::{DisconnectReason, LeaseId, PeerId};
+use peerpool_core::id::{ConnectionType, DisconnectReason, LeaseId, PeerId};
 use peerpool_core::io::{Output, Refusal};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -23,7 +23,9 @@ impl Driver {
     pub(super) fn on_output(&mut self, output: Output) {
         match output {
             Output::AskSeed { seed } => self.ask_seed(seed),
-            Output::Dial { peer, address } => self.dial(peer, address),
+            Output::Dial { peer, address, connection_type } => {
+                self.dial(peer, address, connection_type);
+            }
             Output::Send { peer, message } => self.order(peer, Order::Send(Box::new(message))),
             Output::Disconnect { peer } => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
@@ -53,20 +55,30 @@ impl Driver {
         self.jobs.insert(id, Job::Seed(seed));
     }
 
-    fn dial(&mut self, peer: PeerId, address: Address) {
+    fn dial(&mut self, peer: PeerId, address: Address, connection_type: ConnectionType) {
         let (to_orders, orders) = mpsc::channel(self.common.policy.send_queue / FRAME_HEADER);
         let (to_requests, requests) = mpsc::channel(self.common.policy.lease_send_queue);
         let (to_close, close) = oneshot::channel();
         let load = Arc::new(AtomicUsize::new(0));
         let common = Arc::clone(&self.common);
         let inputs = self.to_inputs.clone();
-        let wires =
-            Wires { peer, common, inputs, orders, requests, close, load: Arc::clone(&load) };
+        let private = connection_type == ConnectionType::PrivateBroadcast;
+        let wires = Wires {
+            peer,
+            private,
+            common,
+            inputs,
+            orders,
+            requests,
+            close,
+            load: Arc::clone(&load),
+        };
         let run = async move { Outcome::Peer(connection::run(address, wires).await) };
         let id = self.tasks.spawn(run).id();
         self.jobs.insert(id, Job::Peer(peer));
         let entry = Peer {
             address,
+            private,
             orders: to_orders,
             requests: to_requests,
             load,
@@ -115,7 +127,10 @@ impl Driver {
     pub(super) fn tell(&mut self, event: Event) {
         let (now, at) = (self.common.clock.now(), SystemTime::now());
         self.log.write(now.mono, &event);
-        if let Some(saver) = &mut self.saver {
+        // Whom a private broadcast was told to, nothing is to tell later.
+        let private =
+            event.peer().and_then(|peer| self.peers.get(&peer)).is_some_and(|it| it.private);
+        if let Some(saver) = self.saver.as_mut().filter(|_| !private) {
             saver.note(now.unix, &event);
         }
         match &event {

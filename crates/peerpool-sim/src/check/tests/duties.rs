@@ -210,7 +210,7 @@ fn a_full_pool_dials_for_who_waits_and_for_nobody_else() {
         let (peer, chosen) = (PeerId(id), Chosen::Need);
         let connection_type = ConnectionType::OutboundFullRelay;
         let said = Event::Connecting { peer, address, connection_type, chosen };
-        vec![Output::Dial { peer, address }, event(said)]
+        vec![Output::Dial { peer, address, connection_type }, event(said)]
     };
     let replaced = |id: u64| {
         let (peer, address, state) = (PeerId(id), nth(id as usize), PeerState::Ready);

@@ -135,7 +135,7 @@ pub(super) fn dial_as(id: u64, address: Address, kind: ConnectionType) -> Vec<Ou
     let peer = PeerId(id);
     let connecting =
         Event::Connecting { peer, address, connection_type: kind, chosen: Chosen::Hearsay };
-    vec![Output::Dial { peer, address }, event(connecting)]
+    vec![Output::Dial { peer, address, connection_type: kind }, event(connecting)]
 }
 
 pub(super) fn answered(id: u64) -> Input {

@@ -205,7 +205,7 @@ impl Town {
                 };
                 self.soon(Input::SeedAnswer { seed, result });
             }
-            Output::Dial { peer, address } => {
+            Output::Dial { peer, address, .. } => {
                 self.links.insert(peer, address);
                 match self.kind(&address) {
                     _ if !self.up => {}
