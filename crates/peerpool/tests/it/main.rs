@@ -11,6 +11,7 @@ mod asks;
 mod bad_input;
 mod bans;
 mod broadcasts;
+mod cancel;
 mod chaos;
 mod closing;
 #[path = "../../../peerpool-core/tests/it/cores_as_map.rs"]
