@@ -32,6 +32,7 @@ mod raw;
 mod real_nodes;
 mod resources;
 mod store;
+mod waiters;
 
 use std::time::Duration;
 
