@@ -7,6 +7,7 @@
 )]
 
 mod alone;
+mod answers;
 mod asks;
 mod bad_input;
 mod bans;

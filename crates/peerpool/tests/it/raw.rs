@@ -41,6 +41,11 @@ pub(crate) fn frame(command: &str, payload: &[u8]) -> Vec<u8> {
     encode_frame(magic(), Command::parse(command).unwrap(), payload)
 }
 
+/// The frame of any message.
+pub(crate) fn encode(message: &NetworkMessage) -> Vec<u8> {
+    wire::encode_message(magic(), message)
+}
+
 /// The header of a frame that claims `length` bytes.
 pub(crate) fn claim(command: &str, length: u32) -> Vec<u8> {
     let mut header = frame(command, &[]);
@@ -87,6 +92,10 @@ impl Raw {
 
     pub(crate) async fn say(&mut self, message: &Control) {
         self.write(&self.link.encode(message)).await;
+    }
+
+    pub(crate) async fn send(&mut self, message: &NetworkMessage) {
+        self.write(&encode(message)).await;
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
