@@ -43,7 +43,7 @@ impl Pair {
 }
 
 /// A patient pool that dials these two and no others, both ready, and they.
-async fn two_peers(builder: Builder) -> (Pool, [Raw; 2]) {
+pub(crate) async fn two_peers(builder: Builder) -> (Pool, [Raw; 2]) {
     let listeners = [raw::listen([127, 31, 0, 1], 0).await, raw::listen([127, 32, 0, 1], 0).await];
     let addresses: Vec<SocketAddr> =
         listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
@@ -61,16 +61,16 @@ fn chain() -> HeaderChain {
     HeaderChain::regtest(110)
 }
 
-fn hash_at(height: u32) -> BlockHash {
+pub(crate) fn hash_at(height: u32) -> BlockHash {
     chain().hash_at(height).unwrap()
 }
 
-fn block_at(height: u32) -> Block {
+pub(crate) fn block_at(height: u32) -> Block {
     chain().block(height).unwrap()
 }
 
 /// What the pool asks next: blocks, by their hashes.
-async fn asked_for(peer: &mut Raw) -> Vec<BlockHash> {
+pub(crate) async fn asked_for(peer: &mut Raw) -> Vec<BlockHash> {
     loop {
         let NetworkMessage::GetData(wanted) = peer.request().await.expect("the pool goes on")
         else {
@@ -84,6 +84,6 @@ async fn asked_for(peer: &mut Raw) -> Vec<BlockHash> {
     }
 }
 
-async fn give(peer: &mut Raw, height: u32) {
+pub(crate) async fn give(peer: &mut Raw, height: u32) {
     peer.send(&NetworkMessage::Block(block_at(height))).await;
 }

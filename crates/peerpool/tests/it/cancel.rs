@@ -121,7 +121,7 @@ fn block() -> BlockHash {
 }
 
 /// Polls once. The runtime has no part in it: what wakes the call wakes nobody.
-fn poll<F: Future + ?Sized>(call: Pin<&mut F>) -> Option<F::Output> {
+pub(crate) fn poll<F: Future + ?Sized>(call: Pin<&mut F>) -> Option<F::Output> {
     match call.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
         Poll::Pending => None,

@@ -28,6 +28,7 @@ mod litecoind;
 mod log;
 mod offsets;
 mod parity;
+mod pressure;
 mod queries;
 mod raw;
 mod real_nodes;
