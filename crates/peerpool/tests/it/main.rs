@@ -21,6 +21,7 @@ mod devnet;
 mod dns;
 mod events;
 mod formats;
+mod hedges;
 mod kinds;
 mod leases;
 mod limits;
