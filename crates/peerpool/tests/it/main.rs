@@ -34,6 +34,7 @@ mod queries;
 mod raw;
 mod real_nodes;
 mod resources;
+mod soak;
 mod store;
 mod waiters;
 
