@@ -55,19 +55,23 @@ impl Query for GetBlock {
 
 /// Asks for several blocks at once, 16 at most, each held against what [`GetBlock`] is. They are
 /// answered in the order asked, whatever the order they come in. Not to have one is not to have
-/// any.
+/// any. They do not fit if they are longer than `Policy::max_answer_size`; nobody is blamed for that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetBlocks {
     hashes: Vec<BlockHash>,
     /// What came; `None` of one that nobody will see.
     came: BTreeMap<usize, Option<Block>>,
+    /// Of what came.
+    bytes: usize,
+    max_bytes: usize,
     expired: bool,
 }
 
 impl GetBlocks {
     /// These blocks.
     pub fn new(hashes: impl IntoIterator<Item = BlockHash>) -> Self {
-        Self { hashes: Vec::from_iter(hashes), came: BTreeMap::new(), expired: false }
+        let (hashes, came) = (Vec::from_iter(hashes), BTreeMap::new());
+        Self { hashes, came, bytes: 0, max_bytes: usize::MAX, expired: false }
     }
 }
 
@@ -92,7 +96,8 @@ impl Query for GetBlocks {
         Err(BadQuery { query: "getdata", given, allowed: "1 to 16 different ones" })
     }
 
-    fn request(&mut self, _asking: &Asking) -> NetworkMessage {
+    fn request(&mut self, asking: &Asking) -> NetworkMessage {
+        self.max_bytes = asking.max_bytes;
         let wanted = self.hashes.iter().map(|hash| Inventory::WitnessBlock(*hash));
         NetworkMessage::GetData(wanted.collect())
     }
@@ -105,10 +110,16 @@ impl Query for GetBlocks {
         let Some(place) = place.filter(|place| !self.came.contains_key(place)) else {
             return Reply::Other;
         };
+        let bytes = self.bytes.saturating_add(message.payload.len());
+        if bytes > self.max_bytes {
+            let (came, before) = (self.came.len(), self.bytes);
+            return Reply::Unfit(format!("more than {came} blocks of {before} bytes"));
+        }
         match read(message) {
             Ok(block) => self.came.insert(place, (!self.expired).then_some(block)),
             Err(fault) => return fault,
         };
+        self.bytes = bytes;
         if self.came.len() < self.hashes.len() {
             return Reply::More;
         }
@@ -117,6 +128,7 @@ impl Query for GetBlocks {
 
     fn expire(&mut self) {
         self.expired = true;
+        self.max_bytes = usize::MAX;
         self.came.values_mut().for_each(|block| *block = None);
     }
 }

@@ -247,6 +247,25 @@ fn blocks_that_come_too_late_are_not_held() {
     assert_eq!(query.on_message(NOW, &came(1)), Reply::Answer(vec![]));
 }
 
+#[test]
+fn blocks_are_no_longer_than_is_borne() {
+    let blocks = [block(1), block(2)];
+    let came = |n: usize| raw(&NetworkMessage::Block(blocks[n].clone()));
+    let (first, both) = (came(0).payload.len(), came(0).payload.len() + came(1).payload.len());
+    let asked = |max_bytes| {
+        let mut query = GetBlocks::new(blocks.iter().map(Block::block_hash));
+        query.request(&Asking { max_bytes, ..ASKING });
+        assert_eq!(query.on_message(NOW, &came(0)), Reply::More);
+        query
+    };
+    assert_eq!(asked(both).on_message(NOW, &came(1)), Reply::Answer(blocks.to_vec()));
+    let said = unfit(asked(both - 1).on_message(NOW, &came(1)));
+    assert_eq!(said, format!("more than 1 blocks of {first} bytes"));
+    let mut late = asked(both - 1);
+    late.expire();
+    assert_eq!(late.on_message(NOW, &came(1)), Reply::Answer(vec![]), "none of it is held");
+}
+
 // ---- transactions, pings, anything ----
 
 #[test]

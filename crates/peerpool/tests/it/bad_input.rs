@@ -3,7 +3,7 @@
 
 #[path = "../../../peerpool-core/tests/bad_input/bytes.rs"]
 mod bytes;
-mod player;
+pub(crate) mod player;
 #[path = "../../../peerpool-core/tests/bad_input/row.rs"]
 #[expect(dead_code, reason = "some is for virtual time only")]
 mod row;

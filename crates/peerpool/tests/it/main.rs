@@ -7,10 +7,12 @@
 )]
 
 mod alone;
+mod answers;
 mod asks;
 mod bad_input;
 mod bans;
 mod broadcasts;
+mod cancel;
 mod chaos;
 mod closing;
 #[path = "../../../peerpool-core/tests/it/cores_as_map.rs"]
@@ -19,6 +21,7 @@ mod devnet;
 mod dns;
 mod events;
 mod formats;
+mod hedges;
 mod kinds;
 mod leases;
 mod limits;
@@ -27,11 +30,14 @@ mod log;
 mod offsets;
 mod parity;
 mod pools;
+mod pressure;
 mod queries;
 mod raw;
 mod real_nodes;
 mod resources;
+mod soak;
 mod store;
+mod waiters;
 
 use std::time::Duration;
 

@@ -4,12 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use peerpool::bitcoin::Network;
-use peerpool::{Builder, Policy, Pool, ServiceFlags};
+use peerpool::{Builder, NetworkMessage, Policy, Pool, ServiceFlags};
 use peerpool_core::chain::Chain;
 use peerpool_core::event::UserAgent;
 use peerpool_core::link::{Link, LinkOutput};
 use peerpool_core::time::Monotonic;
-use peerpool_core::wire::{Command, Control, PROTOCOL_VERSION, Version, encode_frame};
+use peerpool_core::wire::{self, Command, Control, PROTOCOL_VERSION, Version, encode_frame};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -39,6 +39,11 @@ pub(crate) fn listen_narrow(ip: [u8; 4]) -> TcpListener {
 /// A frame of any command and payload.
 pub(crate) fn frame(command: &str, payload: &[u8]) -> Vec<u8> {
     encode_frame(magic(), Command::parse(command).unwrap(), payload)
+}
+
+/// The frame of any message.
+pub(crate) fn encode(message: &NetworkMessage) -> Vec<u8> {
+    wire::encode_message(magic(), message)
 }
 
 /// The header of a frame that claims `length` bytes.
@@ -75,6 +80,7 @@ impl Raw {
             max_pings_answered_per_min: 1_000_000,
             max_pings_per_min: 1_000_000,
             max_control_per_min: 1_000_000,
+            max_unknown_bytes_per_min: 1_000_000_000,
             ..Policy::default()
         };
         Self { stream, link: Link::new(magic(), &patient) }
@@ -86,6 +92,10 @@ impl Raw {
 
     pub(crate) async fn say(&mut self, message: &Control) {
         self.write(&self.link.encode(message)).await;
+    }
+
+    pub(crate) async fn send(&mut self, message: &NetworkMessage) {
+        self.write(&encode(message)).await;
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
@@ -110,6 +120,27 @@ impl Raw {
     /// Reads up to this message of the pool.
     pub(crate) async fn hear_until(&mut self, wanted: impl Fn(&Control) -> bool) {
         while !wanted(&self.hear().await.expect("the pool goes on")) {}
+    }
+
+    /// The next message of the pool, whatever it is; pings are answered.
+    pub(crate) async fn request(&mut self) -> Option<NetworkMessage> {
+        self.link.set_watched(true);
+        let mut buffer = [0; 4096];
+        loop {
+            match self.link.poll() {
+                Some(LinkOutput::Control(Control::Ping(nonce))) => {
+                    self.say(&Control::Pong(nonce)).await;
+                }
+                Some(LinkOutput::Message(message)) => return Some(wire::decode(&message)),
+                Some(LinkOutput::Fault(fault)) => panic!("the pool sent nonsense: {fault:?}"),
+                Some(_) => {}
+                None => {
+                    let read = self.stream.read(&mut buffer).await.ok();
+                    let count = read.filter(|&count| count > 0)?;
+                    self.link.handle_bytes(Monotonic::default(), &buffer[..count]);
+                }
+            }
+        }
     }
 
     /// Shakes hands, and reads up to the pool's first ping, answered: then it has said all it will
