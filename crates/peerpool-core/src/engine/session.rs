@@ -137,6 +137,16 @@ impl Engine {
             self.forget_old_anchors();
         }
         self.tell(Event::Ready { peer: id, address, version, pool });
+        if asks {
+            self.book.note_asked(now, address);
+            self.send(id, Control::GetAddr);
+        }
+        self.begin_service(now, id, connection_type);
+    }
+
+    /// The peer is told of as ready: its timers begin, and whoever waits for it has it.
+    fn begin_service(&mut self, now: Now, id: PeerId, connection_type: ConnectionType) {
+        let private = connection_type == ConnectionType::PrivateBroadcast;
         if !private {
             self.set_timer(id, PeerTimer::Proof, now.mono + self.policy().quick_drop);
         }
@@ -147,10 +157,6 @@ impl Engine {
         };
         if let Some(lifetime) = lifetime {
             self.set_timer(id, PeerTimer::Deadline, now.mono + lifetime);
-        }
-        if asks {
-            self.book.note_asked(now, address);
-            self.send(id, Control::GetAddr);
         }
         self.tend(now, id);
         self.leases.on_changed();

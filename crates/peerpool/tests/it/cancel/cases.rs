@@ -49,6 +49,7 @@ pub(super) const OF_A_POOL: &[Case] = &[
     ("lease, all of it", |stage| {
         called(async { stage.pool.lease(&Require::any().exclusive()).await })
     }),
+    ("lease, private", |stage| called(async { stage.pool.lease(&Require::any().private()).await })),
     ("lease, unmet", |stage| called(async { stage.pool.lease(&unmet()).await })),
     ("lease, never met", |stage| {
         called(async { stage.pool.lease(&Require::any().v2_only()).await })
@@ -191,6 +192,9 @@ pub(super) const OF_AN_ASK: &[Case] = &[
     ("ask, a ping, hedged soon", |stage| {
         called(async { stage.pool.ask(Ping::new()).hedge_after(ms(1)).await })
     }),
+    ("ask, hedged at its p95", |stage| {
+        called(async { stage.pool.ask(Ping::new()).hedge_at_p95().await })
+    }),
     ("ask, in no time", |stage| {
         called(async { stage.pool.ask(Ping::new()).timeout(Duration::ZERO).await })
     }),
@@ -211,6 +215,12 @@ pub(super) const OF_A_BROADCAST: &[Case] = &[
     }),
     ("sent, to all", |stage| {
         let mut cast = stage.broadcast();
+        Box::pin(async move {
+            let _ = cast.sent().await;
+        })
+    }),
+    ("sent, in private", |stage| {
+        let mut cast = stage.broadcast().private();
         Box::pin(async move {
             let _ = cast.sent().await;
         })
