@@ -103,6 +103,8 @@ pub(super) struct Known {
     pub(super) crowded: bool,
     /// Until then what we forgot as too old may be fresh, by a clock that was set back.
     amnesty: Monotonic,
+    /// The same by the clock that was set back, which may stand still after that.
+    fresh_until: UnixTime,
     sweep_at: [usize; 2],
 }
 
@@ -123,6 +125,7 @@ impl Known {
             pardoned: BTreeMap::new(),
             crowded: false,
             amnesty: Monotonic::default(),
+            fresh_until: UnixTime(0),
             sweep_at: [1024; 2],
         }
     }
@@ -135,7 +138,7 @@ impl Known {
         self.told = std::mem::take(&mut former.told);
         self.pardoned = std::mem::take(&mut former.pardoned);
         self.crowded = former.crowded || forgotten;
-        self.amnesty = former.amnesty;
+        (self.amnesty, self.fresh_until) = (former.amnesty, former.fresh_until);
         // Whole seconds are left of the time since a burn. They say who makes room first in a full
         // table, and of those who burned in the same second it is the first by address.
         let whole = |at: Monotonic| {
@@ -258,6 +261,7 @@ impl Known {
 
     pub(super) fn on_clock_set_back(&mut self, now: Now) {
         self.amnesty = now.mono + self.policy.max_address_age;
+        self.fresh_until = now.unix + self.policy.max_address_age;
         let (told, manual) = (&self.told, &self.manual);
         for (address, past) in &mut self.past {
             past.success = past.success.map(|at| at.min(now.unix));

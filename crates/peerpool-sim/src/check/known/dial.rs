@@ -75,7 +75,8 @@ impl Known {
         let probe = outage.offline && past.is_some_and(|past| waits(past, outage).is_some());
         let pardon = self.pardoned.get(&address);
         let pardoned = pardon.is_some_and(|at| now.mono.since(*at) < policy.max_address_age);
-        let amnesty = !self.connect_only && now.mono < self.amnesty;
+        let amnesty = now.mono < self.amnesty || now.unix < self.fresh_until;
+        let amnesty = !self.connect_only && amnesty;
         let allowed = probe || pardoned || amnesty;
         demand(allowed, Rule::Stale, || match told {
             Some(Told { seen, services, .. }) => {
