@@ -1,5 +1,6 @@
 //! What a lease costs: blocks and pings through leases of one and of eight peers, beside a bare loop
-//! on one socket that reads the same bytes and looks at none, one at a time and several in flight;
+//! on one socket that reads the same bytes and looks at none, and beside one that holds blocks
+//! against their checksum and their merkle root, as leases do; one at a time and several in flight;
 //! a lease and its release; the headers of a long chain.
 //!
 //! ```text
@@ -14,12 +15,13 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use peerpool::bitcoin::consensus::encode::serialize;
+use peerpool::bitcoin::consensus::encode::{deserialize, serialize};
+use peerpool::bitcoin::hashes::{Hash as _, sha256d};
 use peerpool::bitcoin::p2p::message::{NetworkMessage, RawNetworkMessage};
 use peerpool::bitcoin::p2p::message_blockdata::Inventory;
 use peerpool::bitcoin::p2p::message_network::VersionMessage;
 use peerpool::bitcoin::p2p::{Address, Magic, ServiceFlags};
-use peerpool::bitcoin::{BlockHash, Network, constants::genesis_block};
+use peerpool::bitcoin::{Block, BlockHash, Network, constants::genesis_block};
 use peerpool::{GetBlock, GetHeaders, Lease, Ping, Pool, Require};
 use peerpool_sim::actor::{HeaderChain, Kind, Mix};
 use peerpool_sim::devnet::Devnet;
@@ -51,11 +53,17 @@ fn main() {
     println!("{ROUNDS} rounds: the median of a round, and of the ratios to the bare loop\n");
 
     let blocks = asked(BLOCKS);
-    for (depth, what) in [(1, "blocks of 1 MB"), (IN_FLIGHT, "blocks of 1 MB, 4 in flight")] {
+    let cases = [
+        (1, false, "blocks of 1 MB, unseen"),
+        (IN_FLIGHT, false, "blocks of 1 MB, 4 in flight, unseen"),
+        (1, true, "blocks of 1 MB, checked"),
+        (IN_FLIGHT, true, "blocks of 1 MB, 4 in flight, checked"),
+    ];
+    for (depth, checks, what) in cases {
         compare(
             what,
             BLOCKS,
-            || bare.blocks(&blocks, depth),
+            || bare.blocks(&blocks, depth, checks),
             [
                 ("one peer", &mut || runtime.block_on(get(&leases[..1], &blocks, depth))),
                 ("8 peers", &mut || runtime.block_on(get(&leases, &blocks, depth))),
@@ -218,13 +226,15 @@ async fn sync() {
 struct Bare {
     stream: TcpStream,
     payload: Vec<u8>,
+    /// Of the message read last.
+    checksum: [u8; 4],
 }
 
 impl Bare {
     fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("it accepts");
         stream.set_nodelay(true).expect("a socket takes that");
-        let mut this = Self { stream, payload: vec![0; 4_000_000] };
+        let mut this = Self { stream, payload: vec![0; 4_000_000], checksum: [0; 4] };
         let nobody = Address::new(&address, ServiceFlags::NONE);
         let version = VersionMessage::new(
             ServiceFlags::NONE,
@@ -248,8 +258,17 @@ impl Bare {
         self.stream.write_all(&frame).expect("it reads");
     }
 
-    /// Reads up to a message of this command, that one included.
-    fn until(&mut self, command: &str) {
+    /// Reads up to a block, and holds it against its checksum and its merkle root.
+    fn checked_block(&mut self) {
+        let length = self.until("block");
+        let payload = &self.payload[..length];
+        assert_eq!(sha256d::Hash::hash(payload).as_byte_array()[..4], self.checksum);
+        let block: Block = deserialize(payload).expect("a block");
+        assert!(block.check_merkle_root() && block.check_witness_commitment());
+    }
+
+    /// Reads up to a message of this command, that one included. Returns its length.
+    fn until(&mut self, command: &str) -> usize {
         loop {
             let mut header = [0; 24];
             self.stream.read_exact(&mut header).expect("it answers");
@@ -257,19 +276,27 @@ impl Bare {
             let payload = &mut self.payload[..length as usize];
             self.stream.read_exact(payload).expect("it answers");
             if header[4..].starts_with(command.as_bytes()) {
-                return;
+                self.checksum.copy_from_slice(&header[20..]);
+                return length as usize;
             }
         }
     }
 
-    fn blocks(&mut self, hashes: &[BlockHash], depth: usize) {
+    fn blocks(&mut self, hashes: &[BlockHash], depth: usize, checks: bool) {
+        let read = |this: &mut Self| {
+            if checks {
+                this.checked_block();
+            } else {
+                this.until("block");
+            }
+        };
         for (nth, hash) in hashes.iter().enumerate() {
             self.send(NetworkMessage::GetData(vec![Inventory::WitnessBlock(*hash)]));
             if nth + 1 >= depth {
-                self.until("block");
+                read(self);
             }
         }
-        (1..depth).for_each(|_| self.until("block"));
+        (1..depth).for_each(|_| read(self));
     }
 
     fn pings(&mut self, count: usize, depth: usize) {
@@ -279,6 +306,8 @@ impl Bare {
                 self.until("pong");
             }
         }
-        (1..depth).for_each(|_| self.until("pong"));
+        for _ in 1..depth {
+            self.until("pong");
+        }
     }
 }

@@ -107,13 +107,13 @@ impl ByteActor {
     /// Appends to `out` what the node has said; a slow one's bytes wait for their time.
     fn let_go(&mut self, network: Magic, now: Monotonic, said: Vec<Said>, out: &mut Vec<u8>) {
         let magic = written_magic(network, self.actor.node.kind);
-        let bytes = said.into_iter().flat_map(|said| match said {
+        let bytes = said.into_iter().map(|said| match said {
             Said::Message(message) => serialize(&RawNetworkMessage::new(magic, message)),
             Said::Bytes(bytes) => bytes,
         });
         match &mut self.drip {
-            Some(drip) => drip.hold(now, bytes),
-            None => out.extend(bytes),
+            Some(drip) => drip.hold(now, bytes.flatten()),
+            None => bytes.for_each(|bytes| out.extend_from_slice(&bytes)),
         }
     }
 }
