@@ -91,6 +91,15 @@ macro_rules! policy {
     ($( $(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr, $min:expr => $max:expr; )+) => {
         /// Every number the pool decides by. Plain and public: fill it in, then let
         /// [`Policy::check`] hold it against the bounds (the pool does so at its start).
+        ///
+        /// ```
+        /// use peerpool_core::policy::Policy;
+        ///
+        /// let mut policy = Policy { target_connect_count: 12, ..Policy::default() };
+        /// assert!(policy.check().is_ok());
+        /// let error = policy.set("dial_timeout", "9h").expect("a key").expect_err("too long");
+        /// assert!(error.to_string().contains("from 10ms to 5min"));
+        /// ```
         #[derive(Clone, Debug, PartialEq)]
         pub struct Policy {
             $( $(#[doc = $doc])+ pub $key: $type, )+

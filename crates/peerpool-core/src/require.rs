@@ -14,6 +14,16 @@ use crate::policy::Policy;
 
 /// What a leased peer must be, and be able to do: everything that is named here, and nothing by
 /// default.
+///
+/// ```
+/// use bitcoin::p2p::ServiceFlags;
+/// use peerpool_core::address::Net;
+/// use peerpool_core::require::Require;
+///
+/// let want = Require::services(ServiceFlags::COMPACT_FILTERS).on(Net::Ipv6).min_height(800_000);
+/// assert_eq!(want.need().net, Some(Net::Ipv6));
+/// assert!(!want.is_exclusive() && want.exclusive().is_exclusive());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Require {
     need: Need,

@@ -118,17 +118,26 @@ impl std::error::Error for AskError {}
 impl Pool {
     /// Asks a query of the pool, to be configured and awaited:
     ///
-    /// ```no_run
+    /// ```
     /// # use std::time::Duration;
     /// # use peerpool::{GetBlock, Pool, Spread};
-    /// # use peerpool::bitcoin::BlockHash;
-    /// # async fn doc(pool: Pool, hash: BlockHash) -> Result<(), Box<dyn std::error::Error>> {
+    /// # use peerpool_sim::actor::HeaderChain;
+    /// # use peerpool_sim::actor::{Kind, Mix};
+    /// # use peerpool_sim::devnet::Devnet;
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let devnet = Devnet::builder().nodes(12).kinds(Mix::only(Kind::Honest)).port(0);
+    /// # let hash = HeaderChain::regtest(5).hash_at(3).expect("it is in the chain");
+    /// # let devnet = devnet.start().await?;
+    /// # let builder = Pool::builder(devnet.chain()).dns_server(devnet.dns_addr());
+    /// let pool = builder.target(4).start().await?;
     /// let block = pool
     ///     .ask(GetBlock(hash))
     ///     .fanout(3)
     ///     .spread(Spread::Asn)
     ///     .hedge_after(Duration::from_millis(800))
     ///     .await?;
+    /// assert_eq!(block.block_hash(), hash);
     /// # Ok(()) }
     /// ```
     ///

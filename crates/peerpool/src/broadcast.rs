@@ -82,13 +82,24 @@ impl Pool {
     /// Broadcasts a transaction: tells three peers of it, gives it to those that ask, and listens to
     /// all others for who has heard of it. Peers must be dialled with `Policy::relay` on.
     ///
-    /// ```no_run
+    /// ```
     /// # use peerpool::{Pool, Require};
-    /// # use peerpool::bitcoin::Transaction;
-    /// # async fn doc(pool: Pool, tx: Transaction) -> Result<(), Box<dyn std::error::Error>> {
-    /// let mut cast = pool.broadcast(tx).to(Require::any());
+    /// # use peerpool_sim::actor::HeaderChain;
+    /// # use peerpool_sim::actor::{Kind, Mix};
+    /// # use peerpool_sim::devnet::Devnet;
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let devnet = Devnet::builder().nodes(12).kinds(Mix::only(Kind::Honest)).port(0);
+    /// # let block = HeaderChain::regtest(101).block(101).expect("it is in the chain");
+    /// # let tx = block.txdata[1].clone();
+    /// # let devnet = devnet.start().await?;
+    /// # let builder = Pool::builder(devnet.chain()).dns_server(devnet.dns_addr());
+    /// let pool = builder.target(5).tune(|policy| policy.relay = true).start().await?;
+    /// pool.ready(5).await?;
+    /// let mut cast = pool.broadcast(tx).to(Require::any()).peers(2);
     /// cast.sent().await?;
     /// cast.announced_back(2).await?;
+    /// println!("{:?}", cast.reach());
     /// # Ok(()) }
     /// ```
     ///

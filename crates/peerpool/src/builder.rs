@@ -27,6 +27,26 @@ const OTHER_FILES: usize = 32;
 const MAX_USER_AGENT: usize = 256;
 
 /// How a pool is to be; from [`Pool::builder`].
+///
+/// ```
+/// # use std::time::Duration;
+/// # use peerpool::{Net, Pool};
+/// # use peerpool_sim::actor::{Kind, Mix};
+/// # use peerpool_sim::devnet::Devnet;
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let devnet = Devnet::builder().nodes(12).kinds(Mix::only(Kind::Honest)).port(0);
+/// # let devnet = devnet.start().await?;
+/// # let builder = Pool::builder(devnet.chain()).dns_server(devnet.dns_addr());
+/// let pool = builder
+///     .target(4)
+///     .onlynet([Net::Ipv4])
+///     .tune(|policy| policy.ping_interval = Duration::from_secs(30))
+///     .start()
+///     .await?;
+/// pool.ready(4).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `start`"]
 pub struct Builder {

@@ -18,6 +18,26 @@ pub struct Stamped {
 ///
 /// Bounded by `Policy::event_queue`: a subscriber that reads too slowly loses the oldest events and
 /// is told how many with [`Event::Missed`]. It never holds the pool up, nor keeps it alive.
+///
+/// ```
+/// # use peerpool::{Event, Pool};
+/// # use peerpool_sim::actor::{Kind, Mix};
+/// # use peerpool_sim::devnet::Devnet;
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let devnet = Devnet::builder().nodes(12).kinds(Mix::only(Kind::Honest)).port(0);
+/// # let devnet = devnet.start().await?;
+/// # let builder = Pool::builder(devnet.chain()).dns_server(devnet.dns_addr());
+/// let pool = builder.target(2).start().await?;
+/// let mut events = pool.subscribe();
+/// while let Some(stamped) = events.next().await {
+///     if let Event::Full { took } = stamped.event {
+///         println!("full after {took:?}");
+///         break;
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Events {
     receiver: Option<broadcast::Receiver<Stamped>>,

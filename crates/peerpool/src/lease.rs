@@ -175,6 +175,32 @@ impl Inbox {
 ///
 /// Dropping the lease gives it back; that neither blocks nor fails. A lease does not keep the pool
 /// alive.
+///
+/// ```
+/// # use peerpool::{GetBlock, GetCFilters, GetHeaders, Ping, Pool, Require, ServiceFlags};
+/// # use peerpool::bitcoin::{Network, constants::genesis_block};
+/// # use peerpool_sim::actor::{Kind, Mix};
+/// # use peerpool_sim::devnet::Devnet;
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let devnet = Devnet::builder().nodes(12).kinds(Mix::only(Kind::Honest)).port(0);
+/// # let all = ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::NETWORK_LIMITED;
+/// # let devnet = devnet.services(all | ServiceFlags::COMPACT_FILTERS);
+/// # let devnet = devnet.start().await?;
+/// # let builder = Pool::builder(devnet.chain()).dns_server(devnet.dns_addr());
+/// let pool = builder.target(2).start().await?;
+/// let lease = pool.lease(&Require::services(ServiceFlags::COMPACT_FILTERS)).await?;
+/// println!("{} is {:?} away", lease.address(), lease.query(Ping::new()).await?);
+///
+/// let genesis = genesis_block(Network::Regtest).block_hash();
+/// let headers = lease.query(GetHeaders::after([genesis])).await?;
+/// let hash = headers[6].block_hash();
+/// let block = lease.query(GetBlock(hash)).await?;
+/// assert_eq!(block.block_hash(), hash);
+/// let filters = lease.query(GetCFilters::new(7, hash)).await?; // of block 7 alone
+/// assert_eq!(filters[0].block_hash, hash);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Lease {
     peer: PeerId,

@@ -25,6 +25,28 @@ use crate::lease::{Lease, LeaseError, Release, Ticket, Waiter};
 ///
 /// Dropping the last clone stops the pool at once: its engine, its dials and its connections, those
 /// of held leases too. [`Pool::close`] does it politely.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use peerpool::{GetHeaders, Pool};
+/// # use peerpool::bitcoin::{Network, constants::genesis_block};
+/// # use peerpool_sim::actor::{Kind, Mix};
+/// # use peerpool_sim::devnet::Devnet;
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let devnet = Devnet::builder().nodes(12).kinds(Mix::only(Kind::Honest)).port(0);
+/// # let devnet = devnet.start().await?;
+/// # let builder = Pool::builder(devnet.chain()).dns_server(devnet.dns_addr());
+/// let pool = builder.target(4).start().await?; // builder: of a network to try it on
+/// pool.ready(4).await?;
+/// assert_eq!(pool.status().await.ready_count(), 4);
+///
+/// let genesis = genesis_block(Network::Regtest).block_hash();
+/// let headers = pool.ask(GetHeaders::after([genesis])).await?;
+/// assert_eq!(headers[0].prev_blockhash, genesis);
+/// pool.close(Duration::from_secs(5)).await;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Pool {
     shared: Arc<Shared>,
@@ -67,6 +89,23 @@ impl Pool {
     /// The pool of this name, as [`Builder::named`] or [`Builder::separate`] gave it, or the main
     /// one, `main`. `None` if there is none. Waiting, leases, asks and broadcasts are each pool's
     /// own; status, events, the addr book and the close are common to all.
+    ///
+    /// ```
+    /// # use peerpool::{Pool, Require};
+    /// # use peerpool_sim::actor::{Kind, Mix};
+    /// # use peerpool_sim::devnet::Devnet;
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let devnet = Devnet::builder().nodes(12).kinds(Mix::only(Kind::Honest)).port(0);
+    /// # let devnet = devnet.start().await?;
+    /// # let builder = Pool::builder(devnet.chain()).dns_server(devnet.dns_addr());
+    /// let pool = builder.target(3).named("wallet", 2).start().await?;
+    /// let wallet = pool.named("wallet").expect("it was named");
+    /// wallet.ready(2).await?;
+    /// let lease = wallet.lease(&Require::any()).await?; // of one of its two peers
+    /// assert_eq!((wallet.name(), pool.name()), ("wallet", "main"));
+    /// # Ok(()) }
+    /// ```
     pub fn named(&self, name: &str) -> Option<Self> {
         let place = self.shared.pools.iter().position(|pool| pool.name == name)?;
         Some(Self { shared: Arc::clone(&self.shared), id: PoolId(place as u64) })

@@ -24,6 +24,16 @@ const SEGWIT_TIME: u32 = 1_503_539_857;
 ///
 /// It is invalid if its transactions or its witnesses are not those that its header, or its
 /// coinbase, commits to.
+///
+/// ```
+/// use bitcoin::p2p::ServiceFlags;
+/// use bitcoin::{Network, constants::genesis_block};
+/// use peerpool_core::query::{GetBlock, Query as _};
+///
+/// let query = GetBlock(genesis_block(Network::Bitcoin).block_hash());
+/// // Asked of the pool, it is asked of peers that have all blocks.
+/// assert!(query.services().has(ServiceFlags::NETWORK));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GetBlock(pub BlockHash);
 
@@ -56,6 +66,15 @@ impl Query for GetBlock {
 /// Asks for several blocks at once, 16 at most, each held against what [`GetBlock`] is. They are
 /// answered in the order asked, whatever the order they come in. Not to have one is not to have
 /// any. They do not fit if they are longer than `Policy::max_answer_size`; nobody is blamed for that.
+///
+/// ```
+/// use bitcoin::{Network, constants::genesis_block};
+/// use peerpool_core::query::{GetBlocks, Query as _};
+///
+/// let genesis = genesis_block(Network::Bitcoin).block_hash();
+/// assert!(GetBlocks::new([genesis]).check().is_ok());
+/// assert!(GetBlocks::new([genesis, genesis]).check().is_err(), "each once");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetBlocks {
     hashes: Vec<BlockHash>,

@@ -25,6 +25,16 @@ const INTERVAL: u32 = 1000;
 /// They come one by one, the one of the last block last. They do not fit if a block has two, or if
 /// one is not that of the hash asked, where these are given ([`GetCFilters::expecting`]). Nobody is
 /// blamed for that: the hashes are hearsay, and the filters may be those of a question before.
+///
+/// ```
+/// use bitcoin::{BlockHash, bip158::FilterHash, hashes::Hash as _};
+/// use peerpool_core::query::{GetCFilters, Query as _};
+///
+/// let stop = BlockHash::from_byte_array([1; 32]);
+/// assert!(GetCFilters::new(800_000, stop).check().is_ok());
+/// let hashes = [FilterHash::all_zeros(); 1001];
+/// assert!(GetCFilters::new(800_000, stop).expecting(hashes).check().is_err(), "too many");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetCFilters {
     start_height: u32,
@@ -132,6 +142,14 @@ impl Query for GetCFilters {
 /// filter header before them.
 ///
 /// It is invalid if there are none, or more.
+///
+/// ```
+/// use bitcoin::{BlockHash, hashes::Hash as _};
+/// use peerpool_core::query::{GetCFHeaders, Query as _};
+///
+/// let stop = BlockHash::from_byte_array([1; 32]);
+/// assert!(GetCFHeaders::new(800_000, stop).check().is_ok());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GetCFHeaders {
     start_height: u32,
@@ -189,6 +207,14 @@ impl Query for GetCFHeaders {
 ///
 /// Where the height of the block is given ([`GetCFCheckpt::at`]), it is invalid if there are more
 /// or fewer than there must be.
+///
+/// ```
+/// use bitcoin::{BlockHash, hashes::Hash as _};
+/// use peerpool_core::query::{GetCFCheckpt, Query as _};
+///
+/// let stop = BlockHash::from_byte_array([1; 32]);
+/// assert!(GetCFCheckpt::new(stop).check().is_ok());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GetCFCheckpt {
     stop: BlockHash,

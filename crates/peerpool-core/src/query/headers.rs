@@ -18,6 +18,15 @@ const MAX_LOCATOR: usize = 101;
 /// What comes is an answer if it follows on a block of the locator, and is invalid if its headers
 /// do not follow on each other, or one does not meet the target that it names itself, where the
 /// chain has proof of work. That the target is the right one, only who has the chain can tell.
+///
+/// ```
+/// use bitcoin::{Network, constants::genesis_block};
+/// use peerpool_core::query::{GetHeaders, Query as _};
+///
+/// let genesis = genesis_block(Network::Bitcoin).block_hash();
+/// assert!(GetHeaders::after([genesis]).check().is_ok());
+/// assert!(GetHeaders::after([]).check().is_err(), "after what?");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetHeaders {
     locator: Vec<BlockHash>,

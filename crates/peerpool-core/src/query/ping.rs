@@ -9,6 +9,12 @@ use crate::time::Monotonic;
 use crate::wire::{Control, RawMessage};
 
 /// Asks for a `pong`; answered by the time it took. The pool's own pings go on all the same.
+///
+/// ```
+/// use peerpool_core::query::{Ping, Query as _};
+///
+/// assert_eq!(Ping::new().key(), None, "each is asked by itself");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ping {
     asked: Option<(u64, Monotonic)>,

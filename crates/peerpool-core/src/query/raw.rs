@@ -11,6 +11,16 @@ use crate::wire::{self, RawMessage, is_reserved};
 /// Asks what has no type here: sends a message, and is answered by the first for which the caller's
 /// function returns true. What cannot be decoded comes as [`NetworkMessage::Unknown`]. Nothing is
 /// held against anything.
+///
+/// ```
+/// use bitcoin::p2p::message::NetworkMessage;
+/// use peerpool_core::query::{Query as _, Raw};
+///
+/// let fee = Raw::new(NetworkMessage::MemPool, |it| matches!(it, NetworkMessage::FeeFilter(_)));
+/// assert!(fee.check().is_ok());
+/// let theirs = Raw::new(NetworkMessage::GetAddr, |_| true);
+/// assert!(theirs.check().is_err(), "the pool asks that itself");
+/// ```
 pub struct Raw {
     message: NetworkMessage,
     answers: Box<dyn FnMut(&NetworkMessage) -> bool + Send>,

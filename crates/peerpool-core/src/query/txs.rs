@@ -10,6 +10,14 @@ use crate::wire::{self, RawMessage};
 
 /// Asks for a transaction, with its witness. A peer has those in its mempool that it may tell of,
 /// and lately relayed ones; most say [`NotFound`](super::QueryError::NotFound) of others.
+///
+/// ```
+/// use bitcoin::{Txid, hashes::Hash as _};
+/// use peerpool_core::query::{GetTx, Query as _};
+///
+/// let query = GetTx::by_txid(Txid::from_byte_array([1; 32]));
+/// assert!(query.check().is_ok() && query.key().is_some(), "who asks the same shares its answer");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GetTx(Name);
 
