@@ -397,6 +397,7 @@ fn raise_open_files(policy: &Policy) -> Result<(), StartError> {
             max_dials: policy.max_dials,
             max_addr_fetch: policy.max_addr_fetch,
             block_relay_count: policy.block_relay_count,
+            max_private: policy.max_private,
         });
     }
     Ok(())
@@ -422,6 +423,8 @@ pub enum StartError {
         max_addr_fetch: usize,
         /// `block_relay_count`.
         block_relay_count: usize,
+        /// `max_private`.
+        max_private: usize,
     },
     /// [`Builder::connect`] was given no address: there is nobody to dial.
     NobodyToDial,
@@ -484,11 +487,13 @@ impl fmt::Display for StartError {
                 max_dials,
                 max_addr_fetch,
                 block_relay_count,
+                max_private,
             } => write!(
                 f,
                 "target_connect_count = {target}, max_dials = {max_dials}, max_addr_fetch = \
-                 {max_addr_fetch} and block_relay_count = {block_relay_count} may need {needed} \
-                 open files, and this process is limited to {limit} (see `ulimit -Hn`)"
+                 {max_addr_fetch}, block_relay_count = {block_relay_count} and max_private = \
+                 {max_private} may need {needed} open files, and this process is limited to {limit} \
+                 (see `ulimit -Hn`)"
             ),
             Self::NobodyToDial => f.write_str("only named addresses may be dialled, and none is"),
             Self::Address { address } => write!(

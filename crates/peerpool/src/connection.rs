@@ -30,7 +30,8 @@ use crate::lease::{Question, Request, Tap};
 
 /// Bytes read at once, into a buffer on the stack that does not live across a wait.
 const READ_SIZE: usize = 16 * 1024;
-/// Reads of a full buffer before anything else has its turn.
+/// Reads of a full buffer before anything else has its turn, while they bring nothing but a part of
+/// a long message.
 const READS: usize = 4;
 
 /// What all connections of a pool have in common.
@@ -232,15 +233,18 @@ impl Connection {
         self.stall_at.into_iter().chain(link).min()
     }
 
-    /// Passes on what the link has to say, as far as there is room for it.
-    fn pass_on(&mut self) {
+    /// Passes on what the link has to say, as far as there is room for it. Returns whether there was
+    /// anything.
+    fn pass_on(&mut self) -> bool {
         let peer = self.wires.peer;
+        let mut any = false;
         while self.held_back.is_none() {
             let input = match self.link.poll() {
-                None => return,
+                None => break,
                 Some(LinkOutput::Control(message)) => Input::Control { peer, message },
                 Some(LinkOutput::Progress) => Input::Progress { peer },
                 Some(LinkOutput::Message(message)) => {
+                    any = true;
                     self.taps.retain(|tap| tap.offer(&message));
                     self.link.set_watched(!self.taps.is_empty());
                     continue;
@@ -251,12 +255,17 @@ impl Connection {
                     misbehavior: Misbehavior::InvalidData,
                     reason,
                 },
-                Some(LinkOutput::Fault(fault)) => return self.end(DisconnectReason::Fault(fault)),
+                Some(LinkOutput::Fault(fault)) => {
+                    self.end(DisconnectReason::Fault(fault));
+                    return true;
+                }
             };
+            any = true;
             if let Err(error) = self.wires.inputs.try_send((self.read_at, input)) {
                 self.held_back = Some(error.into_inner());
             }
         }
+        any
     }
 
     fn end(&mut self, reason: DisconnectReason) {
@@ -322,8 +331,8 @@ impl Connection {
         }
         let mut reads = if ready.is_readable() { READS } else { 0 };
         while reads > 0 && self.held_back.is_none() && self.ended.is_none() {
-            reads = if self.read() == READ_SIZE { reads - 1 } else { 0 };
-            self.pass_on();
+            let full = self.read() == READ_SIZE;
+            reads = if full && !self.pass_on() { reads - 1 } else { 0 };
         }
     }
 

@@ -35,9 +35,9 @@ async fn files_are_needed_for_whatever_is_dialled_beside_the_target() {
         };
         Pool::builder(Network::Regtest).no_dns().policy(counts)
     };
-    drop(of(70).start().await.unwrap());
-    let error = of(77).start().await.unwrap_err();
-    // With a feeler, a newcomer, and 32 that are nobody's connection.
+    drop(of(62).start().await.unwrap());
+    let error = of(69).start().await.unwrap_err();
+    // With 8 private ones, a feeler, a newcomer, and 32 that are nobody's connection.
     assert!(matches!(error, StartError::OpenFiles { needed: 151, .. }), "{error}");
 }
 
