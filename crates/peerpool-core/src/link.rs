@@ -33,7 +33,7 @@ const IDLE_OUTPUTS: usize = 8;
 pub enum LinkOutput {
     /// For the engine.
     Control(Control),
-    /// For whoever leases the peer; only while the link is watched.
+    /// For whoever leases the peer, but for what answers a query; only while the link is watched.
     Message(RawMessage),
     /// Bytes of a message that is not for the engine came; at most one a second.
     Progress,
@@ -378,7 +378,7 @@ impl Link {
         let kind = Kind::of(frame.command);
         match kind {
             Kind::Ping => self.on_ping(now, frame),
-            Kind::Pong if self.answers_query(now, &frame) => Ok(()),
+            Kind::Pong => self.on_pong(now, frame),
             kind if kind.is_data() => {
                 self.push_message(now, frame);
                 Ok(())
@@ -402,19 +402,19 @@ impl Link {
         Ok(())
     }
 
-    /// Whether a pong answers a query: then it counts toward no budget, and is not the engine's.
-    fn answers_query(&mut self, now: Monotonic, frame: &Frame) -> bool {
+    /// A pong that answers a query counts toward no budget. It is the engine's all the same: a query
+    /// may take any.
+    fn on_pong(&mut self, now: Monotonic, frame: Frame) -> Result<(), LinkFault> {
         if self.queries.is_empty() || !frame.is_whole() {
-            return false;
+            return self.on_control(now, Kind::Pong, frame);
         }
         let message = RawMessage { command: frame.command, payload: frame.payload.clone().into() };
         if self.queries.on_message(now, &message) == Answered::None {
-            return false;
+            return self.on_control(now, Kind::Pong, frame);
         }
-        if self.watched {
-            self.outputs.push_back(LinkOutput::Message(message));
-        }
-        true
+        let pong = Control::decode(frame.command, &frame.payload, 0)?;
+        self.outputs.extend(pong.map(LinkOutput::Control));
+        Ok(())
     }
 
     fn on_control(&mut self, now: Monotonic, kind: Kind, frame: Frame) -> Result<(), LinkFault> {
@@ -449,11 +449,14 @@ impl Link {
         }
         let Frame { command, payload, .. } = frame;
         let message = RawMessage { command, payload: payload.into() };
-        if let Answered::Invalid(why) = self.queries.on_message(now, &message) {
-            self.outputs.push_back(LinkOutput::Invalid(why));
-        }
-        if self.watched {
-            self.outputs.push_back(LinkOutput::Message(message));
+        match self.queries.on_message(now, &message) {
+            Answered::Invalid(why) => self.outputs.push_back(LinkOutput::Invalid(why)),
+            // It has whom it is for: leases that only ask would hold megabytes of it otherwise.
+            Answered::Some => {}
+            Answered::None if self.watched => {
+                self.outputs.push_back(LinkOutput::Message(message));
+            }
+            Answered::None => {}
         }
     }
 }

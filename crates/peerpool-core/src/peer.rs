@@ -75,7 +75,8 @@ pub enum Stage {
 /// What there is to know of a ready peer.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// Whose slot it fills; `None` of an extra.
+    /// Whose slot it fills, or whose lease a private connection was opened for; `None` of other
+    /// extras.
     pub pool: Option<PoolId>,
     /// Proof of the handshake, and what it told.
     pub handshaken: Handshaken,
@@ -144,7 +145,7 @@ impl Peer {
             version: version.cloned(),
             ping,
             ping_min,
-            pool: session.and_then(|session| session.pool),
+            pool: session.filter(|_| self.fills_slot()).and_then(|session| session.pool),
             leases: session.map_or(0, |session| session.leases),
             requests: session.map_or(0, |session| session.requests),
         })

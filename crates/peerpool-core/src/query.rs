@@ -59,6 +59,12 @@ pub trait Query: fmt::Debug + Send + 'static {
     /// Looks at a message of the peer that came at `now`.
     fn on_message(&mut self, now: Monotonic, message: &RawMessage) -> Reply<Self::Answer>;
 
+    /// Whether more is to come of an answer that does not fit: then it must still be known for what
+    /// it is, as after [`Query::expire`], lest it be taken for another.
+    fn is_open(&self) -> bool {
+        false
+    }
+
     /// Its time is up: nobody will see an answer. What is held of it can go; what of it is yet to
     /// come must still be known for what it is.
     fn expire(&mut self) {}

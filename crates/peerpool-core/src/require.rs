@@ -56,12 +56,13 @@ impl Need {
     /// Whether a peer is ready, is there for such leases, and meets it.
     pub fn is_met_by(&self, peer: &Peer) -> bool {
         let Some(session) = peer.session() else { return false };
-        let serves = if self.private {
+        let kind = if self.private {
             peer.connection_type == ConnectionType::PrivateBroadcast
         } else {
-            peer.fills_slot() && session.pool == Some(self.pool)
+            peer.fills_slot()
         };
-        serves && self.is_met_at(&peer.address, session.handshaken.version())
+        kind && session.pool == Some(self.pool)
+            && self.is_met_at(&peer.address, session.handshaken.version())
     }
 
     /// Whether a peer at this address that says this of itself meets it.

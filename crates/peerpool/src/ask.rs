@@ -192,7 +192,7 @@ impl<Q: Query<Answer: Clone + Sync> + Clone> Ask<Q> {
     }
 
     /// Asks only peers that differ from each other by this. Where there are no such, fewer are
-    /// asked.
+    /// asked at first, and others once the pool has them.
     pub fn spread(self, by: Spread) -> Self {
         Self { spread: Some(by), ..self }
     }
@@ -243,6 +243,10 @@ impl<Q: Query<Answer: Clone + Sync> + Clone> Ask<Q> {
             biased;
             result = legs.run() => result,
             () = sleep_until(deadline) => {
+                if legs.is_nobody_asked() {
+                    let error = legs.pool().timed_out(timeout).await;
+                    return Err(AskError::NoPeer(Box::new(error), Vec::new()));
+                }
                 let (failed, silent) = legs.left();
                 Err(AskError::TimedOut { waited: timeout, failed, silent })
             }

@@ -50,7 +50,7 @@ pub struct Reach {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum BroadcastError {
-    /// No peer could be told of it.
+    /// No peer could be told of it, be it in time.
     NoPeer(Box<LeaseError>),
     /// It has come so far, in so long.
     TimedOut {
@@ -102,6 +102,8 @@ impl Pool {
     /// println!("{:?}", cast.reach());
     /// # Ok(()) }
     /// ```
+    ///
+    /// Each of them lends a slot for as long as the broadcast goes on: until it is dropped.
     ///
     /// That a peer takes it does not say that it is valid: peers say nothing of those they refuse.
     /// That others tell of it does.
@@ -186,6 +188,9 @@ impl Broadcast {
         match (enough(&state.reach), hopeless(&state)) {
             (Some(count), _) => Ok(count),
             (None, Some(error)) => Err(BroadcastError::NoPeer(Box::new(error))),
+            (None, None) if state.reach.told.is_empty() => {
+                Err(BroadcastError::NoPeer(Box::new(pool.timed_out(timeout).await)))
+            }
             (None, None) => Err(BroadcastError::TimedOut { waited: timeout, reach: state.reach }),
         }
     }

@@ -171,7 +171,8 @@ impl Inbox {
 }
 
 /// A ready peer, lent: one of its slots, not the peer alone. Several leases share a peer, up to
-/// `Policy::slots_per_peer`, and each is given every message the peer sends.
+/// `Policy::slots_per_peer`, and each is given every message the peer sends, but for what answers a
+/// query.
 ///
 /// Dropping the lease gives it back; that neither blocks nor fails. A lease does not keep the pool
 /// alive.

@@ -201,9 +201,17 @@ impl Pool {
         if let Ok(result) = tokio::time::timeout(timeout, self.request(require, true)).await {
             return result;
         }
-        let Report { status, failures } = self.report().await.ok_or(LeaseError::Closed)?;
-        let waited = begun.elapsed();
-        Err(LeaseError::TimedOut { waited, status: Box::new(status), failures })
+        Err(self.timed_out(begun.elapsed()).await)
+    }
+
+    /// Why nobody was there for so long, as far as the pool tells.
+    pub(crate) async fn timed_out(&self, waited: Duration) -> LeaseError {
+        match self.report().await {
+            None => LeaseError::Closed,
+            Some(Report { status, failures }) => {
+                LeaseError::TimedOut { waited, status: Box::new(status), failures }
+            }
+        }
     }
 
     /// Leases a peer that is free now. Cancel safe.

@@ -67,6 +67,10 @@ impl<Q: Query> Pending for Typed<Q> {
         }
     }
 
+    fn is_open(&self) -> bool {
+        self.query.is_open()
+    }
+
     fn expire(&mut self) {
         self.query.expire();
         self.tell(Err(QueryError::TimedOut(self.timeout)));

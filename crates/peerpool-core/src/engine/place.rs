@@ -28,11 +28,16 @@ impl Engine {
             ConnectionType::Feeler => Err(DisconnectReason::FeelerDone),
             ConnectionType::AddrFetch => Ok(None),
             ConnectionType::PrivateBroadcast => {
-                let wanted = self.leases.private().any(|require| {
-                    require.need().is_met_at(&address, version)
-                        && require.may_be_at(&address, &self.config.groups)
+                let Self { slots, book, config, leases, .. } = &*self;
+                let group = config.groups.of(&address.host);
+                let weight = |name: &str, group| book.weight(name, group);
+                let mut wanting = leases.private().filter(|require| {
+                    let need = require.need();
+                    need.is_met_at(&address, version)
+                        && require.may_be_at(&address, &config.groups)
+                        && slots.may_serve(need.pool, group, weight)
                 });
-                if wanted { Ok(None) } else { Err(surplus) }
+                wanting.next().map(|require| Some(require.need().pool)).ok_or(surplus)
             }
             _ if kind.is_kept() && !self.group_has_room(address) => Err(surplus),
             ConnectionType::BlockRelayOnly => {

@@ -136,6 +136,7 @@ impl Engine {
         if connection_type == ConnectionType::BlockRelayOnly && self.short_since.is_none() {
             self.forget_old_anchors();
         }
+        let pool = pool.filter(|_| connection_type.counts());
         self.tell(Event::Ready { peer: id, address, version, pool });
         if asks {
             self.book.note_asked(now, address);

@@ -130,8 +130,9 @@ impl Query for GetBlocks {
             return Reply::Other;
         };
         let bytes = self.bytes.saturating_add(message.payload.len());
-        if bytes > self.max_bytes {
+        if bytes > self.max_bytes && !self.expired {
             let (came, before) = (self.came.len(), self.bytes);
+            self.came.insert(place, None);
             return Reply::Unfit(format!("more than {came} blocks of {before} bytes"));
         }
         match read(message) {
@@ -143,6 +144,10 @@ impl Query for GetBlocks {
             return Reply::More;
         }
         Reply::Answer(std::mem::take(&mut self.came).into_values().flatten().collect())
+    }
+
+    fn is_open(&self) -> bool {
+        self.came.len() < self.hashes.len()
     }
 
     fn expire(&mut self) {

@@ -44,13 +44,16 @@ pub struct GetCFilters {
     bytes: usize,
     max_bytes: usize,
     expired: bool,
+    /// Whether more is to come.
+    open: bool,
 }
 
 impl GetCFilters {
     /// From the block at `start_height` to the block `stop`, both included.
     pub fn new(start_height: u32, stop: BlockHash) -> Self {
         let (expected, filters, expired) = (Vec::new(), Vec::new(), false);
-        Self { start_height, stop, expected, filters, bytes: 0, max_bytes: usize::MAX, expired }
+        let (max_bytes, open) = (usize::MAX, false);
+        Self { start_height, stop, expected, filters, bytes: 0, max_bytes, expired, open }
     }
 
     /// The hashes that the filters must have, from `cfheaders` of other peers: as many as filters
@@ -120,16 +123,21 @@ impl Query for GetCFilters {
         if filter.filter_type != BASIC {
             return Reply::Other;
         }
+        let ends = filter.block_hash == self.stop;
+        self.open = !ends;
         if let Some(fault) = self.find_fault(&filter) {
             return Reply::Unfit(fault);
         }
-        let ends = filter.block_hash == self.stop;
         self.bytes += filter.filter.len();
         self.filters.push(filter);
         if self.expired {
             self.expire();
         }
         if ends { Reply::Answer(std::mem::take(&mut self.filters)) } else { Reply::More }
+    }
+
+    fn is_open(&self) -> bool {
+        self.open
     }
 
     fn expire(&mut self) {
@@ -205,8 +213,8 @@ impl Query for GetCFHeaders {
 
 /// Asks for the filter headers of every thousandth block up to a block.
 ///
-/// Where the height of the block is given ([`GetCFCheckpt::at`]), it is invalid if there are more
-/// or fewer than there must be.
+/// Where the height of the block is given ([`GetCFCheckpt::at`]), it does not fit if there are more
+/// or fewer than there must be. Nobody is blamed for that: the height may be wrong.
 ///
 /// ```
 /// use bitcoin::{BlockHash, hashes::Hash as _};
@@ -265,7 +273,8 @@ impl Query for GetCFCheckpt {
         let count = checkpoints.filter_headers.len();
         let due = self.height.map(|height| (height / INTERVAL) as usize);
         match due.filter(|due| *due != count) {
-            Some(due) => Reply::Invalid(format!("{count} checkpoints where there are {due}")),
+            // The height is hearsay, too.
+            Some(due) => Reply::Unfit(format!("{count} checkpoints where there are {due}")),
             None => Reply::Answer(checkpoints),
         }
     }

@@ -20,6 +20,11 @@ pub trait Pending: fmt::Debug + Send {
     /// Looks at a message. What it comes to is told by then to whoever waits for it.
     fn on_message(&mut self, now: Monotonic, message: &RawMessage) -> Reply<()>;
 
+    /// Whether more is to come of an answer that does not fit.
+    fn is_open(&self) -> bool {
+        false
+    }
+
     /// Its time is up. Whoever waits for it is told, or counts the time itself.
     fn expire(&mut self);
 }
@@ -95,6 +100,12 @@ impl Queries {
                 Reply::Other => continue,
                 Reply::More => {
                     entry.begun = true;
+                    return Answered::Some;
+                }
+                Reply::Unfit(_) if entry.query.is_open() => {
+                    entry.query.expire();
+                    (entry.deadline, entry.begun) = (None, true);
+                    self.lapse(now);
                     return Answered::Some;
                 }
                 Reply::Answer(()) | Reply::NotFound | Reply::Invalid(_) | Reply::Unfit(_) => {}

@@ -401,7 +401,7 @@ fn checkpoints_are_as_many_as_there_must_be() {
     }
     assert_eq!(come(asked, checkpoints(4, 2)), Reply::Other);
     assert_eq!(come(asked.at(2999), checkpoints(3, 2)), Reply::Answer(checkpoints(3, 2)));
-    let why = invalid(come(asked.at(3000), checkpoints(3, 2)));
+    let why = unfit(come(asked.at(3000), checkpoints(3, 2)));
     assert_eq!(why, "2 checkpoints where there are 3");
 }
 
@@ -425,6 +425,10 @@ impl<Q: Query<Answer: fmt::Debug>> Pending for Told<Q> {
 
     fn is_abandoned(&self) -> bool {
         self.abandoned.load(Relaxed)
+    }
+
+    fn is_open(&self) -> bool {
+        self.query.is_open()
     }
 
     fn on_message(&mut self, now: Monotonic, message: &RawMessage) -> Reply<()> {
@@ -509,6 +513,22 @@ fn a_late_answer_is_not_taken_for_another() {
     assert_eq!(table.take(&NetworkMessage::Headers(vec![])), Answered::Some, "that of a");
     assert_eq!(table.take(&NetworkMessage::Headers(chain(hash(2), 1))), Answered::Some);
     assert_eq!(table.said(), ["a Answer(())", "b Answer(())"]);
+}
+
+#[test]
+fn what_is_left_of_an_answer_that_does_not_fit_is_not_taken_for_another() {
+    let mut table = Table::new(8);
+    let wrong = GetCFilters::new(0, filter(3).block_hash).expecting([filter_hash(9)]);
+    table.ask("first", wrong, 10);
+    table.ask("second", GetCFilters::new(4, filter(5).block_hash), 10);
+    for n in 1..=5 {
+        table.take(&NetworkMessage::CFilter(filter(n)));
+    }
+    let said = table.said();
+    assert!(said[0].starts_with("first Unfit"), "{said:?}");
+    assert_eq!(said.last().map(String::as_str), Some("second Answer(())"));
+    let second = said.iter().filter(|it| it.starts_with("second")).count();
+    assert_eq!(second, 2, "its own two, and no other: {said:?}");
 }
 
 #[test]

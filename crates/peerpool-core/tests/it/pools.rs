@@ -223,6 +223,29 @@ fn peers_that_the_user_named_serve_all_pools_in_turn() {
 }
 
 #[test]
+fn of_two_pools_that_wait_for_private_leases_each_has_one_of_its_own_nodes() {
+    let mut both = 0;
+    for seed in 0..20 {
+        let mut script = pools(4, vec![named("a", 2, true)], 30, |_| ());
+        script.restart(seed);
+        script.spread = std::time::Duration::from_millis(500);
+        script.run_secs(60);
+        ask(&mut script, 1, Require::any().private());
+        ask(&mut script, 2, Require::any().private().of_pool(OTHER));
+        script.run_secs(5);
+        let book = script.engine.book();
+        let of_a = |lease: u64| {
+            let group = NetGroup::of(&script.peers[script.granted.get(&LeaseId(lease))?].host);
+            Some(book.weight("a", group) > book.weight("main", group))
+        };
+        assert_ne!(of_a(1), Some(true));
+        assert_ne!(of_a(2), Some(false));
+        both += usize::from(of_a(1).is_some() && of_a(2).is_some());
+    }
+    assert!(both > 10, "{both} of 20 had both");
+}
+
+#[test]
 fn a_private_lease_of_a_separate_pool_is_of_a_node_that_may_serve_it() {
     let mut script = pools(4, vec![named("a", 2, true)], 30, |_| ());
     script.run_secs(60);

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{Ask, AskError, Asked, Hedge};
 use crate::clock;
 use crate::lease::{Lease, LeaseError};
+use crate::pool::Pool;
 
 /// Peers that take the place of others that fail, unless the caller says otherwise.
 const SPARE: usize = 3;
@@ -102,6 +103,12 @@ impl<Q: Query<Answer: Clone + Sync> + Clone> Legs<Q> {
             require = require.apart(spread, self.asked.iter().map(|(_, address)| *address));
         }
         let pool = self.ask.pool.clone();
+        // Where all say that they have it not, nobody is waited for who may say so, too.
+        let not_found = |(_, error): &(Address, QueryError)| *error == QueryError::NotFound;
+        if self.running.is_empty() && !self.failed.is_empty() && self.failed.iter().all(not_found) {
+            self.next = Some(Box::pin(async move { pool.try_lease(&require).await }));
+            return;
+        }
         let left = self.deadline.saturating_duration_since(Instant::now());
         self.next = Some(Box::pin(async move { pool.lease_timeout(&require, left).await }));
     }
@@ -153,12 +160,23 @@ impl<Q: Query<Answer: Clone + Sync> + Clone> Legs<Q> {
     fn give_up(&mut self) -> AskError {
         let failed = std::mem::take(&mut self.failed);
         match self.refused.take() {
-            Some(error) => AskError::NoPeer(Box::new(error), failed),
-            None if failed.iter().any(|(_, error)| *error == QueryError::NotFound) => {
+            Some(error) if !matches!(error, LeaseError::NoneFree) => {
+                AskError::NoPeer(Box::new(error), failed)
+            }
+            _ if failed.iter().any(|(_, error)| *error == QueryError::NotFound) => {
                 AskError::NotFound(failed)
             }
-            None => AskError::Failed(failed),
+            _ => AskError::Failed(failed),
         }
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.ask.pool
+    }
+
+    /// Whether nobody was to be had who could be asked.
+    pub(super) fn is_nobody_asked(&self) -> bool {
+        self.asked.is_empty()
     }
 
     /// Who failed, and who has not answered.

@@ -172,7 +172,12 @@ impl Cast {
             let lease = match self.pool.try_lease(&self.to_tell()).await {
                 Ok(lease) => lease,
                 Err(_) if found.is_empty() => {
-                    self.pool.lease_timeout(&self.to_tell(), self.timeout).await?
+                    match self.pool.lease_timeout(&self.to_tell(), self.timeout).await {
+                        Ok(lease) => lease,
+                        // Whoever waits has been told so by now, and may wait again.
+                        Err(LeaseError::TimedOut { .. } | LeaseError::TooManyWaiters) => continue,
+                        Err(error) => return Err(error),
+                    }
                 }
                 Err(_) => break,
             };

@@ -126,10 +126,12 @@ impl Driver {
     /// Keeps what the driver itself needs to know of an event, and tells the subscribers.
     pub(super) fn tell(&mut self, event: Event) {
         let (now, at) = (self.common.clock.now(), SystemTime::now());
-        self.log.write(now.mono, &event);
         // Whom a private broadcast was told to, nothing is to tell later.
         let private =
             event.peer().and_then(|peer| self.peers.get(&peer)).is_some_and(|it| it.private);
+        if !private {
+            self.log.write(now.mono, &event);
+        }
         if let Some(saver) = self.saver.as_mut().filter(|_| !private) {
             saver.note(now.unix, &event);
         }

@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use peerpool::bitcoin::Transaction;
 use peerpool::bitcoin::consensus::encode::deserialize_hex;
 use peerpool::{Address, Broadcast, BroadcastError, Builder, LeaseError, Pool, Require, Unmet};
-use peerpool_sim::actor::HeaderChain;
+use peerpool_sim::actor::{HeaderChain, Kind};
 use serde_json::json;
 
 use crate::leases::settled;
@@ -130,6 +130,27 @@ async fn whoever_is_told_and_leaves_is_replaced_by_one_who_was_listened_to() {
         while cast.reach().told.len() < 2 {
             let _ = cast.sent().await;
         }
+        drop(cast);
+        settled(&pool, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_broadcast_that_finds_nobody_at_first_goes_on() {
+    within(60, async {
+        let devnet = honest(3).await;
+        devnet.kill_all().await;
+        let pool = relaying(pool_on(&devnet).target(3)).start().await.unwrap();
+        let mut cast = pool.broadcast(tx()).timeout(ms(50));
+        let failed = cast.sent().await.unwrap_err();
+        assert!(matches!(&failed, BroadcastError::NoPeer(_)), "{failed}");
+        assert!(failed.to_string().contains("0 of 3 ready"), "{failed}");
+        for node in devnet.addresses_of(Kind::Honest) {
+            devnet.restart(node).await.unwrap();
+            pool.add(node).await;
+        }
+        while cast.sent().await.is_err() {}
         drop(cast);
         settled(&pool, 0).await;
     })

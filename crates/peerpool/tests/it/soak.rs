@@ -59,7 +59,7 @@ struct Soak {
     begun: AtomicUsize,
     ended: AtomicUsize,
     hashes: Vec<BlockHash>,
-    blows: mpsc::UnboundedSender<()>,
+    blows: mpsc::Sender<()>,
     /// How asks, and queries through leases, came out, by name.
     outcomes: Mutex<BTreeMap<String, usize>>,
     /// Resident bytes at each tenth.
@@ -76,7 +76,7 @@ impl Soak {
         *self.outcomes.lock().unwrap().entry(format!("{what}: {outcome}")).or_default() += 1;
         let ended = 1 + self.ended.fetch_add(1, Relaxed);
         if ended.is_multiple_of(PACE) {
-            self.blows.send(()).unwrap();
+            self.blows.try_send(()).unwrap();
         }
         if ended.is_multiple_of(self.queries / 10) {
             let resident = raw::memory("VmRSS");
@@ -196,7 +196,7 @@ impl Churn {
     }
 
     /// Deals a blow for each word.
-    async fn run(mut self, pool: Pool, mut words: mpsc::UnboundedReceiver<()>) -> Self {
+    async fn run(mut self, pool: Pool, mut words: mpsc::Receiver<()>) -> Self {
         while words.recv().await.is_some() {
             let peers = pool.status().await.ready;
             let peers = peers.iter().filter_map(|peer| peer.address.socket_addr()).collect();
@@ -258,7 +258,7 @@ async fn run(queries: usize, seed: u64) {
     let pool = pool_on(&devnet).target(TARGET).tune(hasty).rng_seed(seed).start().await.unwrap();
     let losses = tokio::spawn(count_losses(pool.subscribe()));
     pool.ready(TARGET).await.unwrap();
-    let (blows, words) = mpsc::unbounded_channel();
+    let (blows, words) = mpsc::channel(1 + queries / PACE);
     let churn = Churn::new(devnet, Rng::from_u64(rng.u64()));
     let churn = tokio::spawn(churn.run(pool.clone(), words));
     let chain = HeaderChain::regtest(HEIGHT);
