@@ -403,12 +403,14 @@ impl Driver {
 
     /// Tells the engine of a peer's end; the only place that does, and once for each dial.
     fn on_peer_ended(&mut self, peer: PeerId, end: End) {
-        let Some(gone) = self.peers.remove(&peer) else { return };
+        let Some(gone) = self.peers.get(&peer) else { return };
         self.handle(match end {
             End::Dial(error) if !gone.asked => Input::DialFailed { peer, error },
             End::Dial(_) => Input::Closed { peer, reason: DisconnectReason::PoolClosed },
             End::Closed(reason) => Input::Closed { peer, reason },
         });
+        // Only now: what is told of its end is told of a private one, if it is one.
+        self.peers.remove(&peer);
         self.count_ready();
     }
 

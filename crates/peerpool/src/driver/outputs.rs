@@ -131,9 +131,9 @@ impl Driver {
             event.peer().and_then(|peer| self.peers.get(&peer)).is_some_and(|it| it.private);
         if !private {
             self.log.write(now.mono, &event);
-        }
-        if let Some(saver) = self.saver.as_mut().filter(|_| !private) {
-            saver.note(now.unix, &event);
+            if let Some(saver) = &mut self.saver {
+                saver.note(now.unix, &event);
+            }
         }
         match &event {
             Event::Ready { peer, version, .. } => {

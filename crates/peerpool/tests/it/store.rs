@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use peerpool::store::STORE_FILE;
-use peerpool::{Event, Policy, StartError, Store, StoreError};
+use peerpool::{Event, Policy, Require, Spread, StartError, Store, StoreError};
 use peerpool_sim::devnet::DnsMode;
 
 use crate::events::Watch;
@@ -194,6 +194,37 @@ async fn bans_outlive_the_pool_with_the_time_that_is_left_of_them() {
         assert!(pool.bans().await.is_empty());
         pool.close(ms(5000)).await;
         assert_eq!(Store::open_read_only(&dir.0).unwrap().bans().unwrap(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_a_private_connection_nothing_is_kept_however_it_ends() {
+    within(60, async {
+        let devnet = honest(12).await;
+        let dir = Dir::new();
+        // Nobody is dialled beside the two and these.
+        let plain = |policy: &mut Policy| {
+            (policy.max_dials, policy.block_relay_count) = (2, 0);
+            (policy.feeler_interval, policy.rotation_interval) = (ms(0), ms(0));
+        };
+        let pool = pool_on(&devnet).target(2).tune(plain).data_dir(&dir.0).start().await.unwrap();
+        pool.ready(2).await.unwrap();
+        let private = Require::any().private();
+        let lease = pool.lease(&private).await.unwrap();
+        let told = [lease.address()];
+        drop(lease);
+        let lease = pool.lease(&private.apart(Spread::Netgroup, told)).await.unwrap();
+        let lost = lease.address();
+        devnet.kill(lost.socket_addr().unwrap()).await.unwrap();
+        lease.closed().await;
+        pool.close(ms(5000)).await;
+        let store = Store::open_read_only(&dir.0).unwrap();
+        for address in told.into_iter().chain([lost]) {
+            let history = store.history(&address).unwrap();
+            let facts = history.map_or(0, |history| history.facts.len());
+            assert_eq!(facts, 0, "{address}");
+        }
     })
     .await;
 }
