@@ -1,8 +1,9 @@
 //! The control plane: one machine that makes every decision about peers.
 //!
 //! This file takes inputs apart and passes them on; `dial.rs` starts and gives up attempts,
-//! `place.rs` says which slot a peer fills, `outcome.rs` what an ending means, `session.rs` serves ready peers. Numbers and choices
-//! are elsewhere: [`crate::dialer`], [`crate::book`], [`crate::lease`].
+//! `place.rs` says which slot a peer fills, `outcome.rs` what an ending means, `session.rs` serves
+//! ready peers. Numbers and choices are elsewhere: [`crate::dialer`], [`crate::book`],
+//! [`crate::lease`].
 
 mod bars;
 mod dial;

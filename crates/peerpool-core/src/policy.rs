@@ -378,7 +378,7 @@ policy! {
     /// Share of leases, in percent, that go to any peer that fits, be it the better one or not.
     explore_share: usize = 10, 0 => 100;
     /// While somebody waits for a peer such as none is, one like it is dialled this often, in place
-    /// of another if the pool is full; 0ms means never.
+    /// of an idle one if the pool is full; 0ms means never.
     need_interval: Duration = ms(500), Duration::ZERO => hours(1);
     /// Pools that may have a name of their own, beside the main one.
     max_pools: usize = 16, 0 => 1000;

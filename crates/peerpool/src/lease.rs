@@ -260,8 +260,8 @@ impl Lease {
         self.outbox.send(request).await.map_err(|_| SendError::Disconnected)
     }
 
-    /// The next message of the peer, in the order sent; what cannot be decoded comes as
-    /// `NetworkMessage::Unknown`. The handshake is over and not among them; pings are, and the pool
+    /// The next message of the peer, in the order sent, but for what answers a query; what cannot be
+    /// decoded comes as `NetworkMessage::Unknown`. The handshake is over and not among them; pings are, and the pool
     /// answers them. What came before the peer left can still be received. Cancel safe.
     ///
     /// # Errors

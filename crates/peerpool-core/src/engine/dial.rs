@@ -172,8 +172,7 @@ impl Engine {
     }
 
     /// Dials still unanswered when the pool is full are given up, but for those that are to take the
-    /// place of another; handshakes under way may end,
-    /// for what they tell of their address.
+    /// place of another; handshakes under way may end, for what they tell of their address.
     fn give_up_surplus(&mut self, now: Now) {
         let automatic = |peer: &Peer| {
             peer.connection_type == ConnectionType::OutboundFullRelay
