@@ -69,13 +69,10 @@ impl Slots {
         (0..).map(PoolId).zip(&self.pools)
     }
 
-    /// The pools that have free slots, and how many.
-    pub fn rooms(&self, peers: &Peers) -> Vec<(PoolId, usize)> {
-        let room = |(id, pool): (PoolId, &NamedPool)| {
-            let room = pool.target.saturating_sub(peers.slots_filled_of(id));
-            (room > 0).then_some((id, room))
-        };
-        self.iter().filter_map(room).collect()
+    /// The pools that have free slots.
+    pub fn with_room(&self, peers: &Peers) -> Vec<PoolId> {
+        let has_room = |(id, pool): &(PoolId, &NamedPool)| peers.slots_filled_of(*id) < pool.target;
+        self.iter().filter(has_room).map(|(id, _)| id).collect()
     }
 
     /// The pool that has the smallest part of its target, of those that have room and may be meant.

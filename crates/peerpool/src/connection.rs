@@ -239,28 +239,27 @@ impl Connection {
         let peer = self.wires.peer;
         let mut any = false;
         while self.held_back.is_none() {
-            let input = match self.link.poll() {
-                None => break,
-                Some(LinkOutput::Control(message)) => Input::Control { peer, message },
-                Some(LinkOutput::Progress) => Input::Progress { peer },
-                Some(LinkOutput::Message(message)) => {
-                    any = true;
+            let Some(output) = self.link.poll() else { break };
+            any = true;
+            let input = match output {
+                LinkOutput::Control(message) => Input::Control { peer, message },
+                LinkOutput::Progress => Input::Progress { peer },
+                LinkOutput::Message(message) => {
                     self.taps.retain(|tap| tap.offer(&message));
                     self.link.set_watched(!self.taps.is_empty());
                     continue;
                 }
-                Some(LinkOutput::Invalid(reason)) => Input::Report {
+                LinkOutput::Invalid(reason) => Input::Report {
                     peer,
                     address: self.address,
                     misbehavior: Misbehavior::InvalidData,
                     reason,
                 },
-                Some(LinkOutput::Fault(fault)) => {
+                LinkOutput::Fault(fault) => {
                     self.end(DisconnectReason::Fault(fault));
-                    return true;
+                    break;
                 }
             };
-            any = true;
             if let Err(error) = self.wires.inputs.try_send((self.read_at, input)) {
                 self.held_back = Some(error.into_inner());
             }

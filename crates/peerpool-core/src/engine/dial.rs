@@ -12,7 +12,7 @@ use crate::io::Output;
 use crate::peer::{Peer, Purpose, Stage};
 use crate::time::{Monotonic, Now};
 
-use super::place::select_idle;
+use super::place::{may_serve, select_idle};
 use super::{Engine, NETS, PeerTimer, Phase, Timer};
 
 impl Engine {
@@ -41,21 +41,18 @@ impl Engine {
     fn select_dial(&mut self, now: Now) -> (Tally, Option<Dial>) {
         let Self { dialer, peers, leases, slots, book, config, rng, .. } = self;
         let (tally, policy) = (dialer.tally(peers), &config.policy);
-        let rooms = slots.rooms(peers);
-        let may_serve = |pool, address: &Address| {
-            let weight = |name: &str, group| book.weight(name, group);
-            slots.may_serve(pool, config.groups.of(&address.host), weight)
-        };
+        let with_room = slots.with_room(peers);
+        let may_serve =
+            |pool, address: &Address| may_serve(slots, book, &config.groups, pool, address);
         let mut wishes = Wishes {
             unmet: &mut leases.unmet(peers),
             private: &mut leases.private(),
             serves: &|pool, address| match pool {
                 Some(pool) => may_serve(pool, address),
-                None => rooms.iter().any(|(pool, _)| may_serve(*pool, address)),
+                None => with_room.iter().any(|pool| may_serve(*pool, address)),
             },
             takes: &|pool| {
-                rooms.iter().any(|(it, _)| *it == pool)
-                    || select_idle(peers, now.mono, pool, policy).is_some()
+                with_room.contains(&pool) || select_idle(peers, now.mono, pool, policy).is_some()
             },
             groups: &config.groups,
         };

@@ -1,10 +1,13 @@
 //! Which slot a peer fills whose handshake is done, and who leaves for it.
 
 use crate::address::Address;
+use crate::book::Book;
 use crate::event::PeerVersion;
 use crate::id::{ConnectionType, DisconnectReason, PeerId, PoolId};
+use crate::netgroup::NetGroups;
 use crate::peer::{Peer, Peers, Purpose};
 use crate::policy::Policy;
+use crate::slots::Slots;
 use crate::time::{Monotonic, Now};
 
 use super::Engine;
@@ -29,13 +32,11 @@ impl Engine {
             ConnectionType::AddrFetch => Ok(None),
             ConnectionType::PrivateBroadcast => {
                 let Self { slots, book, config, leases, .. } = &*self;
-                let group = config.groups.of(&address.host);
-                let weight = |name: &str, group| book.weight(name, group);
                 let mut wanting = leases.private().filter(|require| {
                     let need = require.need();
                     need.is_met_at(&address, version)
                         && require.may_be_at(&address, &config.groups)
-                        && slots.may_serve(need.pool, group, weight)
+                        && may_serve(slots, book, &config.groups, need.pool, &address)
                 });
                 wanting.next().map(|require| Some(require.need().pool)).ok_or(surplus)
             }
@@ -66,10 +67,7 @@ impl Engine {
         purpose: Purpose,
     ) -> Option<PoolId> {
         let Self { slots, book, config, peers, leases, .. } = &*self;
-        let may_serve = |pool: PoolId| {
-            let weight = |name: &str, group| book.weight(name, group);
-            slots.may_serve(pool, config.groups.of(&address.host), weight)
-        };
+        let may_serve = |pool: PoolId| may_serve(slots, book, &config.groups, pool, &address);
         let needs = leases.unmet(peers).filter(|need| need.is_met_at(&address, version));
         let needing: Vec<PoolId> =
             needs.map(|need| need.pool).filter(|pool| may_serve(*pool)).collect();
@@ -154,6 +152,18 @@ impl Engine {
         let group = self.config.groups.of(&address.host);
         !group.limited() || self.peers.load(group).ready < self.policy().max_peers_per_netgroup
     }
+}
+
+/// Whether an address may serve a pool, by the secret of the book.
+pub(super) fn may_serve(
+    slots: &Slots,
+    book: &Book,
+    groups: &NetGroups,
+    pool: PoolId,
+    address: &Address,
+) -> bool {
+    let weight = |name: &str, group| book.weight(name, group);
+    slots.may_serve(pool, groups.of(&address.host), weight)
 }
 
 /// The automatic peer that leaves a pool for one that somebody waits for: of those that serve no
